@@ -1,0 +1,239 @@
+"""Every error DataSync raises, in one tree.
+
+    DataSyncError
+    ├── ConfigurationError          a setting is missing or bad
+    ├── BucketError                 S3 or the way to it
+    │   ├── ObjectMissing           S3 answered 404 NoSuchKey for this key, and only then
+    │   ├── BucketMissing           404 NoSuchBucket
+    │   ├── AccessDenied            403
+    │   │   └── CredentialsRejected   no, unknown, expired or badly signed credentials
+    │   ├── ObjectArchived          403 InvalidObjectState: a cold storage class
+    │   ├── PreconditionFailed      412: the object is no longer the version asked for
+    │   ├── RangeUnsatisfiable      416
+    │   ├── RedirectRefused         3xx: wrong region or endpoint; never followed
+    │   ├── SlowDown                429, 503: the server asks for less
+    │   ├── ServerFault             5xx
+    │   ├── NetworkFailure          refused, reset, DNS, TLS, cut short
+    │   │   └── TransferStalled     nothing moved for too long
+    │   ├── ListingBroken           a page that is no proof of anything
+    │   └── UnexpectedAnswer        any other answer
+    ├── IntegrityError              the bytes are not the object
+    │   ├── LengthMismatch
+    │   ├── ChecksumMismatch
+    │   └── TornRead                the answer belongs to another version or range
+    ├── ObjectTooLarge              over MAX_FILE_SIZE_MB
+    ├── KeyRejected                 not a legal S3 key, or no home for it on this disk
+    ├── MirrorError                 the disk
+    │   ├── MirrorUnavailable       the root is missing, replaced, unmounted or read-only
+    │   ├── DiskFull                ENOSPC, EDQUOT, or below MIN_FREE_DISK_PERCENT
+    │   ├── PathConflict            something that is not ours is in the way
+    │   ├── FileMissing             the ledger does not hold the key, or its file is gone
+    │   └── FileDrifted             the file on disk is not the one that was synced
+    ├── LedgerError                 the database
+    │   └── LedgerBusy              locked or unreachable for now
+    ├── RunError
+    │   ├── RunMissing              no run with this id
+    │   ├── RunNotHeld              approve or cancel on a run that is over
+    │   └── LeaseHeld               another process runs the engine
+    ├── RequestRefused              the caller's request
+    │   ├── MalformedRequest
+    │   ├── PayloadTooLarge
+    │   ├── UnsupportedMedia
+    │   ├── ForeignBucket           an event of a bucket that is not ours
+    │   └── Unauthorized
+    └── Interrupted                 work stopped by shutdown or cancellation
+
+`retryable` says whether the same step may succeed if it is tried again soon;
+`hint` says what the operator can do. HTTP status codes live in `api/error_responses.py` only.
+"""
+
+from typing import ClassVar
+
+
+class DataSyncError(Exception):
+    """The root of the tree. `str(error)` names the thing and the problem, without secrets."""
+
+    retryable: ClassVar[bool] = False
+    hint: str = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class ConfigurationError(DataSyncError):
+    hint = "Correct the setting and start again."
+
+
+class BucketError(DataSyncError):
+    """S3, or the way to it, did not give what was asked for."""
+
+
+class ObjectMissing(BucketError):
+    """S3 itself answered 404 for this key; the only proof that allows a delete."""
+
+
+class BucketMissing(BucketError):
+    hint = "Check S3_BUCKET_NAME, AWS_REGION and the endpoint."
+
+
+class AccessDenied(BucketError):
+    hint = "Grant s3:GetObject and s3:ListBucket on the bucket to these credentials."
+
+
+class CredentialsRejected(AccessDenied):
+    hint = "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the profile or role, and the clock."
+
+
+class ObjectArchived(BucketError):
+    hint = "Restore the object in S3; it is picked up when the restore is complete."
+
+
+class PreconditionFailed(BucketError):
+    """412: the object changed since its version was pinned. Start again from the new one."""
+
+    retryable = True
+
+
+class RangeUnsatisfiable(BucketError):
+    retryable = True
+
+
+class RedirectRefused(BucketError):
+    hint = "Set AWS_REGION to the region of the bucket."
+
+
+class SlowDown(BucketError):
+    retryable = True
+    hint = "S3 asks for fewer requests; DataSync slows down by itself."
+
+
+class ServerFault(BucketError):
+    retryable = True
+
+
+class NetworkFailure(BucketError):
+    retryable = True
+    hint = "Check the network, the proxy settings and the endpoint."
+
+
+class TransferStalled(NetworkFailure):
+    hint = "Raise DOWNLOAD_TIMEOUT_SECONDS if the connection is known to be slow."
+
+
+class ListingBroken(BucketError):
+    """A listing page that is cut, foreign or contradicts itself. Never read as 'empty'."""
+
+    retryable = True
+
+
+class UnexpectedAnswer(BucketError):
+    retryable = True
+
+
+class IntegrityError(DataSyncError):
+    """The bytes that arrived are not the object S3 described. The old file stays."""
+
+    retryable = True
+
+
+class LengthMismatch(IntegrityError):
+    pass
+
+
+class ChecksumMismatch(IntegrityError):
+    pass
+
+
+class TornRead(IntegrityError):
+    pass
+
+
+class ObjectTooLarge(DataSyncError):
+    hint = "Raise MAX_FILE_SIZE_MB to mirror this object."
+
+
+class KeyRejected(DataSyncError):
+    hint = "Rename the object in S3."
+
+
+class MirrorError(DataSyncError):
+    """The local directory refused a step."""
+
+
+class MirrorUnavailable(MirrorError):
+    hint = "Mount or create LOCAL_DOWNLOAD_DIR and make it writable for this user."
+
+
+class DiskFull(MirrorError):
+    hint = "Free disk space, or empty the trash: datasync trash list."
+
+
+class PathConflict(MirrorError):
+    hint = "Move the file, link or folder that is in the way; DataSync does not touch it."
+
+
+class FileMissing(MirrorError):
+    hint = "List what is mirrored with GET /sync/files."
+
+
+class FileDrifted(MirrorError):
+    retryable = True
+    hint = "The next reconciliation repairs it; POST /sync/trigger starts one."
+
+
+class LedgerError(DataSyncError):
+    """The database refused a step."""
+
+
+class LedgerBusy(LedgerError):
+    retryable = True
+    hint = "Try again in a moment."
+
+
+class RunError(DataSyncError):
+    pass
+
+
+class RunMissing(RunError):
+    hint = "List the runs with GET /sync/runs."
+
+
+class RunNotHeld(RunError):
+    hint = "Only a held run can be approved, only a queued, running or held one cancelled."
+
+
+class LeaseHeld(RunError):
+    hint = "Another DataSync process serves this directory; ask it, or stop it first."
+
+
+class RequestRefused(DataSyncError):
+    pass
+
+
+class MalformedRequest(RequestRefused):
+    pass
+
+
+class PayloadTooLarge(RequestRefused):
+    hint = "Send fewer records in one request."
+
+
+class UnsupportedMedia(RequestRefused):
+    hint = "Send JSON with Content-Type: application/json."
+
+
+class ForeignBucket(RequestRefused):
+    hint = "Point only the configured bucket's notifications at this service."
+
+
+class Unauthorized(RequestRefused):
+    hint = (
+        "Set API_KEYS and send one as 'Authorization: Bearer <key>' or 'X-API-Key', "
+        "or call from this machine."
+    )
+
+
+class Interrupted(DataSyncError):
+    """Shutdown or cancellation ended the work early; what was left stays dirty."""
