@@ -1,0 +1,25 @@
+"""The service's entry point: `python server.py`, `gunicorn server:app`, `uvicorn server:app`.
+
+Importing it makes the application but reads no setting; those are read when it starts.
+"""
+
+import sys
+
+from datasync.app import brief, create_app, serve
+from datasync.config.settings import load_settings
+from datasync.errors import ConfigurationError
+
+app = create_app()
+
+
+def main() -> None:
+    """Serve as the settings say, until told to stop; exit code 1 when that is not possible."""
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        sys.exit(brief(error))
+    sys.exit(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@
     │   ├── BucketMissing           404 NoSuchBucket
     │   ├── AccessDenied            403
     │   │   └── CredentialsRejected   no, unknown, expired or badly signed credentials
+    │   │       └── ClockSkewed         our clock is off; learned from the server, try again
     │   ├── ObjectArchived          403 InvalidObjectState: a cold storage class
     │   ├── PreconditionFailed      412: the object is no longer the version asked for
     │   ├── RangeUnsatisfiable      416
@@ -37,6 +38,7 @@
     │   └── LeaseHeld               another process runs the engine
     ├── RequestRefused              the caller's request
     │   ├── MalformedRequest
+    │   ├── UnprocessableRequest    well-formed, but not what the route takes
     │   ├── PayloadTooLarge
     │   ├── UnsupportedMedia
     │   ├── ForeignBucket           an event of a bucket that is not ours
@@ -84,6 +86,13 @@ class AccessDenied(BucketError):
 
 class CredentialsRejected(AccessDenied):
     hint = "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the profile or role, and the clock."
+
+
+class ClockSkewed(CredentialsRejected):
+    """The server's clock and ours differ too much. The client has learned the server's by now."""
+
+    retryable = True
+    hint = "Set this machine's clock, with NTP for example."
 
 
 class ObjectArchived(BucketError):
@@ -171,7 +180,13 @@ class DiskFull(MirrorError):
 
 
 class PathConflict(MirrorError):
+    """`at` is the mirror path of what is in the way, None when no single thing is."""
+
     hint = "Move the file, link or folder that is in the way; DataSync does not touch it."
+
+    def __init__(self, message: str, *, at: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.at = at
 
 
 class FileMissing(MirrorError):
@@ -214,6 +229,10 @@ class RequestRefused(DataSyncError):
 
 class MalformedRequest(RequestRefused):
     pass
+
+
+class UnprocessableRequest(RequestRefused):
+    hint = "See /docs for what this route takes."
 
 
 class PayloadTooLarge(RequestRefused):

@@ -161,7 +161,11 @@ class ObjectRow:
 
 @dataclass(frozen=True, slots=True)
 class DirtyKey:
-    """A key whose state must be looked at. `marks` counts the marks: a later one makes it differ."""
+    """A key whose state must be looked at.
+
+    `marks` is the number of the latest mark, growing over all keys: a later mark makes it differ.
+    0 says that the key was not dirty when it was looked at.
+    """
 
     key: str
     reason: str
@@ -189,6 +193,23 @@ class Outcome:
     error: str | None = None  # class name of the error
     hint: str | None = None
     lag_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A key that is not right, why, and when it is tried again.
+
+    `state` is that of its row, FAILED when it has none; `hint` and `at` are those of the latest
+    failed outcome as far as the history reaches. `next_try` is None when nothing is planned.
+    """
+
+    key: str
+    state: State
+    reason: str
+    hint: str | None = None
+    attempts: int = 0
+    next_try: float | None = None
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +279,17 @@ class SyncOptions:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a plan intends for a key. `listed` is None for keys that a listing no longer shows."""
+    """What a plan intends for a key. `listed` is None for keys that a listing no longer shows.
+
+    `record` is the row to write when the action needs no transfer (skip, reject).
+    """
 
     operation: Operation
     key: str
     reason: str
     listed: ListedObject | None = None
     row: ObjectRow | None = None
+    record: ObjectRow | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,63 @@
+# Two commands for users: `make run` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
+SOURCES := datasync server.py lambda tests benchmarks scripts
+POETRY ?= poetry
+
+.PHONY: run test check bench lock clean help install install-dev
+.DEFAULT_GOAL := help
+
+run: install  ## install everything and start the service (without a bucket: a demo)
+	@$(BIN)/datasync serve --demo-if-unconfigured
+
+test: install-dev  ## install everything and run the tests, with coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+check: install-dev  ## the whole gate but the tests: format, lint, types, import contracts
+	@$(BIN)/black --check --quiet $(SOURCES) || { $(BIN)/black --check $(SOURCES); exit 1; }
+	@$(BIN)/python -m flake8 $(SOURCES)
+	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports
+
+bench:  ## reserved for the benchmarks
+	@echo "Reserved: benchmarks/ will hold the measurements against rclone and s5cmd."
+
+# Stamps: an install is skipped while its stamp is newer than the file it was made from.
+install: $(VENV)/.installed  ## install what the service and its demo need
+
+install-dev: $(VENV)/.installed-dev  ## install what the tests need as well
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "DataSync needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt pyproject.toml scripts/link_project.py | $(BIN)/python
+	@echo "Installing requirements.txt"
+	@$(PIP) -r requirements.txt
+	@$(BIN)/python scripts/link_project.py
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt pyproject.toml scripts/link_project.py | $(BIN)/python
+	@echo "Installing requirements-dev.txt"
+	@$(PIP) -r requirements-dev.txt
+	@$(BIN)/python scripts/link_project.py
+	@touch $@ $(VENV)/.installed
+
+lock:  ## renew poetry.lock and both requirement files (needs poetry with its export plugin)
+	@$(POETRY) lock
+	@$(POETRY) export --with demo -f requirements.txt -o requirements.txt
+	@$(POETRY) export --with demo,dev -f requirements.txt -o requirements-dev.txt
+	@! grep -n -- '-index-url\|://' requirements.txt requirements-dev.txt
+
+clean:  ## remove what was installed and made; mirrored files and logs stay
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
+	@find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' \
+		| while IFS='|' read -r name text; do printf '%-20s %s\n' "$$name" "$$text"; done

@@ -1,0 +1,121 @@
+"""/docs and /redoc, served from this process alone, and the parts of the OpenAPI document.
+
+The pages load nothing from any other host: scripts, styles and the icon are files of the
+package fastapi-offline, and a Content-Security-Policy forbids the browser to ask anyone else.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+ASSETS = "/docs-assets"
+DESCRIPTION = """\
+DataSync keeps a local directory equal to an S3 bucket, continuously, and can prove it.
+
+**Access.** With `API_KEYS` set, send one as `Authorization: Bearer <key>` or `X-API-Key`.
+Without, only direct calls from the service's own machine are let in. `/ping` is open.
+
+**Errors** have one shape on every route: `{"error", "detail", "hint"}`.
+"""
+TAGS = [
+    {"name": "service", "description": "What is running, and how it is."},
+    {"name": "sync", "description": "Ask for work and hear how it ended."},
+    {"name": "files", "description": "Read what is mirrored."},
+    {"name": "runs", "description": "The history of runs; held plans."},
+    {"name": "failures", "description": "Keys that are not right, and why."},
+]
+# Swagger UI and ReDoc set styles from scripts; ReDoc searches in a worker made from a blob.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; "
+    "worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>DataSync - {title}</title>
+<link rel="icon" href="{base}/favicon.png">
+{head}
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+_SWAGGER_START = """\
+SwaggerUIBundle({
+  url: document.getElementById("swagger-ui").dataset.openapi,
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  validatorUrl: null,
+  persistAuthorization: false,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+});
+"""
+
+
+def _package_files() -> Path:
+    return Path(str(files("fastapi_offline"))) / "static"
+
+
+def _page(title: str, base: str, head: str, body: str) -> HTMLResponse:
+    content = _PAGE.format(title=title, base=base, head=head, body=body)
+    return HTMLResponse(
+        content, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+    )
+
+
+def swagger_page(root: str) -> HTMLResponse:
+    """Swagger UI for a service that is reached below the path `root`."""
+    base = root + ASSETS
+    return _page(
+        "API",
+        base,
+        f'<link rel="stylesheet" href="{base}/swagger-ui.css">',
+        f'<div id="swagger-ui" data-openapi="{root}/openapi.json"></div>\n'
+        f'<script src="{base}/swagger-ui-bundle.js"></script>\n'
+        f'<script src="{root}/docs/start.js"></script>',
+    )
+
+
+def redoc_page(root: str) -> HTMLResponse:
+    """ReDoc for a service that is reached below the path `root`."""
+    base = root + ASSETS
+    return _page(
+        "API reference",
+        base,
+        "<style>body { margin: 0; }</style>",
+        f'<redoc spec-url="{root}/openapi.json"></redoc>\n'
+        f'<script src="{base}/redoc.standalone.js"></script>',
+    )
+
+
+def add_docs(app: FastAPI) -> None:
+    """Serve the pages and their files."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/docs")
+    async def docs(request: Request) -> Response:
+        return swagger_page(_root(request))
+
+    @router.get("/docs/start.js")
+    async def docs_start() -> Response:
+        return Response(_SWAGGER_START, media_type="text/javascript")
+
+    @router.get("/redoc")
+    async def redoc(request: Request) -> Response:
+        return redoc_page(_root(request))
+
+    app.include_router(router)
+    app.mount(ASSETS, StaticFiles(directory=_package_files(), check_dir=False))
+
+
+def _root(request: Request) -> str:
+    path: str = request.scope.get("root_path", "").rstrip("/")
+    return "".join(c for c in path if c.isalnum() or c in "/-._~")

@@ -1,0 +1,148 @@
+"""Answers with the bytes of one open file: ranges, validators, names; nothing that a browser runs.
+
+The descriptor pins one version: a file that is replaced meanwhile is served to its end as it was.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from email.utils import formatdate, parsedate_to_datetime
+from mimetypes import guess_type
+from urllib.parse import quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import FileResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from datasync.api.error_responses import http_answer
+from datasync.models.sync_models import ObjectRow
+from datasync.services.file_service import OpenFile
+
+# A file of the mirror is foreign content: it must not act in the name of this origin.
+FOREIGN_CONTENT_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cache-Control": "private, no-cache",
+}
+_RANGE = re.compile(
+    r"bytes=[ \t]*(\d{1,19}-\d{0,19}|-\d{1,19})([ \t]*,[ \t]*(\d{1,19}-\d{0,19}|-\d{1,19}))*"
+)
+_ETAG = re.compile(r'(?:W/)?("[^"]*")')
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_QUOTABLE = re.compile(r"[^ !#$&\'()+,\-.0-9;=@A-Z\[\]^_`a-z{}~]")
+
+
+class Download(FileResponse):
+    """One open file as an answer; closes its descriptor however the answer ends."""
+
+    chunk_size = 256 * 1024
+
+    def __init__(self, opened: OpenFile) -> None:
+        self._descriptor = opened.descriptor
+        row = opened.row
+        super().__init__(
+            f"/dev/fd/{opened.descriptor}",
+            headers=file_headers(row),
+            media_type=media_type(row.key),
+            stat_result=opened.stat,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if is_unchanged(Headers(scope=scope), self.headers):
+                await self._send_unchanged(send)
+            else:
+                await super().__call__(_with_valid_range(scope), receive, _refusing(scope, send))
+        finally:
+            os.close(self._descriptor)
+
+    async def _send_unchanged(self, send: Send) -> None:
+        headers = MutableHeaders(raw=list(self.raw_headers))
+        for name in ("content-length", "content-type", "content-disposition"):
+            del headers[name]
+        await send({"type": "http.response.start", "status": 304, "headers": headers.raw})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def file_headers(row: ObjectRow) -> dict[str, str]:
+    """The headers that describe a row's file."""
+    headers = {
+        **FOREIGN_CONTENT_HEADERS,
+        "Content-Disposition": disposition(row.key),
+        "Last-Modified": formatdate(row.last_modified, usegmt=True),
+    }
+    if re.fullmatch(r"[!#-~]+", row.etag):
+        headers["ETag"] = f'"{row.etag}"'
+    return headers
+
+
+def media_type(key: str) -> str:
+    """A guess by the key's ending; a compressed file is its container, not what is in it."""
+    kind, encoding = guess_type(f"file:///{quote(file_name(key))}")
+    return "application/octet-stream" if encoding or kind is None else kind
+
+
+def file_name(key: str) -> str:
+    """The last part of a key with a name, without control characters."""
+    name = key.rstrip("/").rpartition("/")[2]
+    return _UNSAFE.sub("_", name) or "file"
+
+
+def disposition(key: str) -> str:
+    """`attachment` with the file's name for old and new clients (RFC 6266, RFC 8187)."""
+    name = file_name(key)
+    plain = _NOT_QUOTABLE.sub("_", name)
+    if plain == name:
+        return f'attachment; filename="{plain}"'
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def is_unchanged(asked: Mapping[str, str], have: Mapping[str, str]) -> bool:
+    """Whether the caller's copy is the present one (RFC 9110, section 13.2.2)."""
+    tags = asked.get("if-none-match")
+    if tags is not None:
+        return tags.strip() == "*" or have.get("etag") in _ETAG.findall(tags)
+    since = asked.get("if-modified-since")
+    if since is None:
+        return False
+    try:
+        return parsedate_to_datetime(have["last-modified"]) <= parsedate_to_datetime(since)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _with_valid_range(scope: Scope) -> Scope:
+    """The same request without a Range that a server ignores (RFC 9110, section 14.2)."""
+    asked = Headers(scope=scope).get("range")
+    if asked is None or (scope["method"] == "GET" and _is_range(asked)):
+        return scope
+    kept = [(name, value) for name, value in scope["headers"] if name.lower() != b"range"]
+    return {**scope, "headers": kept}
+
+
+def _is_range(asked: str) -> bool:
+    if _RANGE.fullmatch(asked.strip().lower()) is None:
+        return False
+    pairs = re.findall(r"(\d+)-(\d+)", asked)
+    return all(int(first) <= int(last) for first, last in pairs)
+
+
+def _refusing(scope: Scope, send: Send) -> Send:
+    """Passes an answer on, except a refused range: that gets the shape of every other error."""
+    refused = False
+
+    async def passed(message: Message) -> None:
+        nonlocal refused
+        if message["type"] == "http.response.start" and message["status"] in (400, 416):
+            refused = True
+            size = Headers(raw=message["headers"]).get("content-range")
+            headers = {"Content-Range": size} if size else None
+            await http_answer(416, headers)(scope, _no_more, send)
+        elif not refused:
+            await send(message)
+
+    return passed
+
+
+async def _no_more() -> Message:
+    return {"type": "http.disconnect"}

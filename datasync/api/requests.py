@@ -1,0 +1,117 @@
+"""Reads what a request carries: a bounded body, a key from the raw path; waits for an end.
+
+Knows no route.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from urllib.parse import unquote_to_bytes
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from fastapi import Request
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.types import Scope
+
+from datasync.api.shutdown import Shutdown
+from datasync.errors import MalformedRequest, PayloadTooLarge, UnsupportedMedia
+
+MAX_BODY_BYTES = 2**20
+POLL_SECONDS = 0.08
+_JSON_TYPES = frozenset({"", "application/json", "text/plain"})
+
+T = TypeVar("T")
+
+
+class ClientGone(Exception):
+    """Nobody is there any more to hear the answer."""
+
+
+async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """The whole body.
+
+    Raises: PayloadTooLarge, before more than `max_bytes` are held.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+    return bytes(body)
+
+
+def _too_large(max_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is larger than {max_bytes} bytes")
+
+
+def require_json(request: Request) -> None:
+    """Let JSON pass, also under the names that SNS and plain clients give it.
+
+    Raises: UnsupportedMedia.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in _JSON_TYPES:
+        raise UnsupportedMedia("the body is of a type that is not taken here")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("a compressed body is not taken here")
+
+
+class KeyConvertor(Convertor[str]):
+    """Matches any key in a route's path; the framework's `path` stops at a line feed."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("key", KeyConvertor())
+
+
+def key_in_path(scope: Scope, route: str) -> str:
+    """The key behind `route` in the path as it was sent, decoded exactly once.
+
+    Raises: MalformedRequest.
+    """
+    raw: bytes = scope.get("raw_path") or b""
+    start = (scope.get("root_path", "").rstrip("/") + route).encode("ascii")
+    if not raw.startswith(start):
+        raise MalformedRequest("the path before the key is not written plainly")
+    try:
+        return unquote_to_bytes(raw[len(start) :]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedRequest("the key in the path is not UTF-8") from None
+
+
+async def in_thread(
+    function: Callable[..., T], *arguments: object, limiter: CapacityLimiter | None = None
+) -> T:
+    """The function's result, from a worker thread."""
+    return await anyio.to_thread.run_sync(function, *arguments, limiter=limiter)
+
+
+async def wait_while(
+    pending: Callable[[], Awaitable[bool]],
+    request: Request,
+    shutdown: Shutdown,
+    seconds: float = float("inf"),
+) -> None:
+    """Ask again and again until nothing is pending, the time is over or the process stops.
+
+    Holds no thread between the questions. Raises: ClientGone.
+    """
+    deadline = time.monotonic() + seconds
+    while await pending():
+        left = deadline - time.monotonic()
+        if left <= 0 or shutdown.begun:
+            return
+        await shutdown.pause(min(POLL_SECONDS, left))
+        if await request.is_disconnected():
+            raise ClientGone

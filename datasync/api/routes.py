@@ -1,0 +1,129 @@
+"""Every route of the service, and those that say what is running and how it is."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+
+from datasync import __version__
+from datasync.api import failure_routes, file_routes, metrics, run_routes, sync_routes
+from datasync.api.dependencies import ControllerOf, LanesOf
+from datasync.api.error_responses import responses
+from datasync.api.requests import in_thread
+from datasync.api.security import DOCUMENTED_SCHEMES
+from datasync.models.s3_models import (
+    Endpoint,
+    HealthReport,
+    HealthStatus,
+    Pong,
+    ServiceInfo,
+    StatsReport,
+)
+
+open_router = APIRouter(tags=["service"])
+service_router = APIRouter(tags=["service"])
+
+
+@open_router.get("/ping", summary="Is the process alive?")
+async def ping() -> Pong:
+    """Answers at once, to everybody; asks neither S3 nor the disk."""
+    return Pong()
+
+
+@open_router.head("/ping", include_in_schema=False)
+async def ping_head() -> Response:
+    return Response(media_type="application/json")
+
+
+@service_router.get("/", summary="What is this?", responses=responses())
+async def info(request: Request) -> ServiceInfo:
+    """The service, its version and its routes."""
+    return ServiceInfo(
+        service="DataSync", version=__version__, docs="/docs", endpoints=_endpoints(request)
+    )
+
+
+def _endpoints(request: Request) -> list[Endpoint]:
+    described: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    return [
+        Endpoint(method=method.upper(), path=path, summary=operation.get("summary", ""))
+        for path, methods in described.items()
+        for method, operation in methods.items()
+    ]
+
+
+HEALTH_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **responses(),
+    503: {"model": HealthReport, "description": "Unhealthy: the message says why."},
+}
+
+
+@service_router.get("/sync/health", summary="Is all well?", responses=HEALTH_RESPONSES)
+async def health(controller: ControllerOf, lanes: LanesOf, response: Response) -> HealthReport:
+    """Healthy, or degraded (it works, but somebody should look): 200. Unhealthy: 503.
+
+    Answers in under 3 seconds even when S3 hangs.
+    """
+    report = await in_thread(controller.health, limiter=lanes.health)
+    if report.status is HealthStatus.UNHEALTHY:
+        response.status_code = 503
+    return report
+
+
+@service_router.get("/sync/stats", summary="Figures of the mirror", responses=responses())
+def stats(controller: ControllerOf) -> StatsReport:
+    """Objects, bytes, states, events, lag and drift; read from the ledger."""
+    return controller.stats()
+
+
+@service_router.get("/sync/config", summary="The effective settings", responses=responses())
+def config(controller: ControllerOf) -> dict[str, Any]:
+    """Every setting by its name in lower case; of a secret only whether it is set."""
+    return controller.settings()
+
+
+@service_router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={
+        **responses(),
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Metrics."},
+    },
+)
+def metrics_text(controller: ControllerOf) -> Response:
+    """Read from the ledger at the moment of the scrape: every worker gives the same."""
+    text = metrics.render(controller.facts(), time.time())
+    return Response(text, media_type=metrics.CONTENT_TYPE)
+
+
+# The names that older clients know.
+ALIASES: dict[str, tuple[Callable[..., Any], str]] = {
+    "/api/v1/health": (health, "Is all well? (alias)"),
+    "/api/v1/stats": (stats, "Figures of the mirror (alias)"),
+    "/api/v1/config": (config, "The effective settings (alias)"),
+}
+
+
+def _alias_router() -> APIRouter:
+    aliases = APIRouter(tags=["service"])
+    for path, (endpoint, summary) in ALIASES.items():
+        described = HEALTH_RESPONSES if endpoint is health else responses()
+        aliases.add_api_route(path, endpoint, summary=summary, responses=described)
+    return aliases
+
+
+def add_routes(app: FastAPI) -> None:
+    """Give the application all routes."""
+    app.include_router(open_router)
+    closed = (
+        service_router,
+        sync_routes.router,
+        file_routes.router,
+        run_routes.router,
+        failure_routes.router,
+        _alias_router(),
+    )
+    for router in closed:
+        app.include_router(router, dependencies=DOCUMENTED_SCHEMES)

@@ -1,0 +1,188 @@
+"""Decides who is let in: holders of a key, or with no keys set only callers on this machine.
+
+A pure policy and the middleware that asks it before any route is looked up. Knows no settings.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from fastapi import Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from datasync.api.error_responses import error_answer
+from datasync.errors import Interrupted, Unauthorized
+
+OPEN_PATHS = frozenset({"/ping"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# Any of these says that the peer is a proxy, so that its address says nothing of the caller.
+FORWARDING_HEADERS = frozenset(
+    {
+        "forwarded",
+        "via",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+    }
+)
+
+# Only for the OpenAPI document: the middleware below is what lets in or refuses.
+DOCUMENTED_SCHEMES = [
+    Security(
+        HTTPBearer(
+            auto_error=False,
+            scheme_name="BearerKey",
+            description="One of API_KEYS: `Authorization: Bearer <key>`.",
+        )
+    ),
+    Security(
+        APIKeyHeader(
+            name="X-API-Key",
+            auto_error=False,
+            scheme_name="HeaderKey",
+            description="One of API_KEYS: `X-API-Key: <key>`.",
+        )
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a request says of who sent it. `host` is the peer's address, None for a Unix socket."""
+
+    host: str | None
+    method: str
+    headers: Headers
+
+
+class AccessPolicy:
+    """Lets callers in by key, or by being on this machine when there are no keys."""
+
+    def __init__(self, keys: Sequence[str], origins: Sequence[str] = ()) -> None:
+        self._digests = [_digest(key) for key in keys]
+        self._origins = frozenset(origin for origin in origins if origin != "*")
+
+    def check(self, caller: Caller) -> None:
+        """Return if the caller is let in. Raises: Unauthorized."""
+        if self._digests:
+            self._check_key(caller.headers)
+        else:
+            self._check_local(caller)
+
+    def _check_key(self, headers: Headers) -> None:
+        offered = _offered_key(headers)
+        if offered is None:
+            raise Unauthorized("this service needs a key")
+        digest = _digest(offered)
+        # Every key is compared, in constant time: how long it takes tells nothing.
+        if not any([hmac.compare_digest(digest, known) for known in self._digests]):
+            raise Unauthorized("the key is not one of this service's")
+
+    def _check_local(self, caller: Caller) -> None:
+        headers = caller.headers
+        if not is_loopback(caller.host) or _is_forwarded(headers):
+            raise Unauthorized("without API_KEYS only direct calls from this machine are let in")
+        hosts = headers.getlist("host")
+        # A name that leads here by DNS rebinding is not ours, whatever address it has.
+        if len(hosts) != 1 or not is_loopback(_host_name(hosts[0])):
+            raise Unauthorized("the Host header does not name this machine")
+        if caller.method not in SAFE_METHODS and self._is_cross_site(headers, hosts[0]):
+            raise Unauthorized("a page of another site may not change anything here")
+
+    def _is_cross_site(self, headers: Headers, host: str) -> bool:
+        origins = headers.getlist("origin")
+        if any(origin in self._origins for origin in origins):
+            return False
+        if any(urlsplit_host(origin) != host.lower() for origin in origins):
+            return True
+        sites = headers.getlist("sec-fetch-site")
+        return any(site not in ("same-origin", "none") for site in sites)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _offered_key(headers: Headers) -> str | None:
+    """The key that a request shows. Header bytes arrive as latin-1 and are read as UTF-8."""
+    found = headers.get("x-api-key")
+    if found is None:
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        found = credentials.strip() if scheme.lower() == "bearer" else None
+    if not found:
+        return None
+    return found.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def _is_forwarded(headers: Headers) -> bool:
+    return any(name in FORWARDING_HEADERS or name.startswith("x-forwarded") for name in headers)
+
+
+def is_loopback(name: str | None) -> bool:
+    """Whether an address, or the name localhost, means this machine."""
+    if name is None:
+        return False
+    if name.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+def _host_name(host: str) -> str | None:
+    """The name in a Host header, without the port; None when it is none."""
+    if set(host) & set("/@\\?#, \t"):
+        return None
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def urlsplit_host(origin: str) -> str | None:
+    """The host and port of an origin, None for `null` and what is no origin."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return None
+    return parts.netloc.lower() if parts.scheme in ("http", "https") else None
+
+
+class AccessMiddleware:
+    """Refuses a request before anything reads it. Without a policy nobody is let in."""
+
+    def __init__(self, app: ASGIApp, policy: Callable[[], AccessPolicy | None]) -> None:
+        self._app = app
+        self._policy = policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._check(scope)
+        except (Unauthorized, Interrupted) as error:
+            await error_answer(error)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        if scope["type"] != "http" or _route_path(scope) in OPEN_PATHS:
+            return
+        policy = self._policy()
+        if policy is None:
+            raise Interrupted("the service is not running", hint="Try again in a moment.")
+        client = scope.get("client")
+        policy.check(Caller(client[0] if client else None, scope["method"], Headers(scope=scope)))
+
+
+def _route_path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "").rstrip("/"))

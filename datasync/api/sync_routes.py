@@ -1,0 +1,148 @@
+"""The routes that ask for work: trigger a run, take a notification."""
+
+import asyncio
+import threading
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from datasync.api.dependencies import ControllerOf, Lanes, LanesOf, ShutdownOf
+from datasync.api.error_responses import responses
+from datasync.api.requests import in_thread, read_body, require_json, wait_while
+from datasync.api.shutdown import Shutdown
+from datasync.controllers.sync_controller import SyncController
+from datasync.models.s3_models import SyncResponse, SyncStatus
+
+router = APIRouter(tags=["sync"])
+
+Prefix = Annotated[
+    str, Query(description="Only keys that begin with this.", max_length=1024, examples=["a/b/"])
+]
+_ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {"model": SyncResponse, "description": "Taken on; the work goes on by itself."}
+}
+_NOTIFICATION = {
+    "Records": [
+        {
+            "eventVersion": "2.1",
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "s3": {
+                "bucket": {"name": "my-bucket"},
+                "object": {"key": "reports/2024+final.csv", "size": 1024, "eTag": "0cc175b9c0f1"},
+            },
+        }
+    ]
+}
+_NOTIFICATION_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "An event notification, exactly as S3 made it; at most 1 MiB.",
+        "content": {
+            kind: {"schema": {"type": "object"}, "example": _NOTIFICATION}
+            for kind in ("application/json", "text/plain")
+        },
+    }
+}
+
+
+@router.post(
+    "/sync/trigger",
+    summary="Reconcile now",
+    responses={**responses(400, 422, 502), **_ACCEPTED},
+)
+async def trigger(
+    request: Request,
+    response: Response,
+    controller: ControllerOf,
+    shutdown: ShutdownOf,
+    lanes: LanesOf,
+    prefix: Prefix = "",
+    background: Annotated[bool, Query(description="Answer 202 at once with the run's id.")] = False,
+    dry_run: Annotated[bool, Query(description="Answer the plan; change nothing.")] = False,
+) -> SyncResponse:
+    """Runs a reconciliation, or joins one that covers the prefix, and answers when it is over.
+
+    200 says that the run came to its end, whatever that was: read `status` (success, partial,
+    failed, held). Hanging up ends the waiting, never the run.
+    """
+    if dry_run:
+        return await _plan(request, controller, shutdown, lanes, prefix)
+    run = await in_thread(controller.trigger, prefix)
+    if not background:
+        await wait_while(lambda: in_thread(controller.unfinished, run.id), request, shutdown)
+    answer = await in_thread(controller.response, run.id)
+    if answer.status is SyncStatus.ACCEPTED:
+        response.status_code = 202
+    return answer
+
+
+async def _plan(
+    request: Request,
+    controller: SyncController,
+    shutdown: Shutdown,
+    lanes: Lanes,
+    prefix: str,
+) -> SyncResponse:
+    stopped = threading.Event()
+    planning = asyncio.ensure_future(
+        in_thread(controller.plan, prefix, stopped, limiter=lanes.plans)
+    )
+    # Looked at even if nobody waits any more: an error nobody reads is no error of the process.
+    planning.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def pending() -> bool:
+        return not planning.done()
+
+    try:
+        await wait_while(pending, request, shutdown)
+    finally:
+        stopped.set()
+    return await planning
+
+
+@router.post(
+    "/sync/s3-notification",
+    summary="Take S3 events",
+    status_code=202,
+    responses={
+        200: {"model": SyncResponse, "description": "With `wait`: what became of the keys."},
+        **responses(400, 413, 415, 422),
+    },
+    openapi_extra=_NOTIFICATION_BODY,
+)
+async def notification(
+    request: Request,
+    response: Response,
+    controller: ControllerOf,
+    shutdown: ShutdownOf,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0, le=300, allow_inf_nan=False, description="Seconds to wait for the keys' outcomes."
+        ),
+    ] = 0.0,
+) -> SyncResponse:
+    """Marks the keys that the events name; what is done with them, S3's present state decides.
+
+    The marks are on stable storage when this answers 202, with one `queued`, `ignored` or
+    `rejected` detail a record. Records of other buckets are `rejected`; if every record is,
+    the whole request is refused (400 ForeignBucket or MalformedRequest).
+    """
+    require_json(request)
+    body = await read_body(request)
+    notice = await in_thread(controller.notify, body)
+    if not wait:
+        return await in_thread(controller.notice_response, notice)
+    started = time.monotonic()
+    waiting = notice.keys
+
+    async def pending() -> bool:
+        nonlocal waiting
+        waiting = await in_thread(controller.unsettled, waiting)
+        return bool(waiting)
+
+    await wait_while(pending, request, shutdown, wait)
+    response.status_code = 200
+    return await in_thread(controller.settled_response, notice, time.monotonic() - started)

@@ -1,0 +1,317 @@
+"""The composition root: makes the parts from the settings, wires them, and serves them.
+
+The only file that may know everything; it does nothing but wire. Importing it reads no
+environment and makes nothing.
+"""
+
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import anyio.to_thread
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
+
+from datasync import __version__
+from datasync.api import docs
+from datasync.api.dependencies import Lanes
+from datasync.api.error_responses import HANDLERS
+from datasync.api.middleware import LateCors, RequestMiddleware
+from datasync.api.routes import add_routes
+from datasync.api.security import AccessMiddleware, AccessPolicy
+from datasync.api.shutdown import Shutdown
+from datasync.config.settings import Settings, load_settings, unknown_variables
+from datasync.controllers.health import HealthCheck
+from datasync.controllers.sync_controller import SyncController
+from datasync.errors import ConfigurationError, DataSyncError, DiskFull
+from datasync.services.file_service import FileService
+from datasync.services.s3_sync_service import S3SyncService
+from datasync.services.storage.bucket import Bucket, S3Bucket
+from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.mirror import Mirror
+from datasync.services.storage.s3 import credentials
+from datasync.services.storage.s3.endpoint import S3Config
+from datasync.utils.logger import configure_logging, get_logger
+
+WORKER_THREADS = 64
+STOP_SECONDS = 8.0
+GRACEFUL_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The parts of one process, wired. `close` frees them, after `service.stop`."""
+
+    settings: Settings
+    bucket: Bucket
+    mirror: Mirror
+    ledger: Ledger
+    service: S3SyncService
+    files: FileService
+    controller: SyncController
+
+    def close(self) -> None:
+        """Free connections and descriptors. Starts and stops nothing."""
+        with ExitStack() as stack:
+            stack.callback(self.mirror.close)
+            stack.callback(self.ledger.close)
+            stack.callback(self.bucket.close)
+
+
+def compose(
+    settings: Settings,
+    *,
+    adopt: bool = False,
+    make_bucket: "Callable[[Settings], Bucket] | None" = None,
+) -> Components:
+    """Make and wire the parts; S3 is not asked anything.
+
+    `adopt` takes over a directory that mirrored another bucket.
+
+    Raises: ConfigurationError, MirrorError, LedgerError; nothing is left open then.
+    """
+    options = settings.sync_options()
+    with ExitStack() as undo:
+        bucket = (make_bucket or s3_bucket)(settings)
+        undo.callback(bucket.close)
+        mirror = Mirror(
+            settings.root, durable=options.durable, min_free_percent=options.min_free_percent
+        )
+        undo.callback(mirror.close)
+        mirror.prepare(bucket_identity=bucket_identity(settings), adopt=adopt)
+        ledger = Ledger.open(settings.ledger_url())
+        undo.callback(ledger.close)
+        service = S3SyncService(bucket, mirror, ledger, options)
+        files = FileService(ledger, mirror, bucket)
+        health = HealthCheck(
+            ledger,
+            options.prefix,
+            str(settings.local_download_dir),
+            bucket.check,
+            lambda: disk_worry(mirror),
+        )
+        controller = SyncController(service, files, ledger, options, health, settings.redacted())
+        undo.pop_all()
+    return Components(settings, bucket, mirror, ledger, service, files, controller)
+
+
+def s3_bucket(settings: Settings) -> Bucket:
+    """The configured bucket. Raises: ConfigurationError."""
+    key, secret = settings.aws_access_key_id, settings.aws_secret_access_key
+    token = settings.aws_session_token
+    return S3Bucket(
+        S3Config(
+            bucket=settings.s3_bucket_name,
+            region=settings.aws_region,
+            endpoint_url=settings.endpoint_url,
+            credentials=credentials.source(
+                key.get_secret_value() if key else None,
+                secret.get_secret_value() if secret else None,
+                token.get_secret_value() if token else None,
+                unsigned=settings.aws_no_sign_request,
+            ),
+            ca_bundle=str(settings.aws_ca_bundle) if settings.aws_ca_bundle else None,
+            timeout_seconds=settings.download_timeout_seconds,
+        )
+    )
+
+
+def bucket_identity(settings: Settings) -> str:
+    """What a directory mirrors, in words that stay the same as long as it is the same."""
+    server = settings.endpoint_url or "aws"
+    return f"{server} s3://{settings.s3_bucket_name}/{settings.s3_prefix}"
+
+
+def disk_worry(mirror: Mirror) -> str | None:
+    """What is worth a look although the mirror can be used. Raises: MirrorError."""
+    try:
+        mirror.check()
+    except DiskFull as error:
+        return f"downloads are paused: {error}"
+    return None
+
+
+class Application(FastAPI):
+    """FastAPI, whose failed start is one line instead of a traceback."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await super().__call__(scope, receive, self._brief(send))
+        else:
+            await super().__call__(scope, receive, send)
+
+    def _brief(self, send: Send) -> Send:
+        async def passed(message: Message) -> None:
+            problem = getattr(self.state, "start_problem", None)
+            if message["type"] == "lifespan.startup.failed" and problem is not None:
+                message = {**message, "message": problem}
+            await send(message)
+
+        return passed
+
+
+def create_app(
+    settings: Settings | None = None, *, composer: Callable[[Settings], Components] = compose
+) -> FastAPI:
+    """The application. Settings are read when it starts, unless they are given."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            try:
+                await _start(app, stack, settings, composer)
+            except DataSyncError as error:
+                app.state.start_problem = brief(error)
+                raise
+            yield
+
+    app = Application(
+        title="DataSync",
+        version=__version__,
+        description=docs.DESCRIPTION,
+        openapi_tags=docs.TAGS,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        exception_handlers=HANDLERS,
+        separate_input_output_schemas=False,
+    )
+    app.state.access = None
+    app.state.origins = ()
+    app.state.shutdown = Shutdown()
+    # The last one added is the first that a request meets.
+    app.add_middleware(AccessMiddleware, policy=lambda: app.state.access)
+    app.add_middleware(LateCors, origins=lambda: app.state.origins)
+    app.add_middleware(RequestMiddleware, shutdown=lambda: app.state.shutdown)
+    add_routes(app)
+    docs.add_docs(app)
+    return app
+
+
+async def _start(
+    app: FastAPI,
+    stack: AsyncExitStack,
+    given: Settings | None,
+    composer: Callable[[Settings], Components],
+) -> None:
+    settings = given or load_settings()
+    use_logging(settings)
+    components = composer(settings)
+    stack.callback(components.close)
+    stopper = Stopper(components.service)
+    stack.push_async_callback(anyio.to_thread.run_sync, stopper.stop)
+    shutdown = Shutdown(on_begin=stopper.begin)
+    stack.enter_context(shutdown.listening())
+    anyio.to_thread.current_default_thread_limiter().total_tokens = WORKER_THREADS
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    app.state.shutdown = shutdown
+    app.state.lanes = Lanes()
+    app.state.controller = components.controller
+    app.state.origins = settings.cors_origins
+    app.state.access = AccessPolicy(keys, settings.cors_origins)
+    stack.callback(setattr, app.state, "access", None)
+    components.service.start()
+
+
+class Stopper:
+    """Stops the engine once, from the moment the process is told to stop."""
+
+    def __init__(self, service: S3SyncService) -> None:
+        self._service = service
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Start stopping; returns at once."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._service.stop, args=(STOP_SECONDS,), name="stopper"
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Return when the engine has stopped."""
+        self.begin()
+        assert self._thread is not None
+        self._thread.join()
+
+
+def use_logging(settings: Settings) -> None:
+    """Send log lines where the settings say; the server's own access lines are ours to write."""
+    configure_logging(
+        settings.log_level,
+        settings.log_file,
+        settings.log_format,
+        secrets=settings.secret_values(),
+    )
+    logging.getLogger("uvicorn.access").disabled = True
+    for warning in unknown_variables():
+        get_logger(__name__).warning(warning)
+
+
+def brief(error: DataSyncError) -> str:
+    """An error as one line for the terminal."""
+    return f"datasync: {error}. {error.hint}".rstrip(". ")
+
+
+def serve(settings: Settings) -> int:
+    """Serve until the process is told to stop; the exit code."""
+    try:
+        listener = bind(settings.api_host, settings.api_port)
+    except DataSyncError as error:
+        print(brief(error), file=sys.stderr)
+        return 1
+    use_logging(settings)
+    server = uvicorn.Server(server_config(create_app(settings)))
+    # The server raises the signal again once it has stopped in good order: that is no failure.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        listener.close()
+    return 0 if server.started else 1
+
+
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn runs here. Forwarding headers are not believed, so nobody can pose as local."""
+    return uvicorn.Config(
+        app,
+        proxy_headers=False,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        lifespan="on",
+        ws="none",
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises: ConfigurationError saying why it cannot."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, number)
+    except OSError as error:
+        raise ConfigurationError(f"API_HOST {host}: {error.strerror}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.set_inheritable(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"cannot listen on {host} port {port}: {error.strerror}",
+            hint="Stop what uses it, or set API_PORT to a free port.",
+        ) from None
+    return listener

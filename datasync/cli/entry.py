@@ -1,0 +1,126 @@
+"""Puts the commands together and turns every way they end into an exit code.
+
+Errors become one or two lines on stderr, never a traceback; what a command returns is its exit
+code.
+"""
+
+import io
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from datasync import __version__
+from datasync.cli import exits
+from datasync.cli.look_commands import failures, files, status
+from datasync.cli.run_commands import approve, cancel, plan, retry, runs, sync, verify
+from datasync.cli.serve_commands import demo, serve
+from datasync.cli.terminal import print_error
+from datasync.cli.trash_commands import trash
+from datasync.errors import DataSyncError
+from datasync.utils.logger import close_logging, get_logger
+
+app = typer.Typer(
+    name="datasync",
+    help="Keeps a local directory equal to an S3 bucket, and can prove it.",
+    epilog="Settings come from the environment and .env. Exit codes: 0 in sync, 1 failed, "
+    "2 held or refused, 64 wrong usage, 130 stopped.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> int:
+    if version:
+        typer.echo(f"datasync {__version__}")
+        raise typer.Exit(exits.DONE)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(exits.USAGE)
+    return exits.DONE
+
+
+app.command()(serve)
+app.add_typer(demo, name="demo")
+for _command in (sync, plan, verify, status, files, failures, retry, runs, approve, cancel):
+    app.command()(_command)
+app.add_typer(trash, name="trash")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The console script: run one command and exit with its code."""
+    code = run_command(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code. Ends in no exception of any kind."""
+    _accept_any_character()
+    with _terminated_by_signal():
+        try:
+            result = app(args=list(arguments), prog_name="datasync", standalone_mode=False)
+            sys.stdout.flush()
+        except DataSyncError as error:
+            print_error(str(error), error.hint)
+            return exits.exit_code_of_error(error)
+        except typer.TyperException as error:
+            return _usage(error)
+        except KeyboardInterrupt:
+            return exits.INTERRUPTED
+        except exits.Terminated:
+            return exits.TERMINATED
+        except BrokenPipeError:
+            return exits.PIPE_CLOSED
+        except Exception as error:
+            return _unexpected(error)
+        finally:
+            close_logging()
+    return result if isinstance(result, int) else exits.DONE
+
+
+def _usage(error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "datasync"
+    print_error(error.format_message(), f"{command} --help")
+    return exits.USAGE
+
+
+def _unexpected(error: Exception) -> int:
+    """A fault of ours: the traceback belongs into the log, a line on the screen."""
+    get_logger(__name__).info("command failed", exc_info=error)  # info: for the file only
+    print_error(f"internal error: {type(error).__name__}: {error}", "LOG_FILE has the traceback.")
+    return exits.FAILED
+
+
+def _accept_any_character() -> None:
+    """A key that the terminal's encoding lacks is shown escaped instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _terminated_by_signal() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does. Only the main thread may set this."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise exits.Terminated

@@ -1,0 +1,32 @@
+"""The exit codes of the command line, and nothing else.
+
+0 in sync or done, 1 some keys failed, 2 held or refused, 64 wrong usage (sysexits.h),
+130 and 143 stopped by SIGINT and SIGTERM (128 + the signal's number).
+"""
+
+from datasync.errors import ConfigurationError, DataSyncError, RequestRefused, RunError
+from datasync.models.sync_models import Run, RunStatus
+
+DONE = 0
+FAILED = 1
+REFUSED = 2
+USAGE = 64
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+TERMINATED = 143
+
+_BY_STATUS = {RunStatus.SUCCESS: DONE, RunStatus.HELD: REFUSED}
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised in the main thread so that it ends a command as Ctrl-C does."""
+
+
+def exit_code_of(run: Run) -> int:
+    """The exit code that tells how a run ended."""
+    return _BY_STATUS.get(run.status, FAILED)
+
+
+def exit_code_of_error(error: DataSyncError) -> int:
+    """2 for what was refused before anything happened, 1 for what failed."""
+    return REFUSED if isinstance(error, (ConfigurationError, RunError, RequestRefused)) else FAILED

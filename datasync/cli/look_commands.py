@@ -1,0 +1,189 @@
+"""`datasync status`, `files` and `failures`: what the ledger says, with or without a service."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from datasync.app import Components
+from datasync.cli import exits
+from datasync.cli.run_commands import Json, Limit, Prefix
+from datasync.cli.session import opened, scope_of
+from datasync.cli.terminal import (
+    Cell,
+    Column,
+    byte_text,
+    print_json,
+    print_line,
+    print_table,
+    remark,
+)
+from datasync.controllers.health import concerns, in_sync
+from datasync.controllers.views import file_entry, run_report
+from datasync.models.s3_models import FailureEntry, FilePage, RunReport, StatsReport, Wire
+from datasync.models.sync_models import State
+from datasync.services.file_service import FileFact, FileSlice, make_token, read_token
+
+FILE_COLUMNS = (
+    Column("key"),
+    Column("size", "bytes"),
+    Column("modified", "time"),
+    Column("state"),
+    Column("verdict"),
+    Column("path"),
+)
+FAILURE_COLUMNS = (
+    Column("key"),
+    Column("state"),
+    Column("reason"),
+    Column("tries"),
+    Column("next try", "time"),
+    Column("hint"),
+)
+
+Token = Annotated[str | None, typer.Option(help="Go on where the last page ended.")]
+
+
+class StatusReport(Wire):
+    """What `datasync status --json` prints."""
+
+    in_sync: bool
+    concerns: list[str]
+    lag_seconds: float
+    held_run: int | None
+    unfinished_runs: list[RunReport]
+    stats: StatsReport
+
+
+def status(json: Json = False) -> int:
+    """In sync? What is pending, failed or held? Exits with 0 only when in sync."""
+    with opened() as parts:
+        report = _status(parts)
+    if json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        _print_status(report)
+    if report.in_sync:
+        return exits.DONE
+    return exits.REFUSED if report.held_run is not None else exits.FAILED
+
+
+def failures(
+    prefix: Prefix = "", limit: Limit = 100, token: Token = None, json: Json = False
+) -> int:
+    """List the keys that are not right, and why. Exits with 1 when there are any."""
+    with opened() as parts:
+        page = parts.controller.failures(scope_of(parts, prefix), token, limit)
+    if json:
+        print_json(page.model_dump(mode="json"))
+    else:
+        print_table(FAILURE_COLUMNS, [_failure_cells(entry) for entry in page.failures])
+        if page.next_token is not None:
+            remark(f"There are more: datasync failures --token {page.next_token}")
+        if not page.failures:
+            remark("No failures.")
+    return exits.FAILED if page.failures else exits.DONE
+
+
+def files(
+    prefix: Prefix = "",
+    limit: Limit = 1000,
+    token: Token = None,
+    state: Annotated[
+        list[State] | None, typer.Option(help="Only keys in this state; may be repeated.")
+    ] = None,
+    s3: Annotated[bool, typer.Option("--s3", help="List the bucket itself, live.")] = False,
+    json: Json = False,
+) -> int:
+    """List what is mirrored."""
+    if s3 and state:
+        raise typer.BadParameter("--state is for the mirror; it cannot go with --s3")
+    with opened() as parts:
+        scope = scope_of(parts, prefix)
+        if s3:
+            page = parts.files.listed(scope, token, limit)
+        else:
+            page = _held(parts, scope, token, limit, state)
+    if json:
+        entries = [file_entry(fact) for fact in page.facts]
+        document = FilePage(source="s3" if s3 else "local", files=entries, next_token=page.token)
+        print_json(document.model_dump(mode="json"))
+        return exits.DONE
+    print_table(FILE_COLUMNS, [_file_cells(fact) for fact in page.facts])
+    if page.token is not None:
+        remark(f"There are more: datasync files --token {page.token}")
+    return exits.DONE
+
+
+def _held(
+    parts: Components, prefix: str, token: str | None, limit: int, states: list[State] | None
+) -> FileSlice:
+    if not states:
+        return parts.files.held(prefix, token, limit)
+    after = read_token(token, prefix)
+    rows = parts.ledger.rows(prefix, after, limit=limit + 1, states=states)
+    facts = tuple(FileFact(r.key, r.size, r.last_modified, r.etag, r) for r in rows[:limit])
+    return FileSlice(facts, make_token(facts[-1].key) if len(rows) > limit else None)
+
+
+def _file_cells(fact: FileFact) -> tuple[Cell, ...]:
+    row = fact.row
+    return (
+        fact.key,
+        fact.size,
+        fact.last_modified,
+        row.state.value if row else None,
+        row.verdict.value if row and row.verdict else None,
+        row.path if row else None,
+    )
+
+
+def _failure_cells(entry: FailureEntry) -> tuple[Cell, ...]:
+    next_try = entry.next_try.timestamp() if entry.next_try else None
+    return (entry.key, entry.state, entry.reason, entry.attempts, next_try, entry.hint)
+
+
+def _status(parts: Components) -> StatusReport:
+    facts, now = parts.controller.facts(), time.time()
+    oldest = facts.totals.oldest_pending
+    return StatusReport(
+        in_sync=in_sync(facts),
+        concerns=concerns(facts, now),
+        lag_seconds=0.0 if oldest is None else round(max(0.0, now - oldest), 3),
+        held_run=facts.held.id if facts.held else None,
+        unfinished_runs=[run_report(run, now) for run in facts.unfinished],
+        stats=parts.controller.stats(),
+    )
+
+
+def _print_status(report: StatusReport) -> None:
+    if report.in_sync:
+        print_line("in sync: the mirror is equal to the bucket", style="green")
+    else:
+        print_line("not in sync", style="yellow")
+    for concern in report.concerns:
+        print_line(f"- {concern}", style="yellow")
+    print_table((Column("fact"), Column("value")), _status_facts(report))
+
+
+def _status_facts(report: StatusReport) -> list[tuple[str, Cell]]:
+    stats = report.stats
+    return [
+        ("objects", f"{stats.objects:,} ({byte_text(stats.bytes)})"),
+        ("pending", f"{stats.pending:,}"),
+        ("failed", f"{stats.failed:,}"),
+        ("not mirrored", _unmirrored(stats)),
+        ("oldest pending", f"{report.lag_seconds:.0f} s"),
+        *((f"run {run.id}", _run_line(run)) for run in report.unfinished_runs),
+        ("last run", "none yet" if stats.last_run is None else _run_line(stats.last_run)),
+    ]
+
+
+def _unmirrored(stats: StatsReport) -> str:
+    return f"{stats.archived:,} archived, {stats.oversize:,} oversize, {stats.rejected:,} rejected"
+
+
+def _run_line(run: RunReport) -> str:
+    when = run.finished or run.started or run.requested
+    done = f"{run.progress.files_done:,} of {run.progress.files_planned:,} done"
+    return f"{run.kind} {run.id} {run.status}, {done}, {when:%Y-%m-%d %H:%M:%S} UTC"

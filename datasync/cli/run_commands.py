@@ -1,0 +1,195 @@
+"""The commands that start, plan, list and decide runs: what they print and how they exit."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from datasync.cli import exits
+from datasync.cli.conductor import Conductor
+from datasync.cli.display import display_for
+from datasync.cli.plan_report import held_because, print_plan, print_plan_json, summarise
+from datasync.cli.session import opened, scope_of
+from datasync.cli.terminal import (
+    Column,
+    duration_text,
+    print_json,
+    print_line,
+    print_table,
+    remark,
+)
+from datasync.controllers.views import run_report
+from datasync.models.s3_models import DetailStatus, RunDetail, SyncResponse
+from datasync.models.sync_models import Run, RunKind, RunStatus
+
+FAILURES_SHOWN = 20
+DELETES_SHOWN = 50
+
+Prefix = Annotated[str, typer.Option(help="Only keys that begin with this.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Adopt = Annotated[
+    bool, typer.Option("--adopt", help="Take over a directory that mirrored another bucket.")
+]
+RunId = Annotated[int, typer.Argument(min=1, help="Number of the run, as in: datasync runs.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Show at most so many.")]
+
+RUN_COLUMNS = (
+    Column("run"),
+    Column("kind"),
+    Column("status"),
+    Column("started", "time"),
+    Column("took"),
+    Column("done"),
+    Column("failed"),
+    Column("bytes", "bytes"),
+    Column("prefix"),
+)
+
+
+def sync(
+    prefix: Prefix = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, change nothing.")
+    ] = False,
+    adopt: Adopt = False,
+    json: Json = False,
+) -> int:
+    """Make the mirror equal to the bucket now."""
+    if dry_run:
+        return plan(prefix=prefix, json=json)
+    return _perform(RunKind.RECONCILE, prefix, json, adopt)
+
+
+def verify(prefix: Prefix = "", json: Json = False) -> int:
+    """Read every mirrored file again and check it against its checksum."""
+    return _perform(RunKind.VERIFY, prefix, json)
+
+
+def plan(prefix: Prefix = "", limit: Limit = 1000, json: Json = False) -> int:
+    """Show what a sync would do, and change nothing. Exits with 2 if it would be held."""
+    with opened() as parts:
+        scope = scope_of(parts, prefix)
+        report = summarise(parts.service.plan(scope), keep=limit)
+        mirrored = parts.ledger.count(scope)
+        held = held_because(report, mirrored, parts.settings.sync_options())
+    if json:
+        print_plan_json(report, held)
+    else:
+        print_plan(report, held)
+    return exits.REFUSED if held else exits.DONE
+
+
+def runs(
+    run_id: Annotated[int | None, typer.Argument(min=1, help="Show this run only.")] = None,
+    limit: Limit = 20,
+    json: Json = False,
+) -> int:
+    """List the runs, newest first; with a number: all about that run."""
+    with opened() as parts:
+        if run_id is not None:
+            return _show_run(parts.controller.run(run_id), json)
+        if json:
+            print_json(parts.controller.runs(limit, None).model_dump(mode="json"))
+            return exits.DONE
+        print_table(RUN_COLUMNS, [_run_cells(run) for run in parts.ledger.runs(limit)])
+    return exits.DONE
+
+
+def approve(run_id: RunId, json: Json = False) -> int:
+    """Apply the deletes of a held run. Each is confirmed with S3 before it is done."""
+    with opened() as parts:
+        run = parts.controller.approve(run_id)
+    if json:
+        print_json(run.model_dump(mode="json"))
+    else:
+        print_line(f"Run {run.id} is approved: {run.deletes_planned:,} deletes.")
+        remark("The running service applies it now; without one: datasync sync.")
+    return exits.DONE
+
+
+def cancel(run_id: RunId, json: Json = False) -> int:
+    """Stop a queued, running or held run."""
+    with opened() as parts:
+        run = parts.controller.cancel(run_id)
+    if json:
+        print_json(run.model_dump(mode="json"))
+    elif run.status == RunStatus.CANCELLED.value:
+        print_line(f"Run {run.id} is cancelled.")
+    else:
+        print_line(f"Run {run.id} stops; what was downloaded so far stays.")
+    return exits.DONE
+
+
+def retry(
+    keys: Annotated[
+        list[str] | None, typer.Argument(help="Keys to try again; all that failed if none.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Try failed keys again, in the running service or with the next sync."""
+    with opened() as parts:
+        answer = parts.controller.retry(keys or None)
+    if json:
+        print_json(answer.model_dump(mode="json"))
+    else:
+        print_line(answer.message)
+    return exits.DONE
+
+
+def _perform(kind: RunKind, prefix: str, json: bool, adopt: bool = False) -> int:
+    with opened(adopt=adopt) as parts:
+        scope = scope_of(parts, prefix)
+        with display_for(json) as display:
+            run = Conductor(parts.service, parts.ledger, display).perform(kind, scope)
+        answer = parts.controller.response(run.id)
+        if json:
+            print_json(answer.model_dump(mode="json"))
+        else:
+            _print_end(run, answer)
+    return exits.exit_code_of(run)
+
+
+def _print_end(run: Run, answer: SyncResponse) -> None:
+    print_line(answer.message)
+    failed = [d for d in answer.sync_details if d.status is DetailStatus.FAILED]
+    for detail in failed[:FAILURES_SHOWN]:
+        print_line(f"failed: {detail.file_key}: {detail.message}", style="red")
+    if run.counts.failed > len(failed[:FAILURES_SHOWN]):
+        remark("More: datasync failures")
+    if run.hint and run.status is RunStatus.FAILED:
+        remark(f"hint: {run.hint}")
+    if run.status is RunStatus.HELD:
+        remark(f"See: datasync runs {run.id}. Apply: datasync approve {run.id}.")
+    elif answer.in_sync:
+        print_line("The mirror is in sync with the bucket.", style="green")
+
+
+def _run_cells(run: Run) -> tuple[str | int | float | None, ...]:
+    report = run_report(run, time.time())
+    return (
+        run.id,
+        run.kind.value,
+        run.status.value,
+        run.started,
+        None if report.seconds is None else duration_text(report.seconds),
+        f"{report.progress.files_done}/{report.progress.files_planned}",
+        run.counts.failed,
+        run.counts.bytes,
+        run.prefix,
+    )
+
+
+def _show_run(run: RunDetail, json: bool) -> int:
+    if json:
+        print_json(run.model_dump(mode="json"))
+        return exits.DONE
+    hidden = {"progress", "planned_deletes", "sync_details"}
+    facts = run.model_dump(mode="json", exclude=hidden)
+    print_table((Column("fact"), Column("value")), [(name, facts[name]) for name in facts])
+    for key in run.planned_deletes[:DELETES_SHOWN]:
+        print_line(f"would delete: {key}")
+    if run.deletes_planned > len(run.planned_deletes[:DELETES_SHOWN]):
+        remark(f"... {run.deletes_planned:,} deletes in all; --json shows more")
+    for detail in run.sync_details[:FAILURES_SHOWN]:
+        print_line(f"{detail.status.value} {detail.operation}: {detail.file_key}: {detail.message}")
+    return exits.DONE

@@ -1,0 +1,158 @@
+"""Writes to the terminal: tables, lines, JSON; safe for any key, quiet about colours in a pipe.
+
+Everything that comes from outside (keys, messages of servers, paths) is escaped here and never
+read as markup. Knows no ledger, no settings and no run.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from datasync.cli.exits import PIPE_CLOSED
+from datasync.utils.logger import escape_key
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+Cell = str | int | float | None
+
+
+class _QuietConsole(Console):
+    """A console that leaves without a word when the reader of a pipe has gone away."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        self.quiet = True
+        silence_stdout()
+        raise typer.Exit(PIPE_CLOSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column; `kind` is "text", "bytes" (a count) or "time" (seconds since the epoch)."""
+
+    title: str
+    kind: str = "text"
+
+
+def output() -> Console:
+    """The console of results: stdout. Made on call, because tests and pipes replace the stream."""
+    return _QuietConsole(markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def remarks() -> Console:
+    """The console of progress, remarks and errors: stderr."""
+    return _QuietConsole(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def silence_stdout() -> None:
+    """Let the interpreter flush stdout into nothing at exit; its reader is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document on stdout; ASCII only, so that no key can steer a terminal."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def print_line(text: str, style: str = "") -> None:
+    """Print one line of result."""
+    output().print(Text(escape_key(text), style=style))
+
+
+def remark(text: str, style: str = "") -> None:
+    """Print one line beside the result, on stderr."""
+    remarks().print(Text(escape_key(text), style=style))
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """Print what happened and what to do, one line each, on stderr."""
+    console = remarks()
+    console.print(Text("error: ", style="bold red") + Text(_lines(message)))
+    if hint:
+        console.print(Text("hint:  ", style="bold") + Text(_lines(hint)))
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
+    """Print rows: a table on a terminal, else tab-separated lines for other programs.
+
+    In a pipe there is no header, sizes are plain byte counts and times are ISO 8601.
+    """
+    console = output()
+    if not console.is_terminal:
+        for row in rows:
+            print_line_raw("\t".join(plain(c, v) for c, v in zip(columns, row, strict=True)))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(
+            column.title,
+            justify="right" if column.kind == "bytes" else "left",
+            overflow="fold",
+            no_wrap=column.kind != "text",
+        )
+    for row in rows:
+        table.add_row(*(Text(pretty(c, v)) for c, v in zip(columns, row, strict=True)))
+    console.print(table, soft_wrap=False)
+
+
+def print_line_raw(text: str) -> None:
+    """Print a line whose parts are escaped already and joined by tabs."""
+    try:
+        sys.stdout.write(text + "\n")
+    except BrokenPipeError:
+        silence_stdout()
+        raise typer.Exit(PIPE_CLOSED) from None
+
+
+def plain(column: Column, value: Cell) -> str:
+    """A cell for another program."""
+    if value is None:
+        return ""
+    if column.kind == "time":
+        return iso_time(float(value))
+    return escape_key(str(value))
+
+
+def pretty(column: Column, value: Cell) -> str:
+    """A cell for a reader."""
+    if value is None:
+        return "-"
+    if column.kind == "bytes":
+        return byte_text(int(value))
+    if column.kind == "time":
+        return datetime.fromtimestamp(float(value)).strftime("%Y-%m-%d %H:%M:%S")
+    return escape_key(str(value))
+
+
+def iso_time(at: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def byte_text(count: float) -> str:
+    """Bytes in the largest unit that keeps the number at or above one: "1.4 GiB"."""
+    unit = 0
+    while count >= 1024 and unit < len(_UNITS) - 1:
+        count /= 1024
+        unit += 1
+    return f"{count:.0f} B" if unit == 0 else f"{count:.1f} {_UNITS[unit]}"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as a clock shows it: "0:42", "1:02:03"."""
+    minutes, second = divmod(round(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
+
+
+def _lines(text: str) -> str:
+    return "\n       ".join(escape_key(line) for line in text.splitlines())

@@ -1,0 +1,291 @@
+"""Every setting of the service: typed, checked, loaded on call, shown without secrets.
+
+Values come from the environment, then from `.env` in the working directory. Reading happens
+in `load_settings`, never at import. Used by `app.py`, `cli.py` and the demo; what lies below
+them gets plain values (`SyncOptions`) and must not know this module.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from datasync.config import checks
+from datasync.config.problems import describe, near_misses
+from datasync.config.sources import FileSource, VariableSource
+from datasync.errors import ConfigurationError
+from datasync.models.sync_models import SyncOptions
+
+MEGABYTE = 2**20
+SECRETS = (
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "api_keys",
+    "notification_secret",
+)
+
+Share = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+def _field(default: Any, description: str, example: object, **bounds: Any) -> Any:
+    return Field(default, description=description, examples=[example], **bounds)
+
+
+class Settings(BaseSettings):
+    """The effective settings. Attribute names are the variables' names in lower case."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    aws_access_key_id: SecretStr | None = _field(
+        None, "Access key; without it the standard AWS credential chain.", "AKIA..."
+    )
+    aws_secret_access_key: SecretStr | None = _field(
+        None, "Secret key that belongs to AWS_ACCESS_KEY_ID.", "wJalr..."
+    )
+    aws_session_token: SecretStr | None = _field(
+        None, "Session token of temporary credentials.", "FwoGZX...", validate_default=True
+    )
+    aws_profile: str | None = _field(
+        None, "Profile of the shared AWS configuration to use.", "backup"
+    )
+    aws_no_sign_request: bool = _field(False, "Read a public bucket without credentials.", "true")
+    aws_region: str = _field("us-east-1", "Region of the bucket.", "eu-central-1")
+    aws_endpoint_url_s3: str | None = _field(
+        None, "Any S3-compatible server; wins over AWS_ENDPOINT_URL.", "http://127.0.0.1:9000"
+    )
+    aws_endpoint_url: str | None = _field(
+        None, "Any S3-compatible server.", "http://127.0.0.1:9000"
+    )
+    aws_ca_bundle: Path | None = _field(
+        None, "File with the certificate authorities to trust.", "/etc/ssl/certs/ca.pem"
+    )
+    s3_bucket_name: str = Field(description="The bucket to mirror.", examples=["my-bucket"])
+    s3_prefix: str = _field("", "Mirror only keys that begin with this.", "reports/2026/")
+    local_download_dir: Path = _field(
+        Path("downloaded_files"), "The directory kept equal to the bucket.", "downloaded_files"
+    )
+    sync_interval_hours: float = _field(
+        1.0, "Time between reconciliations.", "1.0", gt=0, le=8784, allow_inf_nan=False
+    )
+    enable_periodic_sync: bool = _field(True, "Reconcile at start and then every interval.", "true")
+    max_file_size_mb: int = _field(
+        1000, "Larger objects are not mirrored; 1 MB = 2^20 bytes.", "1000", gt=0, le=2**40
+    )
+    api_host: str = _field("0.0.0.0", "Address to listen on.", "0.0.0.0")
+    api_port: int = _field(8888, "Port to listen on.", "8888", ge=1, le=65535)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = _field(
+        "INFO", "Least important level that is logged.", "INFO"
+    )
+    log_file: Path | None = _field(
+        Path("s3_notifications.log"), "Log file beside stderr; empty: none.", "s3_notifications.log"
+    )
+    log_format: Literal["console", "json"] = _field("console", "Form of the log lines.", "json")
+    skip_existing_files: bool = _field(
+        True, "false: each reconciliation downloads everything again.", "true"
+    )
+    verify_file_integrity: bool = _field(
+        True, "Check every byte against S3's checksums; false: only the length.", "true"
+    )
+    download_timeout_seconds: float = _field(
+        300.0,
+        "An object that does not move that long is abandoned and tried again.",
+        "300",
+        gt=0,
+        le=86400,
+    )
+    retry_attempts: int = _field(3, "Tries per object in all.", "3", ge=1, le=100)
+    sync_concurrency: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = _field(
+        "auto", "Requests in flight; auto finds its level up to 256.", "auto"
+    )
+    delete_limit_files: int = _field(
+        10, "A run that would delete more files and more percent is held.", "10", ge=0
+    )
+    delete_limit_percent: Share = _field(25.0, "See DELETE_LIMIT_FILES.", "25")
+    trash_retention_days: float = _field(
+        7.0, "How long removed files are kept in the trash.", "7", ge=0, le=36600
+    )
+    min_free_disk_percent: Share = _field(
+        1.0, "Downloads pause when the disk has less free space.", "1"
+    )
+    durability: Literal["group", "none"] = _field(
+        "group", "group: files survive power loss; none: faster, they may not.", "group"
+    )
+    database_url: SecretStr | None = _field(
+        None,
+        "SQL database of the ledger; default: SQLite inside LOCAL_DOWNLOAD_DIR.",
+        "postgresql://user:password@host/datasync",
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = _field(
+        (), "Keys that clients may use, by commas; none: only this machine is let in.", "key1,key2"
+    )
+    notification_secret: SecretStr | None = _field(
+        None, "Shared secret that signs notifications.", "a-long-random-text"
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = _field(
+        (), "Web origins that browsers may call from, by commas.", "https://ops.example.com"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        env_file = getattr(dotenv_settings, "env_file", None)
+        return init_settings, VariableSource(settings_cls), FileSource(settings_cls, env_file)
+
+    _stripped = field_validator("*", mode="before")(checks.stripped)
+    _off = field_validator("log_file", mode="before")(checks.empty_is_none)
+    _path = field_validator("local_download_dir", "log_file", "aws_ca_bundle")(checks.path)
+    _root = field_validator("local_download_dir")(checks.mirror_root)
+    _bundle = field_validator("aws_ca_bundle")(checks.readable_file)
+    _lists = field_validator("api_keys", "cors_origins", mode="before")(checks.comma_list)
+    _level = field_validator("log_level", mode="before")(checks.upper)
+    _lower = field_validator("log_format", "durability", "sync_concurrency", mode="before")(
+        checks.lower
+    )
+    _bucket = field_validator("s3_bucket_name")(checks.bucket_name)
+    _prefix = field_validator("s3_prefix")(checks.prefix)
+    _region = field_validator("aws_region")(checks.region)
+    _endpoint = field_validator("aws_endpoint_url_s3", "aws_endpoint_url")(checks.endpoint)
+    _host = field_validator("api_host")(checks.host)
+    _database = field_validator("database_url")(checks.database_url)
+    _keys = field_validator("api_keys")(checks.header_safe)
+    _origins = field_validator("cors_origins")(checks.origins)
+    _open = field_validator("cors_origins")(checks.open_origin)
+    _pair = field_validator("aws_session_token")(checks.credential_set)
+    _credential = field_validator(
+        "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "notification_secret"
+    )(checks.printable)
+
+    @property
+    def endpoint_url(self) -> str | None:
+        """The S3-compatible server to use, None for AWS itself."""
+        return self.aws_endpoint_url_s3 or self.aws_endpoint_url
+
+    @property
+    def root(self) -> Path:
+        """LOCAL_DOWNLOAD_DIR as an absolute path; relative ones start at the working directory."""
+        return self.local_download_dir.absolute()
+
+    def ledger_url(self) -> str:
+        """The ledger's database as SQLAlchemy takes it. May hold a password: never log it."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.root}/.datasync/ledger.db"
+
+    def sync_options(self) -> SyncOptions:
+        """What the engine needs, in bytes and seconds."""
+        interval_seconds = self.sync_interval_hours * 3600 if self.enable_periodic_sync else None
+        concurrency = None if self.sync_concurrency == "auto" else self.sync_concurrency
+        return SyncOptions(
+            bucket=self.s3_bucket_name,
+            prefix=self.s3_prefix,
+            max_bytes=self.max_file_size_mb * MEGABYTE,
+            skip_existing=self.skip_existing_files,
+            verify=self.verify_file_integrity,
+            durable=self.durability == "group",
+            timeout_seconds=self.download_timeout_seconds,
+            attempts=self.retry_attempts,
+            concurrency=concurrency,
+            delete_limit_files=self.delete_limit_files,
+            delete_limit_percent=self.delete_limit_percent,
+            trash_retention_seconds=self.trash_retention_days * 86400,
+            min_free_percent=self.min_free_disk_percent,
+            interval_seconds=interval_seconds,
+        )
+
+    def redacted(self) -> dict[str, object]:
+        """Every setting by attribute name, plain JSON values; of secrets only whether they are set.
+
+        The user, password and parameters of DATABASE_URL are masked.
+        """
+        return {name: self._shown(name) for name in type(self).model_fields}
+
+    def _shown(self, name: str) -> object:
+        value: object = getattr(self, name)
+        if name in SECRETS:
+            return "set" if value else None
+        if isinstance(value, SecretStr):
+            return checks.without_credentials(value.get_secret_value())
+        if isinstance(value, Path):
+            return str(value)
+        return list(value) if isinstance(value, tuple) else value
+
+    def secret_values(self) -> tuple[str, ...]:
+        """The configured secrets themselves, for the log's redaction and nothing else."""
+        secrets = [getattr(self, name) for name in SECRETS if name != "api_keys"]
+        found = [secret.get_secret_value() for secret in (*secrets, *self.api_keys) if secret]
+        if self.database_url is not None:
+            found += checks.credentials_in(self.database_url.get_secret_value())
+        return tuple(found)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; `overrides` (by attribute name, None: not given) win over everything.
+
+    Raises: ConfigurationError with one line for each bad variable, secrets never shown.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_lines(error))) from None
+    except (OSError, UnicodeError, SettingsError) as error:
+        raise ConfigurationError(f".env: cannot be read: {_reason(error)}") from None
+
+
+def unknown_variables() -> list[str]:
+    """A warning for each variable, of the environment or `.env`, that is nearly one of ours.
+
+    Raises: nothing; a `.env` that cannot be read is `load_settings`' to report.
+    """
+    names = set(os.environ)
+    try:
+        names |= set(dotenv_values(".env")) if Path(".env").is_file() else set()
+    except (OSError, UnicodeError):
+        return []
+    return [
+        f"{name} is not a setting of this service and is ignored; did you mean {meant}?"
+        for name, meant in near_misses(names, Settings.model_fields)
+    ]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8 text; save it as UTF-8"
+    return (error.strerror or "input/output error") if isinstance(error, OSError) else "bad value"
+
+
+def _lines(error: ValidationError) -> Iterable[str]:
+    fields = Settings.model_fields
+    secret = {*SECRETS, "database_url"}
+    seen: set[str] = set()
+    for problem in error.errors(include_url=False):
+        name = str(problem.get("ctx", {}).get("about", problem["loc"][0]))
+        if name in seen:
+            continue  # a union reports each of its members
+        seen.add(name)
+        examples = fields[name].examples or [""]
+        yield describe(name, problem, examples[0], hide=name in secret)

@@ -1,0 +1,322 @@
+"""Turns the engine's values into the wire's shapes. Pure: no ledger, no clock, no HTTP."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from datasync.models.s3_models import (
+    DETAILS_LIMIT,
+    DetailStatus,
+    FailureEntry,
+    FileEntry,
+    OperationName,
+    RunProgress,
+    RunReport,
+    SyncDetail,
+    SyncResponse,
+    SyncStatus,
+)
+from datasync.models.sync_models import (
+    Action,
+    Failure,
+    Operation,
+    Outcome,
+    Run,
+    RunCounts,
+    RunStatus,
+)
+from datasync.services.events.inbox import EventStatus, KeyEvent
+from datasync.services.file_service import FileFact
+
+UNFINISHED = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
+
+SYNC_STATUS = {
+    RunStatus.QUEUED: SyncStatus.ACCEPTED,
+    RunStatus.RUNNING: SyncStatus.ACCEPTED,
+    RunStatus.SUCCESS: SyncStatus.SUCCESS,
+    RunStatus.PARTIAL: SyncStatus.PARTIAL,
+    RunStatus.FAILED: SyncStatus.FAILED,
+    RunStatus.INTERRUPTED: SyncStatus.FAILED,
+    RunStatus.CANCELLED: SyncStatus.FAILED,
+    RunStatus.HELD: SyncStatus.HELD,
+}
+_PLANNED = {Operation.SKIP: DetailStatus.SKIPPED, Operation.REJECT: DetailStatus.REJECTED}
+_FIRST = (DetailStatus.FAILED, DetailStatus.REJECTED)
+
+
+def moment(seconds: float) -> datetime:
+    """Seconds since the epoch as a time in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def moment_or_none(seconds: float | None) -> datetime | None:
+    return None if seconds is None else moment(seconds)
+
+
+def successes(counts: RunCounts) -> int:
+    """Operations that succeeded."""
+    return counts.downloaded + counts.deleted + counts.adopted
+
+
+def work_done(counts: RunCounts) -> int:
+    """How many of the planned keys are settled."""
+    return successes(counts) + counts.skipped + counts.failed
+
+
+# Runs
+
+
+def run_report(run: Run, now: float) -> RunReport:
+    """A run with its progress as of `now`."""
+    counts = run.counts
+    return RunReport(
+        id=run.id,
+        kind=run.kind.value,
+        prefix=run.prefix,
+        status=run.status.value,
+        requested=moment(run.requested),
+        started=moment_or_none(run.started),
+        finished=moment_or_none(run.finished),
+        seconds=run_seconds(run, now),
+        listed=counts.listed,
+        downloaded=counts.downloaded,
+        deleted=counts.deleted,
+        adopted=counts.adopted,
+        unchanged=counts.unchanged,
+        skipped=counts.skipped,
+        failed=counts.failed,
+        drift=counts.drift,
+        deletes_planned=run.deletes_planned,
+        cancel_requested=run.cancel_requested,
+        approved=run.approved,
+        error=run.error,
+        hint=run.hint,
+        progress=run_progress(run, now),
+    )
+
+
+def run_seconds(run: Run, now: float) -> float | None:
+    """How long the run took, or takes so far; None before it started."""
+    if run.started is None:
+        return None
+    return max(0.0, (now if run.finished is None else run.finished) - run.started)
+
+
+def run_progress(run: Run, now: float) -> RunProgress:
+    """Share, rate and remaining time, as far as the tallies tell them."""
+    counts, seconds = run.counts, run_seconds(run, now)
+    done, planned = work_done(counts), max(counts.planned, work_done(counts))
+    rate = counts.bytes / seconds if seconds else None
+    left = max(0, counts.bytes_planned - counts.bytes)
+    running = run.status is RunStatus.RUNNING
+    return RunProgress(
+        percent=_percent(run, done, planned),
+        files_done=done,
+        files_planned=planned,
+        bytes_done=counts.bytes,
+        bytes_planned=counts.bytes_planned,
+        bytes_per_second=rate,
+        eta_seconds=left / rate if running and rate and counts.bytes_planned else None,
+    )
+
+
+def _percent(run: Run, done: int, planned: int) -> float | None:
+    if run.status is RunStatus.SUCCESS:
+        return 100.0
+    return round(100.0 * done / planned, 1) if planned else None
+
+
+# The sync response
+
+
+def run_response(run: Run, outcomes: Sequence[Outcome], in_sync: bool) -> SyncResponse:
+    """How a run ended, or that it is taken on."""
+    good, bad = successes(run.counts), run.counts.failed
+    return SyncResponse(
+        status=SYNC_STATUS[run.status],
+        message=run_message(run),
+        processed_files=good + bad,
+        successful_operations=good,
+        failed_operations=bad,
+        skipped_files=run.counts.unchanged + run.counts.skipped,
+        run_id=run.id,
+        in_sync=in_sync,
+        sync_details=bounded(map(outcome_detail, outcomes)),
+    )
+
+
+def run_message(run: Run) -> str:
+    """One sentence on a run."""
+    if run.status in UNFINISHED:
+        return f"Run {run.id} is {run.status.value}"
+    good = successes(run.counts)
+    synced = f"Synced {good} of {good + run.counts.failed} files"
+    took = run_seconds(run, run.requested)
+    text = synced if took is None else f"{synced} in {took:.2f} seconds"
+    if run.status is RunStatus.HELD:
+        held = f"{text}; {run.deletes_planned} deletes wait for approval of run {run.id}"
+        return f"{held}: {run.error}" if run.error else held
+    if run.status in (RunStatus.SUCCESS, RunStatus.PARTIAL):
+        return text
+    return f"Run {run.id} {_ENDED[run.status]}: {run.error or text}"
+
+
+_ENDED = {
+    RunStatus.FAILED: "failed",
+    RunStatus.CANCELLED: "was cancelled",
+    RunStatus.INTERRUPTED: "was interrupted",
+}
+
+
+def plan_response(actions: Sequence[Action], counts: dict[Operation, int]) -> SyncResponse:
+    """A plan of which nothing was done; `actions` are its first ones, `counts` all of it."""
+    text = ", ".join(f"{counts.get(operation, 0)} to {operation.value}" for operation in Operation)
+    return SyncResponse(
+        status=SyncStatus.SUCCESS,
+        message=f"Planned: {text}; nothing was changed",
+        processed_files=0,
+        successful_operations=0,
+        failed_operations=0,
+        skipped_files=counts.get(Operation.SKIP, 0) + counts.get(Operation.REJECT, 0),
+        run_id=None,
+        in_sync=False,
+        sync_details=bounded(map(action_detail, actions)),
+    )
+
+
+def marks_response(details: Sequence[SyncDetail], in_sync: bool, message: str) -> SyncResponse:
+    """Keys that were marked, and events that were not."""
+    return SyncResponse(
+        status=SyncStatus.ACCEPTED,
+        message=message,
+        processed_files=0,
+        successful_operations=0,
+        failed_operations=0,
+        skipped_files=0,
+        run_id=None,
+        in_sync=in_sync,
+        sync_details=bounded(details),
+    )
+
+
+def settled_response(details: Sequence[SyncDetail], in_sync: bool, seconds: float) -> SyncResponse:
+    """What became of marked keys within `seconds` of waiting."""
+    good = _count(details, DetailStatus.SUCCESS)
+    bad = _count(details, DetailStatus.FAILED)
+    waiting = _count(details, DetailStatus.QUEUED)
+    late = f"; {waiting} still queued" if waiting else ""
+    return SyncResponse(
+        status=_settled_status(good, bad, waiting),
+        message=f"Synced {good} of {good + bad + waiting} files in {seconds:.2f} seconds{late}",
+        processed_files=good + bad,
+        successful_operations=good,
+        failed_operations=bad,
+        skipped_files=_count(details, DetailStatus.SKIPPED),
+        run_id=None,
+        in_sync=in_sync,
+        sync_details=bounded(details),
+    )
+
+
+def _settled_status(good: int, bad: int, waiting: int) -> SyncStatus:
+    if waiting:
+        return SyncStatus.ACCEPTED
+    if bad:
+        return SyncStatus.PARTIAL if good else SyncStatus.FAILED
+    return SyncStatus.SUCCESS
+
+
+def _count(details: Iterable[SyncDetail], status: DetailStatus) -> int:
+    return sum(detail.status is status for detail in details)
+
+
+def bounded(details: Iterable[SyncDetail]) -> list[SyncDetail]:
+    """Failures first, at most `DETAILS_LIMIT` in all."""
+    first: list[SyncDetail] = []
+    rest: list[SyncDetail] = []
+    for detail in details:
+        wanted = first if detail.status in _FIRST else rest
+        if len(wanted) < DETAILS_LIMIT:
+            wanted.append(detail)
+    return (first + rest)[:DETAILS_LIMIT]
+
+
+# Details
+
+
+def outcome_detail(outcome: Outcome) -> SyncDetail:
+    return SyncDetail(
+        operation=outcome.operation.value,
+        file_key=outcome.key,
+        status=DetailStatus(outcome.status.value),
+        message=outcome.message,
+    )
+
+
+def action_detail(action: Action) -> SyncDetail:
+    return SyncDetail(
+        operation=action.operation.value,
+        file_key=action.key,
+        status=_PLANNED.get(action.operation, DetailStatus.QUEUED),
+        message=action.reason,
+    )
+
+
+def event_detail(event: KeyEvent) -> SyncDetail:
+    return SyncDetail(
+        operation=_event_operation(event),
+        file_key=event.key,
+        status=DetailStatus(event.status.value),
+        message=f"{event.event or 'event'}: {event.reason}",
+    )
+
+
+def queued_detail(key: str, message: str) -> SyncDetail:
+    return SyncDetail(
+        operation="download", file_key=key, status=DetailStatus.QUEUED, message=message
+    )
+
+
+def unchanged_detail(key: str) -> SyncDetail:
+    return SyncDetail(
+        operation="skip",
+        file_key=key,
+        status=DetailStatus.SKIPPED,
+        message="Looked at; nothing had to be done",
+    )
+
+
+def _event_operation(event: KeyEvent) -> OperationName:
+    """What the event suggests; what is done is decided by asking S3."""
+    if event.status is EventStatus.REJECTED:
+        return "reject"
+    if event.status is EventStatus.IGNORED:
+        return "skip"
+    return "delete" if "Removed" in event.event or "Expiration" in event.event else "download"
+
+
+# Files and failures
+
+
+def file_entry(fact: FileFact) -> FileEntry:
+    row = fact.row
+    return FileEntry(
+        key=fact.key,
+        size=fact.size,
+        last_modified=moment(fact.last_modified),
+        etag=fact.etag,
+        state=row.state.value if row else None,
+        verdict=row.verdict.value if row and row.verdict else None,
+        path=row.path if row else None,
+    )
+
+
+def failure_entry(failure: Failure) -> FailureEntry:
+    return FailureEntry(
+        key=failure.key,
+        state=failure.state.value,
+        reason=failure.reason,
+        hint=failure.hint or "",
+        attempts=failure.attempts,
+        next_try=moment_or_none(failure.next_try),
+        at=moment_or_none(failure.at),
+    )

@@ -1,0 +1,221 @@
+"""The wire: what HTTP answers and `--json` output look like. Shapes only, no behaviour.
+
+Times are ISO 8601 in UTC, sizes are bytes, ETags are without quotes. Knows no engine.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DETAILS_LIMIT = 1000
+
+OperationName = Literal["download", "delete", "adopt", "skip", "reject"]
+
+
+class SyncStatus(StrEnum):
+    """How a request for work ended, or that it was taken on."""
+
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    ACCEPTED = "accepted"
+    HELD = "held"
+
+
+class DetailStatus(StrEnum):
+    SUCCESS = "success"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    QUEUED = "queued"
+    IGNORED = "ignored"
+    REJECTED = "rejected"
+
+
+class HealthStatus(StrEnum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ErrorAnswer(Wire):
+    """Every error, of every route, in this shape."""
+
+    error: str = Field(description="The class of the error; stable, made for programs.")
+    detail: str = Field(description="What is wrong, made for people.")
+    hint: str = Field(description="What can be done about it; may be empty.")
+
+
+class Pong(Wire):
+    message: Literal["pong"] = "pong"
+
+
+class Endpoint(Wire):
+    method: str
+    path: str
+    summary: str
+
+
+class ServiceInfo(Wire):
+    service: str
+    version: str
+    docs: str
+    endpoints: list[Endpoint]
+
+
+class SyncDetail(Wire):
+    """What was, or will be, done to one key."""
+
+    operation: OperationName
+    file_key: str = Field(examples=["reports/2024.csv"])
+    status: DetailStatus
+    message: str = Field(examples=["Downloaded successfully in 0.23 seconds"])
+
+
+class SyncResponse(Wire):
+    """The answer to everything that asks for work."""
+
+    status: SyncStatus
+    message: str = Field(examples=["Synced 15 of 15 files in 3.45 seconds"])
+    processed_files: int = Field(description="successful_operations + failed_operations.")
+    successful_operations: int
+    failed_operations: int
+    skipped_files: int = Field(description="Keys that needed nothing, or must not be stored.")
+    run_id: int | None = Field(description="The run that did, or will do, the work.")
+    in_sync: bool = Field(description="The mirror is proved equal to the bucket, now.")
+    sync_details: list[SyncDetail] = Field(
+        description=f"Failures first, at most {DETAILS_LIMIT} in all.", max_length=DETAILS_LIMIT
+    )
+
+
+class HealthReport(Wire):
+    status: HealthStatus
+    message: str
+    s3_connection: bool = Field(description="The bucket answered a listing just now.")
+    download_directory: str = Field(description="The mirror's directory, as it was configured.")
+    directory_writable: bool
+    timestamp: datetime
+    in_sync: bool = Field(description="The mirror is proved equal to the bucket, now.")
+    pending: int = Field(description="Keys whose state must still be looked at.")
+    failed: int = Field(description="Keys that failed; see /sync/failures.")
+    lag_seconds: float = Field(description="Age of the oldest pending key; 0 with none.")
+    held_run: int | None = Field(description="A run that waits for approval, or null.")
+
+
+class RunProgress(Wire):
+    """How far a run is. `null` where it cannot be known (yet)."""
+
+    percent: float | None
+    files_done: int
+    files_planned: int
+    bytes_done: int
+    bytes_planned: int
+    bytes_per_second: float | None
+    eta_seconds: float | None
+
+
+class RunReport(Wire):
+    """One run: a reconciliation or a verification, from request to end."""
+
+    id: int
+    kind: str
+    prefix: str
+    status: Literal[
+        "queued", "running", "success", "partial", "failed", "held", "cancelled", "interrupted"
+    ]
+    requested: datetime
+    started: datetime | None
+    finished: datetime | None
+    seconds: float | None
+    listed: int
+    downloaded: int
+    deleted: int
+    adopted: int
+    unchanged: int
+    skipped: int
+    failed: int
+    drift: int = Field(description="Changes that no event had told of.")
+    deletes_planned: int
+    cancel_requested: bool
+    approved: bool
+    error: str | None
+    hint: str | None
+    progress: RunProgress
+
+
+class RunDetail(RunReport):
+    planned_deletes: list[str] = Field(
+        description=f"Keys a held run would delete; the first {DETAILS_LIMIT}."
+    )
+    sync_details: list[SyncDetail] = Field(
+        description=f"What the run did; failures first, at most {DETAILS_LIMIT}."
+    )
+
+
+class RunPage(Wire):
+    runs: list[RunReport] = Field(description="Newest first.")
+    next_before: int | None = Field(description="Send as `before` to get the next page.")
+
+
+class StatsReport(Wire):
+    objects: int = Field(description="Keys the ledger knows, in every state.")
+    bytes: int = Field(description="Bytes of the files on disk.")
+    pending: int
+    failed: int
+    archived: int
+    oversize: int
+    rejected: int
+    last_run: RunReport | None = Field(description="The last finished run.")
+    events: dict[str, int] = Field(description="Notification records by what became of them.")
+    lag_p50: float | None = Field(description="Seconds from an event to its file, median.")
+    lag_p99: float | None
+    drift: int = Field(description="Drift found by the last finished reconciliation.")
+
+
+class FileEntry(Wire):
+    key: str
+    size: int
+    last_modified: datetime
+    etag: str
+    state: str | None = Field(
+        description="What the ledger says of the key; null if it does not know the key."
+    )
+    verdict: str | None = Field(description="How the file was verified; null if it is not there.")
+    path: str | None = Field(description="Where the file is, below the mirror's directory.")
+
+
+class FilePage(Wire):
+    source: Literal["local", "s3"]
+    files: list[FileEntry]
+    next_token: str | None = Field(description="Send as `token` to get the next page.")
+
+
+class FailureEntry(Wire):
+    key: str
+    state: str
+    reason: str
+    hint: str
+    attempts: int
+    next_try: datetime | None
+    at: datetime | None
+
+
+class FailurePage(Wire):
+    failures: list[FailureEntry]
+    next_token: str | None
+
+
+class RetryRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    keys: list[str] | None = Field(
+        default=None,
+        description="Keys to look at again; all failures when absent.",
+        max_length=10_000,
+        examples=[["reports/2024.csv"]],
+    )

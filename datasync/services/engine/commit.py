@@ -1,0 +1,382 @@
+"""The commit stage: disk first, ledger after it, then the word that it is done. One thread.
+
+Whatever has piled up is one group: one round of durability, one ledger transaction. It is the
+only writer of mirrored files and of their rows. Knows no network.
+"""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from datasync.errors import DataSyncError, Interrupted, LedgerBusy, MirrorError, PathConflict
+from datasync.models.sync_models import (
+    Action,
+    DirtyKey,
+    ObjectRow,
+    Operation,
+    Outcome,
+    OutcomeStatus,
+    RunCounts,
+    Settlement,
+)
+from datasync.services.engine import outcomes
+from datasync.services.engine.tasks import Found, Result, Task
+from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.mirror import Mirror, Publication, Published, path_for
+
+GROUP = 1_000
+LEDGER_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A task that is settled: on disk, in the ledger. `row` is the key's row now.
+
+    `outcome` is None when the work was interrupted: nothing is known to have happened. `broken`
+    is then the error that kept a whole group from being recorded, if there was one.
+    """
+
+    task: Task
+    outcome: Outcome | None
+    row: ObjectRow | None
+    broken: Exception | None = None
+
+
+@dataclass(slots=True)
+class _Group:
+    """One group being committed."""
+
+    now: float
+    rows: dict[str, ObjectRow]  # as the ledger has them before the group
+    kept: list[ObjectRow] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    cleared: list[DirtyKey] = field(default_factory=list)
+    deferred: list[DirtyKey] = field(default_factory=list)
+    done: list[Done] = field(default_factory=list)
+
+    def keep(self, row: ObjectRow) -> None:
+        """The row to write for its key; a later one replaces it."""
+        self.kept = [kept for kept in self.kept if kept.key != row.key] + [row]
+
+    def settle(self, task: Task, row: ObjectRow | None, done: Outcome) -> None:
+        if row is not None:
+            self.kept.append(row)
+        elif task.key in self.rows:
+            self.removed.append(task.key)
+        if task.mark is not None:
+            self.cleared.append(task.mark)
+        self.done.append(Done(task, done, row))
+
+
+class Committer(threading.Thread):
+    """Takes results in any number from any thread; reports what is settled through `settled`.
+
+    `counts` gives the tallies that are saved with a group, by run, once its outcomes are known.
+    """
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        ledger: Ledger,
+        settled: Callable[[Sequence[Done]], None],
+        counts: Callable[[Sequence[Outcome]], dict[int, RunCounts]],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(name="commit", daemon=True)
+        self._mirror = mirror
+        self._ledger = ledger
+        self._settled = settled
+        self._counts = counts
+        self._clock = clock
+        self._queue: deque[Result] = deque()
+        self._ready = threading.Condition()
+        self._stopping = False
+
+    @property
+    def backlog(self) -> int:
+        return len(self._queue)
+
+    def put(self, results: Sequence[Result]) -> None:
+        with self._ready:
+            self._queue.extend(results)
+            self._ready.notify()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Commit what has been put, then end."""
+        with self._ready:
+            self._stopping = True
+            self._ready.notify()
+        self.join(timeout_seconds)
+
+    def run(self) -> None:
+        while batch := self._next():
+            try:
+                self._commit(batch)
+            except Exception as error:  # the edge of this thread: tell, keep what is on disk
+                self._abandon(batch, error)
+
+    def _next(self) -> list[Result]:
+        with self._ready:
+            while not self._queue and not self._stopping:
+                self._ready.wait()
+            return [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+
+    def _abandon(self, batch: Sequence[Result], error: Exception) -> None:
+        for result in batch:
+            if result.staged is not None:
+                result.staged.discard()
+        self._settled([Done(result.task, None, None, error) for result in batch])
+
+    def _commit(self, batch: Sequence[Result]) -> None:
+        keys = [result.task.key for result in batch]
+        group = _Group(self._clock(), self._ledger.get_many(keys))
+        staged = [result for result in batch if result.found is Found.STAGED]
+        self._publish(group, staged)
+        self._remove(group, [result for result in batch if result.found is Found.MISSING])
+        for result in batch:
+            self._settle_other(group, result)
+        self._record(group)
+        self._settled(group.done)
+
+    # Disk
+
+    def _publish(self, group: _Group, results: Sequence[Result]) -> None:
+        waiting = [result for result in results if not _marker(result)]
+        conflicts = self._publish_round(group, waiting)
+        while conflicts:  # each round frees at least one level of folders, or is the last
+            self._make_way(group, conflicts)
+            stuck = len(conflicts)
+            conflicts = self._publish_round(group, [result for result, _ in conflicts])
+            if len(conflicts) == stuck:
+                break
+        for result, conflict in conflicts:
+            self._failed(group, result, conflict)
+        for result in results:
+            if _marker(result):
+                self._marked_folder(group, result)
+
+    def _publish_round(
+        self, group: _Group, results: Sequence[Result]
+    ) -> list[tuple[Result, PathConflict]]:
+        """Publish what can be; what a file of the name of a folder keeps out comes back."""
+        batch = [self._publication(group, result) for result in results]
+        conflicts = []
+        for result, published in zip(results, self._mirror.publish(batch), strict=True):
+            if isinstance(published, Published):
+                self._downloaded(group, result, published)
+            elif isinstance(published, PathConflict) and published.at is not None:
+                conflicts.append((result, published))
+            else:
+                self._failed(group, result, published)
+        return conflicts
+
+    def _publication(self, group: _Group, result: Result) -> Publication:
+        assert result.staged is not None
+        held = outcomes.held_file(group.rows.get(result.task.key))
+        return Publication(result.task.key, result.staged, outcomes.last_modified(result), held)
+
+    def _make_way(self, group: _Group, conflicts: Sequence[tuple[Result, PathConflict]]) -> None:
+        """Our own file `a` becomes `%FF=a` beside the folder that `a/b` needs."""
+        wanted = {conflict.at: result.task.key for result, conflict in conflicts}
+        fresh = {row.key: row for row in group.kept}
+        for path, key in wanted.items():
+            above = next((name for name in _folders(key) if path_for(name) == path), None)
+            row = fresh.get(above) or self._ledger.get(above) if above is not None else None
+            file = outcomes.held_file(row)
+            if row is None or file is None or file.path != path:
+                continue
+            with suppress(MirrorError):  # the conflict then shows when publishing again
+                if self._mirror.stat_many([file.path]) == [file]:
+                    moved = self._mirror.relocate(row.key)
+                    group.keep(replace(row, path=moved.path, mtime_ns=moved.mtime_ns))
+
+    def _remove(self, group: _Group, results: Sequence[Result]) -> None:
+        by_label: dict[str, list[Result]] = {}
+        for result in results:
+            if outcomes.held_file(group.rows.get(result.task.key)) is None:
+                self._nothing_held(group, result)
+            else:
+                label = "events" if result.task.run_id is None else f"run-{result.task.run_id}"
+                by_label.setdefault(label, []).append(result)
+        for label, labelled in by_label.items():
+            self._trash(group, labelled, label)
+
+    def _trash(self, group: _Group, results: Sequence[Result], label: str) -> None:
+        files = [outcomes.held_file(group.rows[result.task.key]) for result in results]
+        answers = self._mirror.remove([file for file in files if file is not None], label=label)
+        for result, answer in zip(results, answers, strict=True):
+            if isinstance(answer, DataSyncError):
+                self._failed(group, result, answer)
+            else:
+                message = "Deleted, moved to trash" if answer else "Deleted, was already gone"
+                self._success(group, result, None, Operation.DELETE, message)
+
+    def _marked_folder(self, group: _Group, result: Result) -> None:
+        assert result.staged is not None
+        result.staged.discard()
+        held = outcomes.held_file(group.rows.get(result.task.key))
+        answer = self._mirror.remove([held], label="replaced")[0] if held is not None else True
+        if isinstance(answer, DataSyncError):
+            self._failed(group, result, answer)
+        else:
+            row = outcomes.synced_row(result, None, group.now)
+            self._success(group, result, row, Operation.SKIP, "Folder marker recorded")
+
+    # What each result means
+
+    def _downloaded(self, group: _Group, result: Result, published: Published) -> None:
+        row = outcomes.synced_row(result, published.file, group.now)
+        message = f"Downloaded successfully in {result.seconds:.2f} seconds"
+        if published.trashed:
+            message += "; what was there before is in the trash"
+        self._success(group, result, row, Operation.DOWNLOAD, message)
+
+    def _nothing_held(self, group: _Group, result: Result) -> None:
+        known = result.task.key in group.rows
+        operation = Operation.DELETE if known else Operation.SKIP
+        message = "Forgotten, no file was stored" if known else "Not in the bucket, not held"
+        self._success(group, result, None, operation, message)
+
+    def _settle_other(self, group: _Group, result: Result) -> None:
+        row = group.rows.get(result.task.key)
+        if result.found is Found.ADOPTED:
+            self._adopted(group, result)
+        elif result.found is Found.UNCHANGED:
+            self._unchanged(group, result, row)
+        elif result.found is Found.RECORDED:
+            self._recorded(group, result.task)
+        elif result.found in (Found.ARCHIVED, Found.OVERSIZE):
+            refused = outcomes.refused_row(result, row)
+            self._success(group, result, refused, Operation.SKIP, refused.reason or "")
+        elif result.found is Found.FAILED:
+            assert result.error is not None
+            self._failed(group, result, result.error)
+
+    def _adopted(self, group: _Group, result: Result) -> None:
+        assert result.file is not None
+        row = outcomes.synced_row(result, result.file, group.now)
+        row = self._dated(row, outcomes.last_modified(result))
+        known = outcomes.held_file(group.rows.get(result.task.key)) == result.file
+        operation = Operation.SKIP if known else Operation.ADOPT
+        message = f"{'Verified' if known else 'Adopted'} in {result.seconds:.2f} seconds"
+        self._success(group, result, row, operation, message)
+
+    def _unchanged(self, group: _Group, result: Result, row: ObjectRow | None) -> None:
+        if row is None:  # forgotten while we asked; the next look starts from nothing
+            self._success(group, result, None, Operation.SKIP, "No longer held")
+            return
+        modified = outcomes.last_modified(result)
+        row = self._dated(outcomes.refreshed_row(row, modified, None), modified)
+        self._success(group, result, row, Operation.SKIP, "Unchanged")
+
+    def _recorded(self, group: _Group, task: Task) -> None:
+        action = task.action
+        assert action is not None and action.record is not None
+        row = self._dated(action.record, action.record.last_modified)
+        result = Result(task, Found.RECORDED)
+        self._success(group, result, row, action.operation, action.reason)
+
+    def _dated(self, row: ObjectRow, modified: int) -> ObjectRow:
+        """Give a file S3's date, where it has another one and is still ours."""
+        file = outcomes.held_file(row)
+        if file is None or not modified or file.mtime_ns == modified * 10**9:
+            return row
+        with suppress(MirrorError):  # the date is a courtesy; the bytes are right
+            if self._mirror.stat_many([file.path]) == [file]:
+                return replace(row, mtime_ns=self._mirror.touch(file.path, modified).mtime_ns)
+        return row
+
+    def _success(
+        self,
+        group: _Group,
+        result: Result,
+        row: ObjectRow | None,
+        operation: Operation,
+        message: str,
+    ) -> None:
+        moved = operation is Operation.DOWNLOAD
+        done = outcomes.outcome(
+            result.task,
+            operation,
+            OutcomeStatus.SUCCESS if operation in _EFFECTS else OutcomeStatus.SKIPPED,
+            message,
+            group.now,
+            nbytes=row.size if moved and row is not None else 0,
+            seconds=result.seconds,
+            verdict=result.verdict,
+        )
+        group.settle(result.task, row, done)
+
+    def _failed(self, group: _Group, result: Result, error: DataSyncError) -> None:
+        if result.staged is not None:
+            result.staged.discard()
+        task = result.task
+        if isinstance(error, Interrupted):
+            group.done.append(Done(task, None, group.rows.get(task.key)))
+            return
+        row = group.rows.get(task.key)
+        if task.mark is not None:
+            group.deferred.append(outcomes.deferred(task.mark, error, group.now, random.random()))
+        if not task.urgent:
+            row = outcomes.failed_row(result, row, error)
+            group.kept.append(row)
+        done = outcomes.outcome(
+            task,
+            task.operation,
+            OutcomeStatus.FAILED,
+            str(error),
+            group.now,
+            seconds=result.seconds,
+            error=error,
+        )
+        group.done.append(Done(task, done, row))
+
+    # Ledger
+
+    def _record(self, group: _Group) -> None:
+        """One transaction. The disk is ahead of the ledger until it succeeds, which is safe."""
+        told = [done.outcome for done in group.done if done.outcome is not None]
+        settlement = Settlement(
+            rows=tuple(group.kept),
+            removed=tuple(group.removed),
+            cleared=tuple(group.cleared),
+            deferred=tuple(group.deferred),
+            outcomes=tuple(told),
+            run_counts=self._counts(told),
+        )
+        retrying = Retrying(
+            retry=retry_if_exception_type(LedgerBusy),
+            stop=stop_after_attempt(LEDGER_TRIES),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            reraise=True,
+        )
+        retrying(self._ledger.settle, settlement)
+
+
+_EFFECTS = frozenset({Operation.DOWNLOAD, Operation.DELETE, Operation.ADOPT})
+
+
+def _folders(key: str) -> list[str]:
+    """The keys whose files would be in the way of this key's folders: `a`, `a/b` for `a/b/c`."""
+    segments = key.split("/")
+    names = ["/".join(segments[:depth]) for depth in range(1, len(segments))]
+    return [name for name in names if name]
+
+
+def _marker(result: Result) -> bool:
+    head = result.head
+    return head is not None and head.size == 0 and result.task.key.endswith("/")
+
+
+def recorded(action: Action, run_id: int | None) -> Result:
+    """An action that needs no transfer, on its way to the ledger."""
+    task = Task(action.key, action.operation, action.row, action.listed, run_id=run_id)
+    task.action = action
+    return Result(task, Found.RECORDED)

@@ -1,0 +1,84 @@
+"""Hands dirty keys to the workshop, a bounded number at a time, events ahead of bulk work."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from datasync.models.sync_models import DirtyKey, ObjectRow, SyncOptions
+from datasync.services.engine.commit import Done
+from datasync.services.engine.outcomes import held_file
+from datasync.services.engine.tasks import Task
+from datasync.services.engine.workshop import Workshop
+from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.mirror import Mirror
+
+IN_HAND = 1_000
+_AFTER_BREAKAGE_SECONDS = 2.0
+
+
+class Dispatcher:
+    """Knows which dirty keys are in hand, so that none is handed out twice at once."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        ledger: Ledger,
+        options: SyncOptions,
+        workshop: Workshop,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._mirror = mirror
+        self._ledger = ledger
+        self._options = options
+        self._workshop = workshop
+        self._clock = clock
+        self._in_hand: set[str] = set()
+        self._not_before = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def in_hand(self) -> int:
+        return len(self._in_hand)
+
+    def dispatch(self) -> int:
+        """Hand out what is due, up to the bound; the number of keys handed out.
+
+        Raises: LedgerError, MirrorError.
+        """
+        now = self._clock()
+        with self._lock:
+            busy = frozenset(self._in_hand)
+        room = IN_HAND - len(busy)
+        if room <= 0 or now < self._not_before:
+            return 0
+        due = self._ledger.due(now, room, busy)
+        if not due:
+            return 0
+        self._mirror.check()
+        with self._lock:
+            self._in_hand.update(mark.key for mark in due)
+        self._workshop.submit_urgent(self._tasks(due))
+        return len(due)
+
+    def settled(self, done: Sequence[Done]) -> bool:
+        """Take keys out of hand; whether more may be due now."""
+        ours = [item for item in done if item.task.urgent]
+        if not ours:
+            return False
+        with self._lock:
+            self._in_hand.difference_update(item.task.key for item in ours)
+            if any(item.broken for item in ours):
+                self._not_before = self._clock() + _AFTER_BREAKAGE_SECONDS
+        return True
+
+    def _tasks(self, marks: Sequence[DirtyKey]) -> list[Task]:
+        rows = self._ledger.get_many([mark.key for mark in marks])
+        held = [(key, held_file(row)) for key, row in rows.items()]
+        files = [(key, file) for key, file in held if file is not None]
+        stats = self._mirror.stat_many([file.path for _, file in files])
+        intact = {key for (key, file), found in zip(files, stats, strict=True) if found == file}
+        return [self._task(mark, rows.get(mark.key), mark.key in intact) for mark in marks]
+
+    def _task(self, mark: DirtyKey, row: ObjectRow | None, intact: bool) -> Task:
+        return Task(mark.key, row=row, mark=mark, urgent=True, intact=intact)

@@ -1,0 +1,267 @@
+"""One object on its way: the head decides how its body is taken and proved.
+
+Small bodies are collected in memory, middling ones stream into a staging file, large ones come
+in ranges pinned to the ETag first seen. Everything here runs on the loop's thread; only hashing
+runs elsewhere. Knows no ledger and publishes nothing.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from datasync.errors import (
+    DataSyncError,
+    LengthMismatch,
+    ObjectArchived,
+    ObjectMissing,
+    ObjectTooLarge,
+)
+from datasync.models.sync_models import ObjectHead, ObjectRequest, SyncOptions, Verdict
+from datasync.services.engine.integrity import (
+    LARGE_BYTES,
+    Digest,
+    digest_for,
+    expect,
+    prove,
+)
+from datasync.services.engine.planner import oversize_reason
+from datasync.services.engine.proof import ReadBack
+from datasync.services.engine.ranges import Ranges
+from datasync.services.engine.tasks import Found, Result, Task
+from datasync.services.storage.bucket import Answer, Bucket, Channel
+from datasync.services.storage.mirror import Mirror, StagedFile
+
+MEMORY_BYTES = 256 * 1024
+
+
+class Courier(Protocol):
+    """What a fetch needs of the loop that carries it."""
+
+    bucket: Bucket
+    channel: Channel
+    mirror: Mirror
+    options: SyncOptions
+
+    def now(self) -> float:
+        """Seconds of a clock that never goes back."""
+
+    def elsewhere(self, work: Callable[[], None], then: Callable[[Exception | None], None]) -> None:
+        """Run `work` on a hashing thread, then call `then` on the loop's thread."""
+
+    def finish(self, fetch: "Fetch", result: Result) -> None:
+        """The task is done with, well or badly."""
+
+    def fail(self, fetch: "Fetch", error: DataSyncError) -> None:
+        """This try failed: start over later, or give the task up."""
+
+
+class Fetch:
+    """The `Receiver` of one object's first answer, and the state of everything after it."""
+
+    def __init__(self, task: Task, courier: Courier) -> None:
+        self.task = task
+        self.head: ObjectHead | None = None
+        self.started = courier.now()
+        self.over = False
+        self.hashing = False
+        self._courier = courier
+        self._chunks: list[bytes] = []
+        self._staged: StagedFile | None = None
+        self._digest: Digest | None = None
+        self._ranges: Ranges | None = None
+
+    @property
+    def large(self) -> bool:
+        return self._ranges is not None
+
+    @property
+    def bytes_received(self) -> int:
+        if self._ranges is not None:
+            return self._ranges.received
+        if self._staged is not None:
+            return self._staged.size
+        return sum(map(len, self._chunks))
+
+    def start(self) -> None:
+        row = self.task.row
+        etag = row.etag if row is not None and self.task.intact else None
+        request = ObjectRequest(
+            self.task.key, if_none_match=etag, max_bytes=self._courier.options.max_bytes
+        )
+        self._courier.channel.start(request, self, self)
+
+    # Receiver
+
+    def begin(self, head: ObjectHead) -> None:
+        options = self._courier.options
+        self.head = head
+        if head.size > options.max_bytes:
+            raise ObjectTooLarge(
+                f"{self.task.key!r}: " + oversize_reason(head.size, options.max_bytes)
+            )
+        if head.size <= MEMORY_BYTES:
+            return
+        self._staged = self._courier.mirror.stage(head.size)
+        if head.size > LARGE_BYTES:
+            self._ranges = Ranges(self, self._courier, self._staged, head)
+            return
+        expectation = expect(head, verify=options.verify)
+        if not expectation.needs_parts:
+            self._digest = digest_for(expectation)
+
+    def write(self, data: bytes) -> None:
+        if self._ranges is not None:
+            self._ranges.write_first(data)
+        elif self._staged is None:
+            self._chunks.append(data)
+        else:
+            self._staged.write(data)
+            if self._digest is not None:
+                self._digest.update(data)
+
+    # Answers
+
+    def answered(self, answer: Answer) -> None:
+        """Take the answer of one of this object's requests."""
+        if self.over:
+            return
+        if self._ranges is not None:
+            self._ranges.answered(answer)
+        elif answer.error is not None:
+            self.failed(answer.error)
+        elif answer.head is not None and answer.head.status == 304:
+            self._done(Found.UNCHANGED, head=answer.head)
+        else:
+            self._received()
+
+    def more(self, budget: int) -> int:
+        """Start up to `budget` further requests of a large object; the number started."""
+        return self._ranges.more(budget) if self._ranges is not None and not self.over else 0
+
+    def failed(self, error: DataSyncError) -> None:
+        """End this try: some errors are answers, the others go to the courier."""
+        if isinstance(error, ObjectMissing):
+            self._done(Found.MISSING)
+        elif isinstance(error, ObjectArchived):
+            self._done(Found.ARCHIVED, error=error)
+        elif isinstance(error, ObjectTooLarge):
+            self._done(Found.OVERSIZE, head=self.head, error=error)
+        else:
+            self.abandon()
+            self._courier.fail(self, error)
+
+    def abandon(self) -> None:
+        """Drop what is in flight and what is staged."""
+        self.over = True
+        self._courier.channel.cancel(self)
+        self._chunks = []
+        if not self.hashing:  # else the hashing thread still reads the staging file
+            self._discard()
+
+    def hashed(self) -> bool:
+        """The hashing thread is done; whether anyone still wants to know."""
+        self.hashing = False
+        if self.over:
+            self._discard()
+        return not self.over
+
+    def _discard(self) -> None:
+        staged, self._staged = self._staged, None
+        if staged is not None:
+            staged.discard()
+
+    def _received(self) -> None:
+        assert self.head is not None
+        try:
+            if self._staged is None:
+                verdict = self._stage_small(self.head)
+            else:
+                self._check_length(self._staged.size)
+                if self._digest is None:
+                    self._prove_elsewhere()
+                    return
+                verdict = self._proved(self._digest)
+        except DataSyncError as error:
+            self.failed(error)
+        else:
+            self.staged(verdict)
+
+    def _stage_small(self, head: ObjectHead) -> Verdict:
+        body = b"".join(self._chunks)
+        self._check_length(len(body))
+        expectation = expect(head, verify=self._courier.options.verify)
+        if expectation.needs_parts:
+            parts = self._courier.bucket.parts(self.task.key, head.etag, expectation.count)
+            expectation = expectation.with_parts(parts) if parts else expect(head, verify=False)
+        digest = digest_for(expectation)
+        digest.update(body)
+        verdict = prove(expectation, digest, self.task.key)
+        self._chunks = []
+        self._staged = self._courier.mirror.stage(len(body))
+        self._staged.write(body)
+        return verdict
+
+    def _proved(self, digest: Digest) -> Verdict:
+        assert self.head is not None
+        expectation = expect(self.head, verify=self._courier.options.verify)
+        return prove(expectation, digest, self.task.key)
+
+    def _check_length(self, length: int) -> None:
+        assert self.head is not None
+        if length != self.head.size:
+            raise LengthMismatch(
+                f"{self.task.key!r}: {length} bytes arrived, S3 announced {self.head.size}"
+            )
+
+    def _prove_elsewhere(self) -> None:
+        read_back = self.read_back()
+        size = self._staged.size if self._staged is not None else 0
+        verdicts: list[Verdict] = []
+
+        def work() -> None:
+            read_back.advance(size)
+            verdicts.append(read_back.verdict(self.task.key))
+
+        def then(error: Exception | None) -> None:
+            if not self.hashed():
+                return
+            if error is not None:
+                self.failed_elsewhere(error)
+            else:
+                self.staged(verdicts[0])
+
+        self.hashing = True
+        self._courier.elsewhere(work, then)
+
+    def failed_elsewhere(self, error: Exception) -> None:
+        """A hashing thread's error; one that is not ours is a bug and is not hidden."""
+        if not isinstance(error, DataSyncError):
+            raise error
+        self.failed(error)
+
+    def read_back(self) -> ReadBack:
+        head, staged = self.head, self._staged
+        assert head is not None and staged is not None
+        expectation = expect(head, verify=self._courier.options.verify)
+        bucket, key = self._courier.bucket, self.task.key
+        return ReadBack(
+            staged, expectation, lambda: bucket.parts(key, head.etag, expectation.count)
+        )
+
+    def staged(self, verdict: Verdict) -> None:
+        """The staging file is complete and proved: hand it over."""
+        staged, self._staged = self._staged, None
+        self._done(Found.STAGED, head=self.head, staged=staged, verdict=verdict)
+
+    def _done(
+        self,
+        found: Found,
+        *,
+        head: ObjectHead | None = None,
+        staged: StagedFile | None = None,
+        verdict: Verdict | None = None,
+        error: DataSyncError | None = None,
+    ) -> None:
+        self.abandon()
+        seconds = self._courier.now() - self.task.started
+        result = Result(self.task, found, head, staged, None, verdict, error, seconds)
+        self._courier.finish(self, result)

@@ -1,0 +1,111 @@
+"""One engine at a time on one directory: the lease, and the bell that wakes its holder.
+
+The kernel drops a lease when its holder dies, however it dies, so a stale one cannot be.
+"""
+
+import errno
+import fcntl
+import os
+import select
+import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+
+from datasync.errors import LeaseHeld, MirrorError, MirrorUnavailable
+
+LEASE_FILE = "lease.lock"
+BELL_FILE = "wake"
+
+Folder = Callable[[], AbstractContextManager[int]]  # gives a descriptor of `.datasync`
+
+
+class Lease:
+    """An exclusive `flock` on `lease.lock` in the mirror's own folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        return self._descriptor is not None
+
+    def acquire(self) -> None:
+        """Take the lease, or raise at once.
+
+        Raises: LeaseHeld, MirrorError.
+        """
+        if self.held:
+            raise LeaseHeld("this process already runs the engine for this directory")
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with self._folder() as folder:
+            descriptor = os.open(LEASE_FILE, flags, 0o644, dir_fd=folder)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise LeaseHeld("another process runs the engine for this directory") from error
+            raise MirrorUnavailable(f"the lease cannot be taken: {error.strerror}") from error
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class Bell:
+    """A named pipe: any process rings it, the holder of the lease waits on it."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._listening: int | None = None
+
+    def listen(self) -> None:
+        """Open the pipe for waiting.
+
+        Raises: MirrorError.
+        """
+        with self._folder() as folder:
+            _make_pipe(folder)
+            # For reading and writing, so that it never reports an end of file between ringers.
+            flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._listening = os.open(BELL_FILE, flags, dir_fd=folder)
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Sleep until somebody rings or the time is over; whether somebody rang."""
+        if self._listening is None:
+            return False
+        poll = select.poll()
+        poll.register(self._listening, select.POLLIN)
+        if not poll.poll(max(0, int(timeout_seconds * 1000))):
+            return False
+        with suppress(BlockingIOError):
+            while os.read(self._listening, 4096):
+                pass
+        return True
+
+    def ring(self) -> None:
+        """Wake whoever listens, in whatever process; nobody listening is no error."""
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        # When nobody listens, the next leader looks at everything as it begins.
+        with suppress(MirrorError), self._folder() as folder, suppress(OSError):
+            descriptor = os.open(BELL_FILE, flags, dir_fd=folder)
+            with open(descriptor, "wb", buffering=0) as pipe:
+                pipe.write(b"!")
+
+    def close(self) -> None:
+        descriptor, self._listening = self._listening, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _make_pipe(folder: int) -> None:
+    with suppress(FileNotFoundError):
+        found = os.stat(BELL_FILE, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISFIFO(found.st_mode):
+            return
+        os.unlink(BELL_FILE, dir_fd=folder)
+    with suppress(FileExistsError):
+        os.mkfifo(BELL_FILE, 0o600, dir_fd=folder)

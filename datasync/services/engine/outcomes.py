@@ -1,0 +1,155 @@
+"""What a result means for the ledger: the key's new row and the outcome to remember.
+
+Pure: knows no disk, network, clock or settings.
+"""
+
+from dataclasses import replace
+
+from datasync.errors import DataSyncError
+from datasync.models.sync_models import (
+    DirtyKey,
+    FileStat,
+    ListedObject,
+    ObjectRow,
+    Operation,
+    Outcome,
+    OutcomeStatus,
+    RunCounts,
+    State,
+    Verdict,
+)
+from datasync.services.engine.levels import defer_seconds
+from datasync.services.engine.planner import unmirrored
+from datasync.services.engine.tasks import Found, Result, Task
+
+
+def held_file(row: ObjectRow | None) -> FileStat | None:
+    """Our file for a row, as the ledger remembers it."""
+    if row is None or row.path is None or row.local_size is None or row.mtime_ns is None:
+        return None
+    return FileStat(row.path, row.local_size, row.mtime_ns)
+
+
+def last_modified(result: Result) -> int:
+    """The listing's date when it speaks of the same version, so that the next one agrees."""
+    listed, head = result.task.listed, result.head
+    if head is None:
+        return listed.last_modified if listed is not None else 0
+    if listed is not None and listed.etag == head.etag:
+        return listed.last_modified
+    return head.last_modified
+
+
+def synced_row(result: Result, file: FileStat | None, now: float) -> ObjectRow:
+    """The row of a version that is on disk now; without a file, that of a folder marker."""
+    head, listed = result.head, result.task.listed
+    if head is None:  # adopted: the listing described it
+        assert listed is not None
+        etag, size, version = listed.etag, listed.size, None
+    else:
+        etag, size, version = head.etag, head.size, head.version_id
+    return ObjectRow(
+        key=result.task.key,
+        etag=etag,
+        size=size,
+        last_modified=last_modified(result),
+        state=State.SYNCED,
+        path=file.path if file is not None else None,
+        local_size=file.size if file is not None else None,
+        mtime_ns=file.mtime_ns if file is not None else None,
+        version_id=version,
+        verdict=result.verdict if file is not None else None,
+        synced_at=now,
+    )
+
+
+def refreshed_row(row: ObjectRow, modified: int, file: FileStat | None) -> ObjectRow:
+    """A row that was found to be current, with S3's date of it."""
+    return replace(
+        row,
+        state=State.SYNCED,
+        reason=None,
+        seen_etag=None,
+        last_modified=modified or row.last_modified,
+        mtime_ns=file.mtime_ns if file is not None else row.mtime_ns,
+    )
+
+
+def refused_row(result: Result, row: ObjectRow | None) -> ObjectRow:
+    """The row of an object that is archived or too large; an older file is kept, stale."""
+    state = State.ARCHIVED if result.found is Found.ARCHIVED else State.OVERSIZE
+    return unmirrored(row, seen(result), state, str(result.error))
+
+
+def failed_row(result: Result, row: ObjectRow | None, error: DataSyncError) -> ObjectRow:
+    """The row of a key that could not be made current; what we hold of it is kept."""
+    listed = seen(result)
+    if row is not None and row.path is not None:
+        return replace(row, state=State.FAILED, reason=str(error), seen_etag=listed.etag or None)
+    return unmirrored(None, listed, State.FAILED, str(error))
+
+
+def seen(result: Result) -> ListedObject:
+    """The version that S3 spoke of, as well as we know it."""
+    task, head = result.task, result.head
+    if head is not None:
+        return ListedObject(task.key, head.size, head.etag, head.last_modified)
+    return task.listed or ListedObject(task.key, 0, "", 0)
+
+
+def deferred(mark: DirtyKey, error: DataSyncError, now: float, chance: float) -> DirtyKey:
+    """A mark that waits for its next try."""
+    attempts = mark.attempts + 1
+    return replace(
+        mark,
+        attempts=attempts,
+        not_before=now + defer_seconds(attempts, chance),
+        last_error=f"{type(error).__name__}: {error}",
+    )
+
+
+def outcome(
+    task: Task,
+    operation: Operation,
+    status: OutcomeStatus,
+    message: str,
+    now: float,
+    *,
+    nbytes: int = 0,
+    seconds: float = 0.0,
+    verdict: Verdict | None = None,
+    error: DataSyncError | None = None,
+) -> Outcome:
+    """The outcome of a task; its lag runs from the first event that told of the change."""
+    return Outcome(
+        key=task.key,
+        operation=operation,
+        status=status,
+        message=message,
+        at=now,
+        run_id=task.run_id,
+        bytes=nbytes,
+        seconds=seconds,
+        verdict=verdict,
+        error=type(error).__name__ if error is not None else None,
+        hint=error.hint if error is not None else None,
+        lag_seconds=_lag(task, now),
+    )
+
+
+def _lag(task: Task, now: float) -> float | None:
+    mark = task.mark
+    return max(0.0, now - mark.first_seen) if task.urgent and mark is not None else None
+
+
+def add(counts: RunCounts, done: Outcome) -> RunCounts:
+    """The tallies with one more outcome."""
+    if done.status is OutcomeStatus.FAILED:
+        return replace(counts, failed=counts.failed + 1)
+    if done.operation is Operation.DOWNLOAD:
+        return replace(counts, downloaded=counts.downloaded + 1, bytes=counts.bytes + done.bytes)
+    if done.operation is Operation.DELETE:
+        return replace(counts, deleted=counts.deleted + 1)
+    if done.operation is Operation.ADOPT:
+        return replace(counts, adopted=counts.adopted + 1)
+    return replace(counts, skipped=counts.skipped + 1)

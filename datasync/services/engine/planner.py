@@ -1,0 +1,204 @@
+"""Decides what must happen to a key: a listing and the ledger in, actions out.
+
+Pure: knows no disk, network, clock or settings. What the disk looks like is told by `OnDisk`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from datasync.models.sync_models import (
+    Action,
+    ListedObject,
+    ObjectRow,
+    Operation,
+    State,
+    SyncOptions,
+)
+
+COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+
+
+class OnDisk(Enum):
+    """What a stat found at a key's path."""
+
+    INTACT = "intact"  # the file the ledger remembers, by size and mtime
+    TOUCHED = "touched"  # a file of the right size that somebody wrote or touched
+    CHANGED = "changed"  # a file of another size, or something that is no file
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A key as the listing and the ledger see it; at least one of them knows it."""
+
+    listed: ListedObject | None
+    row: ObjectRow | None
+
+
+def pair(listed: Iterable[ListedObject], rows: Iterable[ObjectRow]) -> Iterator[Pair]:
+    """Merge two sequences that are both in key order.
+
+    Code point order of `str` is the byte order of UTF-8, so keys compare as they are.
+    """
+    left, right = iter(listed), iter(rows)
+    item, row = next(left, None), next(right, None)
+    while item is not None or row is not None:
+        if row is None or (item is not None and item.key < row.key):
+            yield Pair(item, None)
+            item = next(left, None)
+        elif item is None or row.key < item.key:
+            yield Pair(None, row)
+            row = next(right, None)
+        else:
+            yield Pair(item, row)
+            item, row = next(left, None), next(right, None)
+
+
+def decide(found: Pair, disk: OnDisk, options: SyncOptions) -> Action | None:
+    """What one key needs; None when the mirror already has it right."""
+    listed, row = found.listed, found.row
+    if listed is None:
+        assert row is not None
+        return Action(Operation.DELETE, row.key, "no longer in the bucket", None, row)
+    if row is not None and disk is OnDisk.INTACT and options.skip_existing:
+        if _current(listed, row):
+            return None
+    refusal = refuse(listed, row, options)
+    if refusal is not None:
+        return _recorded(refusal, listed, row, disk)
+    if is_marker(listed):
+        return _marker(listed, row)
+    if row is None or row.path is None:
+        return _unheld(listed, row, disk)
+    return _held(listed, row, disk, options)
+
+
+def _current(listed: ListedObject, row: ObjectRow) -> bool:
+    # The answer for nearly every key of nearly every run: nothing is built to give it.
+    return (
+        row.etag == listed.etag
+        and row.size == listed.size
+        and row.last_modified == listed.last_modified
+        and row.state is State.SYNCED
+        and listed.problem is None
+    )
+
+
+def refuse(
+    listed: ListedObject, row: ObjectRow | None, options: SyncOptions
+) -> tuple[State, str] | None:
+    """Why an object is not mirrored, if it is not; a version that we already hold is kept."""
+    if listed.problem is not None:
+        return State.REJECTED, listed.problem
+    if row is not None and row.path is not None and same_version(listed, row):
+        return None
+    if listed.size > options.max_bytes:
+        return State.OVERSIZE, oversize_reason(listed.size, options.max_bytes)
+    if listed.storage_class in COLD_CLASSES and not listed.restored:
+        return State.ARCHIVED, f"storage class {listed.storage_class}, not restored"
+    return None
+
+
+def oversize_reason(size: int, max_bytes: int) -> str:
+    return f"{size} bytes, over MAX_FILE_SIZE_MB ({max_bytes} bytes)"
+
+
+def is_marker(listed: ListedObject) -> bool:
+    """Zero-byte `dir/` objects only mark a folder; nothing is stored for them."""
+    return listed.size == 0 and listed.key.endswith("/")
+
+
+def same_version(listed: ListedObject, row: ObjectRow) -> bool:
+    """Whether the version on disk is the listed one: by ETag and size, never by time."""
+    return row.etag == listed.etag and row.size == listed.size
+
+
+def unmirrored(row: ObjectRow | None, listed: ListedObject, state: State, reason: str) -> ObjectRow:
+    """The row of an object that is not mirrored as listed; an older file of it is kept, stale."""
+    if row is not None and row.path is not None:
+        return replace(row, state=State.STALE, reason=reason, seen_etag=listed.etag)
+    return ObjectRow(
+        key=listed.key,
+        etag=listed.etag,
+        size=listed.size,
+        last_modified=listed.last_modified,
+        state=state,
+        reason=reason,
+        seen_etag=listed.etag,
+    )
+
+
+def _recorded(
+    refusal: tuple[State, str], listed: ListedObject, row: ObjectRow | None, disk: OnDisk
+) -> Action | None:
+    state, reason = refusal
+    operation = Operation.REJECT if state is State.REJECTED else Operation.SKIP
+    kept = row if row is None or disk is not OnDisk.ABSENT else replace(row, path=None)
+    record = unmirrored(kept, listed, state, reason)
+    if row is not None and record == replace(row, synced_at=record.synced_at):
+        return None
+    return Action(operation, listed.key, reason, listed, row, record)
+
+
+def _marker(listed: ListedObject, row: ObjectRow | None) -> Action | None:
+    if row is not None and row.path is not None:
+        return Action(Operation.DOWNLOAD, listed.key, "became a folder marker", listed, row)
+    if row is not None and _current(listed, row):
+        return None
+    record = marker_row(listed)
+    return Action(Operation.SKIP, listed.key, "folder marker", listed, row, record)
+
+
+def marker_row(listed: ListedObject) -> ObjectRow:
+    return ObjectRow(listed.key, listed.etag, 0, listed.last_modified, State.SYNCED)
+
+
+def _unheld(listed: ListedObject, row: ObjectRow | None, disk: OnDisk) -> Action:
+    if disk is OnDisk.ABSENT:
+        reason = "new in the bucket" if row is None else f"was {row.state}"
+        return Action(Operation.DOWNLOAD, listed.key, reason, listed, row)
+    return Action(Operation.ADOPT, listed.key, "a file is already there", listed, row)
+
+
+def _held(
+    listed: ListedObject, row: ObjectRow, disk: OnDisk, options: SyncOptions
+) -> Action | None:
+    if not same_version(listed, row):
+        return Action(Operation.DOWNLOAD, listed.key, "changed in the bucket", listed, row)
+    if not options.skip_existing:
+        return Action(Operation.DOWNLOAD, listed.key, "SKIP_EXISTING_FILES is off", listed, row)
+    if disk is OnDisk.TOUCHED:
+        return Action(Operation.ADOPT, listed.key, "touched locally", listed, row)
+    if disk is not OnDisk.INTACT:
+        reason = "missing locally" if disk is OnDisk.ABSENT else "changed locally"
+        return Action(Operation.DOWNLOAD, listed.key, reason, listed, row)
+    record = replace(
+        row, state=State.SYNCED, reason=None, seen_etag=None, last_modified=listed.last_modified
+    )
+    if record == row:
+        return None
+    return Action(Operation.SKIP, listed.key, "same content, new date", listed, row, record)
+
+
+def hold_reason(files: int, mirrored: int, listed: int, options: SyncOptions) -> str | None:
+    """Why a plan of `files` deletes must wait for approval; None when it may go ahead.
+
+    `mirrored` files were in scope before the run, `listed` keys came with the listing.
+    """
+    if files == 0:
+        return None
+    if listed == 0:
+        return f"the listing is empty while {mirrored} files are mirrored"
+    percent = 100.0 * files / max(mirrored, 1)
+    if files > options.delete_limit_files and percent > options.delete_limit_percent:
+        return (
+            f"{files} of {mirrored} files ({percent:.0f} %) would be deleted; the limits are "
+            f"DELETE_LIMIT_FILES={options.delete_limit_files} and "
+            f"DELETE_LIMIT_PERCENT={options.delete_limit_percent:g}"
+        )
+    return None
+
+
+def covers(prefix: str, key: str) -> bool:
+    return key.startswith(prefix)

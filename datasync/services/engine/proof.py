@@ -1,0 +1,106 @@
+"""Hashes files on disk: staged ones behind the writes, and those that were there before us."""
+
+import os
+from collections.abc import Callable
+
+from datasync.errors import FileMissing
+from datasync.models.sync_models import FileStat, ListedObject, Verdict
+from datasync.services.engine.integrity import (
+    SIZE_ONLY,
+    Digest,
+    Expectation,
+    digest_for,
+    expect,
+    expect_listed,
+    matches,
+    prove,
+)
+from datasync.services.storage.bucket import Bucket
+from datasync.services.storage.mirror import Mirror, StagedFile
+
+READ_BYTES = 2**20
+
+
+class ReadBack:
+    """Hashes a staged file up to where it is complete, on another thread than the writer's.
+
+    A multipart object's part sizes are asked for when the first bytes are hashed; when S3 cannot
+    tell them, only the length proves the object.
+    """
+
+    def __init__(
+        self,
+        staged: StagedFile,
+        expectation: Expectation,
+        find_parts: Callable[[], tuple[int, ...]],
+    ) -> None:
+        self._staged = staged
+        self._expectation = expectation
+        self._find_parts = find_parts
+        self._digest: Digest | None = None
+        self.position = 0
+
+    def advance(self, upto: int) -> None:
+        """Hash the bytes from the last position to `upto`.
+
+        Raises: BucketError from the question for part sizes, MirrorError.
+        """
+        digest = self._digest or self._begin()
+        while self.position < upto:
+            if self._expectation.verdict is Verdict.SIZE:
+                self.position = upto
+                return
+            data = self._staged.read_at(self.position, min(READ_BYTES, upto - self.position))
+            if not data:
+                return  # a short file: the digest will not match
+            digest.update(data)
+            self.position += len(data)
+
+    def verdict(self, key: str) -> Verdict:
+        """Raises: ChecksumMismatch."""
+        return prove(self._expectation, self._digest or self._begin(), key)
+
+    def _begin(self) -> Digest:
+        if self._expectation.needs_parts:
+            parts = self._find_parts()
+            self._expectation = self._expectation.with_parts(parts) if parts else SIZE_ONLY
+        self._digest = digest_for(self._expectation)
+        return self._digest
+
+
+def prove_local(
+    bucket: Bucket, mirror: Mirror, file: FileStat, listed: ListedObject
+) -> Verdict | None:
+    """The verdict if the file at `file.path` holds exactly the listed object, else None.
+
+    `Verdict.SIZE` means that S3 offers nothing to prove it by. Asks S3 only when the listing
+    offers no proof by itself.
+
+    Raises: BucketError.
+    """
+    if file.size != listed.size:
+        return None
+    expectation = expect_listed(listed)
+    if expectation is None:
+        head = bucket.head(listed.key)
+        if head.etag != listed.etag:
+            return None
+        expectation = expect(head)
+    if expectation.needs_parts:
+        parts = bucket.parts(listed.key, listed.etag, expectation.count)
+        expectation = expectation.with_parts(parts) if parts else SIZE_ONLY
+    return expectation.verdict if _file_matches(mirror, file, expectation) else None
+
+
+def _file_matches(mirror: Mirror, file: FileStat, expectation: Expectation) -> bool:
+    try:
+        descriptor = mirror.open(file.path)
+    except FileMissing:
+        return False
+    with open(descriptor, "rb", buffering=0) as stream:
+        digest = digest_for(expectation)
+        while data := stream.read(READ_BYTES):
+            digest.update(data)
+        now = os.fstat(stream.fileno())
+    same = (now.st_size, now.st_mtime_ns) == (file.size, file.mtime_ns)
+    return same and matches(expectation, digest)

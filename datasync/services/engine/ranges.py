@@ -1,0 +1,172 @@
+"""A large object in ranges, every one pinned to the ETag first seen.
+
+The first answer is a plain GET, because only that brings stored checksums in one trip; it is cut
+after the first range and the others are asked for beside one another. Hashing follows the writes
+on another thread, through the page cache.
+"""
+
+from typing import TYPE_CHECKING
+
+from datasync.errors import (
+    DataSyncError,
+    PreconditionFailed,
+    RangeUnsatisfiable,
+    TornRead,
+)
+from datasync.models.sync_models import ObjectHead, ObjectRequest, Verdict
+from datasync.services.storage.bucket import Answer
+from datasync.services.storage.mirror import StagedFile
+
+if TYPE_CHECKING:
+    from datasync.services.engine.fetch import Courier, Fetch
+
+RANGE_BYTES = 16 * 2**20
+MAX_RANGES_IN_FLIGHT = 8
+
+
+class FirstRangeRead(DataSyncError):
+    """Cuts the first answer where the ranges take over: no failure."""
+
+
+class _Range:
+    """The `Receiver` of the bytes from `offset` to `end`; `offset` moves as they arrive."""
+
+    def __init__(self, offset: int, end: int, staged: StagedFile, pinned: ObjectHead) -> None:
+        self.offset = offset
+        self.end = end
+        self._staged = staged
+        self._pinned = pinned
+
+    def begin(self, head: ObjectHead) -> None:
+        if head.etag != self._pinned.etag or head.size != self._pinned.size:
+            raise TornRead(
+                f"a range of ETag {head.etag} ({head.size} bytes) answered a request for "
+                f"{self._pinned.etag} ({self._pinned.size} bytes)"
+            )
+        if head.first != self.offset:
+            raise TornRead(f"asked for bytes from {self.offset}, got them from {head.first}")
+
+    def write(self, data: bytes) -> None:
+        if self.offset + len(data) > self.end:
+            raise TornRead(f"more bytes than the range to {self.end} can hold")
+        self._staged.write_at(self.offset, data)
+        self.offset += len(data)
+
+
+class Ranges:
+    """All ranges of one object: what is asked for, what has arrived, what is hashed."""
+
+    def __init__(
+        self, fetch: "Fetch", courier: "Courier", staged: StagedFile, head: ObjectHead
+    ) -> None:
+        self._fetch = fetch
+        self._courier = courier
+        self._staged = staged
+        self._head = head
+        self._next = min(RANGE_BYTES, head.size)
+        self._first = _Range(0, self._next, staged, head)
+        self._live: dict[int, _Range] = {0: self._first}  # by the offset of the request
+        self._waiting: list[_Range] = []  # failed ones, to be asked for again
+        self._failures = 0
+        self._read_back = fetch.read_back()
+
+    @property
+    def received(self) -> int:
+        missing = sum(part.end - part.offset for part in (*self._live.values(), *self._waiting))
+        return self._next - missing
+
+    def write_first(self, data: bytes) -> None:
+        """Bytes of the first answer; raises FirstRangeRead when its range is full."""
+        room = self._first.end - self._first.offset
+        self._first.write(data[:room])
+        if len(data) >= room and self._first.end < self._head.size:
+            raise FirstRangeRead("the ranges take over")
+
+    def more(self, budget: int) -> int:
+        """Ask for further ranges; the number of requests started."""
+        started = 0
+        while started < budget and len(self._live) < MAX_RANGES_IN_FLIGHT:
+            part = self._take()
+            if part is None:
+                break
+            self._ask(part)
+            started += 1
+        return started
+
+    def answered(self, answer: Answer) -> None:
+        part = self._live.pop(answer.request.first or 0)
+        if part.offset == part.end:
+            self._failures = 0
+        elif answer.error is not None:
+            self._retry(part, answer.error)
+        else:
+            self._retry(part, TornRead("a range ended early"))
+        if not self._fetch.over:
+            self._hash()
+
+    def _take(self) -> _Range | None:
+        if self._waiting:
+            return self._waiting.pop()
+        if self._next >= self._head.size:
+            return None
+        start, self._next = self._next, min(self._next + RANGE_BYTES, self._head.size)
+        return _Range(start, self._next, self._staged, self._head)
+
+    def _ask(self, part: _Range) -> None:
+        self._live[part.offset] = part
+        request = ObjectRequest(
+            self._fetch.task.key,
+            first=part.offset,
+            last=part.end - 1,
+            if_match=self._head.etag,
+        )
+        self._courier.channel.start(request, part, self._fetch)
+
+    def _retry(self, part: _Range, error: DataSyncError) -> None:
+        """Ask for the rest of a range again, as long as other ranges still get through.
+
+        Whatever speaks of another version starts the whole object again.
+        """
+        self._failures += 1
+        if _ends_try(error) or self._failures >= self._courier.options.attempts:
+            self._fetch.failed(error)
+        else:
+            self._waiting.append(part)
+
+    def _frontier(self) -> int:
+        """Everything before this offset has arrived."""
+        return min(
+            (part.offset for part in (*self._live.values(), *self._waiting)), default=self._next
+        )
+
+    def _hash(self) -> None:
+        if self._fetch.hashing:
+            return
+        upto = self._frontier()
+        whole = upto >= self._head.size
+        if upto <= self._read_back.position and not whole:
+            return
+        self._fetch.hashing = True
+        verdicts: list[Verdict] = []
+
+        def work() -> None:
+            self._read_back.advance(upto)
+            if whole:
+                verdicts.append(self._read_back.verdict(self._fetch.task.key))
+
+        self._courier.elsewhere(work, lambda error: self._hashed(error, verdicts))
+
+    def _hashed(self, error: Exception | None, verdicts: list[Verdict]) -> None:
+        if not self._fetch.hashed():
+            return
+        if error is not None:
+            self._fetch.failed_elsewhere(error)
+        elif verdicts:
+            self._fetch.staged(verdicts[0])
+        else:
+            self._hash()
+
+
+def _ends_try(error: DataSyncError) -> bool:
+    moved_on = isinstance(error, TornRead | PreconditionFailed | RangeUnsatisfiable)
+    return moved_on or not error.retryable

@@ -1,0 +1,268 @@
+"""One run: compare everything, do what differs, and delete last, if at all.
+
+A run whose listing failed deletes nothing. A plan of deletes that looks wrong is held for
+approval. Every delete is one more look at the key in S3: only its 404 removes the file.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from datasync.errors import DataSyncError, Interrupted
+from datasync.models.sync_models import (
+    Action,
+    FileStat,
+    Operation,
+    Run,
+    RunCounts,
+    RunKind,
+    RunStatus,
+    SyncOptions,
+)
+from datasync.services.engine import planner
+from datasync.services.engine.commit import recorded
+from datasync.services.engine.outcomes import held_file
+from datasync.services.engine.scan import Scan, Step
+from datasync.services.engine.tasks import Found, Result, Task
+from datasync.services.engine.workshop import Workshop
+from datasync.services.storage.bucket import Bucket
+from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.mirror import Mirror
+
+TICK_SECONDS = 0.5
+_RECORDED = frozenset({Operation.SKIP, Operation.REJECT})
+
+
+class Reconciliation:
+    """Performs one run that the ledger has started; `stopping()` ends it early."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        mirror: Mirror,
+        ledger: Ledger,
+        options: SyncOptions,
+        workshop: Workshop,
+        run: Run,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[Run], None] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._bucket = bucket
+        self._mirror = mirror
+        self._ledger = ledger
+        self._options = options
+        self._workshop = workshop
+        self._run = run
+        self._stopping = stopping
+        self._on_progress = on_progress
+        self._clock = clock
+        self._prefix = run.prefix or options.prefix
+        self._tally = workshop.open_tally(run.id, run.counts if run.approved else RunCounts())
+        self._cancelled = False
+        self._ticked = 0.0
+        # Before the first complete run everything is new, and nothing of it is drift.
+        self._baseline = any(done.status is RunStatus.SUCCESS for done in ledger.runs(limit=100))
+        self._files_to_delete = 0
+
+    def perform(self) -> Run:
+        """Do the run to its end and record it; errors become its status."""
+        try:
+            status = self._apply() if self._run.approved else self._reconcile()
+        except Interrupted as error:
+            self._workshop.withdraw()
+            self._drain(until_stop=True)
+            status = RunStatus.CANCELLED if self._cancelled else RunStatus.INTERRUPTED
+            return self._finish(status, error)
+        except DataSyncError as error:
+            self._drain(until_stop=True)
+            return self._finish(RunStatus.FAILED, error)
+        finally:
+            self._workshop.close_tally(self._tally)
+        return self._finish(status, None)
+
+    # The two kinds of work
+
+    def _reconcile(self) -> RunStatus:
+        self._mirror.check()
+        mirrored = self._ledger.count(self._prefix)
+        scan = Scan(
+            self._bucket,
+            self._ledger,
+            self._mirror,
+            self._options,
+            self._prefix,
+            verify=self._run.kind is RunKind.VERIFY,
+        )
+        try:
+            for step in scan.steps():
+                self._take(step)
+        except BaseException:
+            self._ledger.drop_plan(self._run.id)
+            raise
+        self._drain()
+        self._supersede()
+        reason = planner.hold_reason(self._files_to_delete, mirrored, scan.listed, self._options)
+        if reason is not None:
+            self._run = replace(self._run, error=reason)
+            return RunStatus.HELD
+        return self._apply()
+
+    def _apply(self) -> RunStatus:
+        """Look at every key that the plan wants gone; S3 decides each."""
+        self._mirror.check()
+        after = ""
+        while plan := self._ledger.planned_deletes(self._run.id, after=after):
+            after = plan[-1][0]
+            self._confirm([key for key, _ in plan])
+            self._tick()
+        self._drain()
+        self._ledger.drop_plan(self._run.id)
+        if self._tally.broken is not None:
+            raise self._tally.broken
+        return RunStatus.PARTIAL if self._tally.counts.failed else RunStatus.SUCCESS
+
+    def _take(self, step: Step) -> None:
+        self._tick()
+        self._tally.listed(step.listed, step.unchanged)
+        deletes = [action for action in step.actions if action.operation is Operation.DELETE]
+        if deletes:
+            self._plan_deletes(deletes)
+        records = [action for action in step.actions if action.operation in _RECORDED]
+        if records:
+            results = [recorded(action, self._run.id) for action in records]
+            self._workshop.submit_results(self._tally, results)
+        work = [
+            action
+            for action in step.actions
+            if action.operation in (Operation.DOWNLOAD, Operation.ADOPT)
+        ]
+        if work:
+            self._submit(work, step.files)
+
+    def _plan_deletes(self, actions: Sequence[Action]) -> None:
+        rows = [action.row for action in actions if action.row is not None]
+        self._files_to_delete += sum(row.path is not None for row in rows)
+        self._ledger.plan_deletes(self._run.id, [(row.key, row.etag) for row in rows])
+
+    def _submit(self, actions: Sequence[Action], files: dict[str, FileStat]) -> None:
+        marks = self._ledger.dirty([action.key for action in actions])
+        tasks = [
+            Task(
+                action.key,
+                action.operation,
+                action.row,
+                action.listed,
+                marks.get(action.key),
+                run_id=self._run.id,
+                intact=_intact(action, files),
+                found=files.get(action.key),
+            )
+            for action in actions
+        ]
+        drift = sum(action.reason != "verify" and action.key not in marks for action in actions)
+        self._workshop.submit_bulk(
+            self._tally, tasks, self._interrupted, drift if self._baseline else 0
+        )
+
+    def _confirm(self, keys: Sequence[str]) -> None:
+        rows, marks = self._ledger.get_many(keys), self._ledger.dirty(keys)
+        tasks = [
+            Task(
+                key,
+                Operation.DELETE,
+                row,
+                mark=marks.get(key),
+                run_id=self._run.id,
+                intact=held_file(row) is not None,
+            )
+            for key, row in rows.items()
+        ]
+        held = [task for task in tasks if task.intact]
+        # Where no file is stored there is nothing to lose and nothing to ask.
+        bare = [Result(task, Found.MISSING) for task in tasks if not task.intact]
+        drift = len(tasks) - len(marks) if self._baseline else 0
+        self._workshop.submit_results(self._tally, bare)
+        self._workshop.submit_bulk(self._tally, held, self._interrupted, max(0, drift))
+
+    # Going on, and ending
+
+    def _interrupted(self) -> bool:
+        self._look_around()
+        return self._stopping() or self._cancelled
+
+    def _tick(self) -> None:
+        if self._interrupted():
+            raise Interrupted(
+                "the run was cancelled" if self._cancelled else "the service was stopped"
+            )
+
+    def _look_around(self) -> None:
+        """About twice a second: save the progress, and see whether the run was cancelled."""
+        now = time.monotonic()
+        if now - self._ticked < TICK_SECONDS:
+            return
+        self._ticked = now
+        counts = self._tally.counts
+        moving = self._workshop.bytes_in_flight(self._run.id)
+        self._ledger.save_counts(self._run.id, replace(counts, bytes=counts.bytes + moving))
+        current = self._ledger.run(self._run.id)
+        self._cancelled = current.cancel_requested
+        if self._on_progress is not None:
+            self._on_progress(current)
+
+    def _drain(self, *, until_stop: bool = False) -> None:
+        """Wait for everything handed over. With `until_stop`, only a stop ends the wait."""
+        while not self._tally.wait(TICK_SECONDS):
+            if until_stop:
+                if self._stopping():
+                    return
+            else:
+                self._tick()
+        if self._tally.broken is not None and not until_stop:
+            raise self._tally.broken
+
+    def _supersede(self) -> None:
+        """An older held plan below this prefix is out of date now."""
+        while (held := self._ledger.held_run()) is not None:
+            if held.id == self._run.id or not held.prefix.startswith(self._run.prefix):
+                return
+            self._ledger.finish_run(
+                held.id,
+                RunStatus.CANCELLED,
+                self._clock(),
+                error=f"superseded by run {self._run.id}",
+            )
+            self._ledger.drop_plan(held.id)
+
+    def _finish(self, status: RunStatus, error: DataSyncError | None) -> Run:
+        reason = str(error) if error is not None else self._run.error
+        hint = error.hint if error is not None else None
+        if status is RunStatus.HELD:
+            hint = (
+                f"Look at the plan, then approve it with 'datasync approve {self._run.id}' "
+                f"or POST /sync/runs/{self._run.id}/approve."
+            )
+        elif status is RunStatus.SUCCESS:
+            reason = None
+        run = self._ledger.finish_run(
+            self._run.id,
+            status,
+            self._clock(),
+            counts=self._tally.counts,
+            error=reason,
+            hint=hint,
+        )
+        if self._on_progress is not None:
+            self._on_progress(run)
+        return run
+
+
+def _intact(action: Action, files: dict[str, FileStat]) -> bool:
+    """Whether an unchanged object need not be sent again: our file is as we left it."""
+    held = held_file(action.row)
+    return held is not None and files.get(action.key) == held and action.reason != _AGAIN
+
+
+_AGAIN = "SKIP_EXISTING_FILES is off"

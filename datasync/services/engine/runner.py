@@ -1,0 +1,268 @@
+"""Who works, and when: the lease, the schedule, the runs one after the other, the shutdown.
+
+`Engine` is everything that only the holder of the lease may do; `Runner` is the thread that
+holds it for a service and works until it is stopped.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from datasync.errors import DataSyncError, LeaseHeld
+from datasync.models.sync_models import Run, RunKind, RunStatus, SyncOptions
+from datasync.services.engine.commit import Done
+from datasync.services.engine.dispatch import Dispatcher
+from datasync.services.engine.lease import Bell, Lease
+from datasync.services.engine.reconcile import Reconciliation
+from datasync.services.engine.workshop import Workshop
+from datasync.services.storage.bucket import Bucket
+from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.mirror import Mirror
+
+TURN_SECONDS = 1.0
+RETRY_SECONDS = 60.0
+HOUSEKEEPING_SECONDS = 3600.0
+_UNCLEAN = frozenset({RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.INTERRUPTED})
+
+
+class Engine:
+    """The five steps, wired up. Make one for each time the lease is held."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        mirror: Mirror,
+        ledger: Ledger,
+        options: SyncOptions,
+        told: Callable[[Sequence[Done]], None],
+        ring: Callable[[], None],
+    ) -> None:
+        self._bucket = bucket
+        self._mirror = mirror
+        self._ledger = ledger
+        self._options = options
+        self._told = told
+        self._ring = ring
+        self._stopping = threading.Event()
+        self._workshop = Workshop(bucket, mirror, ledger, options, self._settled)
+        self._dispatcher = Dispatcher(mirror, ledger, options, self._workshop)
+
+    def open(self) -> None:
+        """Clear away what a crash left, and start the threads."""
+        self._mirror.sweep()
+        self._ledger.interrupt_runs(time.time())
+        self._workshop.start()
+
+    def stop(self) -> None:
+        """Ask a run under way to end early."""
+        self._stopping.set()
+
+    def close(self, timeout_seconds: float) -> None:
+        """Commit what has arrived, abandon the rest, leave nothing staged."""
+        self._stopping.set()
+        self._workshop.stop(timeout_seconds)
+
+    def perform(self, run: Run, on_progress: Callable[[Run], None] | None = None) -> Run:
+        """Do one queued or approved run to its end."""
+        started = self._ledger.start_run(run.id, time.time())
+        return Reconciliation(
+            self._bucket,
+            self._mirror,
+            self._ledger,
+            self._options,
+            self._workshop,
+            started,
+            stopping=self._stopping.is_set,
+            on_progress=on_progress,
+        ).perform()
+
+    def dispatch(self) -> int:
+        """Hand out the dirty keys that are due; how many."""
+        return self._dispatcher.dispatch()
+
+    def work_off(self) -> None:
+        """Look at every dirty key that is due now, and wait for the last of them."""
+        while self.dispatch() or self._dispatcher.in_hand:
+            if self._stopping.wait(0.02):
+                return
+
+    def _settled(self, done: Sequence[Done]) -> None:
+        if self._dispatcher.settled(done):
+            self._ring()
+        self._told(done)
+
+
+class Schedule:
+    """When the next periodic reconciliation is due. Times are seconds of a steady clock."""
+
+    def __init__(self, interval_seconds: float | None, now: float) -> None:
+        self._interval = interval_seconds
+        self._unclean = 0
+        self.due_at = now if interval_seconds is not None else float("inf")
+
+    def began(self, now: float) -> None:
+        """A run over everything begins: the next one is an interval later."""
+        if self._interval is not None:
+            self.due_at = now + self._interval
+
+    def ended(self, status: RunStatus, now: float) -> None:
+        """A run that was not clean is repeated sooner than the interval would have it."""
+        if self._interval is None:
+            return
+        self._unclean = self._unclean + 1 if status in _UNCLEAN else 0
+        if self._unclean:
+            pause = RETRY_SECONDS * 2 ** min(6, self._unclean - 1)
+            self.due_at = min(self.due_at, now + pause)
+
+
+class Runner(threading.Thread):
+    """Competes for the lease and leads while it holds it; `failed` hears of what went wrong."""
+
+    def __init__(
+        self,
+        make_engine: Callable[[], Engine],
+        lease: Lease,
+        bell: Bell,
+        mirror: Mirror,
+        ledger: Ledger,
+        options: SyncOptions,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        super().__init__(name="runner", daemon=True)
+        self._make_engine = make_engine
+        self._lease = lease
+        self._bell = bell
+        self._mirror = mirror
+        self._ledger = ledger
+        self._options = options
+        self._failed = failed
+        self._stopping = threading.Event()
+        self._schedule = Schedule(options.interval_seconds, time.monotonic())
+        self._housekeeping_at = 0.0
+        self._close_within = 8.0
+
+    def stop(self, timeout_seconds: float) -> None:
+        """End within the time; keys at work stay dirty, nothing stays staged."""
+        self._close_within = max(1.0, timeout_seconds - 2.0)
+        self._stopping.set()
+        self._bell.ring()
+        if self.is_alive():
+            self.join(timeout_seconds)
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._lease.acquire()
+            except LeaseHeld:
+                self._stopping.wait(TURN_SECONDS)
+                continue
+            except DataSyncError as error:
+                self._failed(error)
+                self._stopping.wait(5 * TURN_SECONDS)
+                continue
+            try:
+                self._lead()
+            except Exception as error:  # the edge of this thread: tell, pause, begin again
+                self._failed(error)
+                self._stopping.wait(5 * TURN_SECONDS)
+            finally:
+                self._lease.release()
+
+    def _lead(self) -> None:
+        engine = self._make_engine()
+        runs = _RunThread(engine, self._ledger, self._failed, self._bell.ring)
+        self._bell.listen()
+        try:
+            engine.open()
+            while not self._stopping.is_set():
+                self._turn(engine, runs)
+                self._bell.wait(TURN_SECONDS)
+        finally:
+            engine.stop()
+            runs.join(self._close_within)
+            engine.close(self._close_within)
+            self._bell.close()
+
+    def _turn(self, engine: Engine, runs: "_RunThread") -> None:
+        try:
+            now = time.monotonic()
+            for done in runs.finished():
+                self._schedule.ended(done.status, now)
+            self._plan_ahead(now)
+            if runs.idle and (run := self._ledger.next_run()) is not None:
+                if not run.prefix:
+                    self._schedule.began(now)
+                runs.begin(run)
+            engine.dispatch()
+            self._keep_house(now)
+        except DataSyncError as error:
+            self._failed(error)
+            self._stopping.wait(TURN_SECONDS)
+
+    def _plan_ahead(self, now: float) -> None:
+        if now >= self._schedule.due_at:
+            self._ledger.request_run(RunKind.RECONCILE, "", time.time())
+            self._schedule.began(now)
+
+    def _keep_house(self, now: float) -> None:
+        if now >= self._housekeeping_at:
+            self._housekeeping_at = now + HOUSEKEEPING_SECONDS
+            self._ledger.prune(time.time())
+            self._mirror.prune_trash(self._options.trash_retention_seconds, time.time())
+
+
+class _RunThread:
+    """Performs one run at a time beside the runner, so that events are never kept waiting."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        failed: Callable[[Exception], None],
+        ring: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._failed = failed
+        self._ring = ring
+        self._thread: threading.Thread | None = None
+        self._finished: list[Run] = []
+
+    @property
+    def idle(self) -> bool:
+        return self._thread is None or not self._thread.is_alive()
+
+    def begin(self, run: Run) -> None:
+        self._thread = threading.Thread(
+            target=self._perform, args=(run,), name=f"run-{run.id}", daemon=True
+        )
+        self._thread.start()
+
+    def finished(self) -> list[Run]:
+        done, self._finished = self._finished, []
+        return done
+
+    def join(self, timeout_seconds: float) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
+
+    def _perform(self, run: Run) -> None:
+        try:
+            self._finished.append(self._engine.perform(run))
+        except Exception as error:  # the edge of this thread: the run must not stay 'running'
+            self._failed(error)
+            self._give_up(run, error)
+        finally:
+            self._ring()
+
+    def _give_up(self, run: Run, error: Exception) -> None:
+        text = str(error) if isinstance(error, DataSyncError) else type(error).__name__
+        hint = error.hint if isinstance(error, DataSyncError) else "See the log for the traceback."
+        try:
+            self._finished.append(
+                self._ledger.finish_run(
+                    run.id, RunStatus.FAILED, time.time(), error=text, hint=hint
+                )
+            )
+        except DataSyncError as problem:  # the next leader marks the run interrupted
+            self._failed(problem)

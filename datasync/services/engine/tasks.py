@@ -1,0 +1,68 @@
+"""What the transfer stage takes and gives: a task for one key, and what came of it."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from datasync.errors import DataSyncError
+from datasync.models.sync_models import (
+    Action,
+    DirtyKey,
+    FileStat,
+    ListedObject,
+    ObjectHead,
+    ObjectRow,
+    Operation,
+    Verdict,
+)
+from datasync.services.storage.mirror import StagedFile
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """Look at one key in S3 and fetch what is there.
+
+    `mark` is the dirty mark that this look satisfies. `urgent` tasks go ahead of bulk work.
+    `intact` says that our file is the one the ledger remembers, so that an unchanged object need
+    not be sent again. `found` is a file at the key's path whose content is not known to us.
+    `action` is a planned one that needs no transfer. `failures` counts tries that failed.
+    """
+
+    key: str
+    operation: Operation = Operation.DOWNLOAD
+    row: ObjectRow | None = None
+    listed: ListedObject | None = None
+    mark: DirtyKey | None = None
+    urgent: bool = False
+    run_id: int | None = None
+    intact: bool = False
+    found: FileStat | None = None
+    action: Action | None = None
+    failures: int = 0
+    started: float = 0.0
+
+
+class Found(Enum):
+    """What S3 had for a key, or why we do not have it."""
+
+    STAGED = "staged"
+    ADOPTED = "adopted"
+    UNCHANGED = "unchanged"
+    MISSING = "missing"
+    ARCHIVED = "archived"
+    OVERSIZE = "oversize"
+    RECORDED = "recorded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a task. `staged` belongs to whoever holds the result."""
+
+    task: Task
+    found: Found
+    head: ObjectHead | None = None
+    staged: StagedFile | None = None
+    file: FileStat | None = None
+    verdict: Verdict | None = None
+    error: DataSyncError | None = None
+    seconds: float = 0.0

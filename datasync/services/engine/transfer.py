@@ -1,0 +1,337 @@
+"""Carries tasks to S3 and back: a few loops, each one thread with its own channel.
+
+Tasks come in through bounded queues, urgent ones first; results go out through one callback.
+The only place that retries an object. Knows no ledger and publishes nothing.
+"""
+
+import heapq
+import itertools
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from datasync.errors import DataSyncError, Interrupted, SlowDown, TransferStalled
+from datasync.models.sync_models import Operation, SyncOptions, Verdict
+from datasync.services.engine.fetch import Fetch
+from datasync.services.engine.integrity import LARGE_BYTES
+from datasync.services.engine.levels import MAXIMUM, ConcurrencyLevel, pause_seconds
+from datasync.services.engine.proof import prove_local
+from datasync.services.engine.tasks import Found, Result, Task
+from datasync.services.storage.bucket import Answer, Bucket
+from datasync.services.storage.mirror import Mirror
+
+LOOPS = 2
+HASHING_THREADS = 2
+BULK_QUEUE = 2_000
+# Events may go beyond the level by this many requests, so that they never wait for bulk work.
+URGENT_RESERVE = 8
+_IDLE_SECONDS = 5.0
+
+
+class TransferPool:
+    """The loops and what they share. Results arrive on the loops' threads, in batches.
+
+    Bulk tasks are begun only while `accepting()` says so.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        mirror: Mirror,
+        options: SyncOptions,
+        deliver: Callable[[Sequence[Result]], None],
+        accepting: Callable[[], bool] = lambda: True,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.bucket = bucket
+        self.mirror = mirror
+        self.options = options
+        self.deliver = deliver
+        self._accepting = accepting
+        self.clock = clock
+        self.level = ConcurrencyLevel(options.concurrency, clock())
+        self.hashing = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hash")
+        self.stopping = False
+        self._urgent: deque[Task] = deque()
+        self._bulk: deque[Task] = deque()
+        self._lock = threading.Condition()
+        count = min(LOOPS, options.concurrency or LOOPS)
+        self._loops = [TransferLoop(self, index, count) for index in range(count)]
+
+    def start(self) -> None:
+        for loop in self._loops:
+            loop.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Abandon everything in flight, leave nothing staged, end the threads."""
+        with self._lock:
+            self.stopping = True
+            self._lock.notify_all()
+        self._wake()
+        deadline = self.clock() + timeout_seconds
+        for loop in self._loops:
+            loop.join(max(0.1, deadline - self.clock()))
+        self.hashing.shutdown(wait=True, cancel_futures=True)
+        for loop in self._loops:
+            loop.run_posted()
+
+    def submit_urgent(self, tasks: Sequence[Task]) -> None:
+        with self._lock:
+            self._urgent.extend(tasks)
+        self._wake()
+
+    def submit_bulk(self, tasks: Sequence[Task], interrupted: Callable[[], bool]) -> None:
+        """Queue tasks; waits while the queue is full.
+
+        Raises: Interrupted, when the pool stops or `interrupted()` says so.
+        """
+        with self._lock:
+            while len(self._bulk) >= BULK_QUEUE:
+                if self.stopping or interrupted():
+                    raise Interrupted("the transfer was stopped")
+                self._lock.wait(0.25)
+            if self.stopping:
+                raise Interrupted("the transfer was stopped")
+            self._bulk.extend(tasks)
+        self._wake()
+
+    def resubmit(self, tasks: Sequence[Task]) -> None:
+        """Queue tasks that were admitted before; never waits."""
+        if not tasks:
+            return
+        with self._lock:
+            for task in tasks:
+                (self._urgent if task.urgent else self._bulk).append(task)
+        self._wake()
+
+    def withdraw_bulk(self) -> list[Task]:
+        """Take back every bulk task that no loop has begun."""
+        with self._lock:
+            tasks = list(self._bulk)
+            self._bulk.clear()
+            self._lock.notify_all()
+        return tasks
+
+    def take(self, urgent_room: int, room: int, bulk_share: int) -> list[Task]:
+        """Urgent tasks up to `urgent_room`, then bulk ones in what is left of `room`.
+
+        Bulk work may always have `bulk_share` more, so that a stream of events cannot starve it.
+        """
+        with self._lock:
+            taken = _pop(self._urgent, urgent_room)
+            bulk_room = max(room - len(taken), bulk_share) if self._accepting() else 0
+            bulk = _pop(self._bulk, bulk_room)
+            if bulk:
+                self._lock.notify_all()
+        return taken + bulk
+
+    @property
+    def idle(self) -> bool:
+        return not self._bulk and not self._urgent
+
+    def bytes_in_flight(self, run_id: int | None) -> int:
+        """Bytes received so far of objects that are not finished."""
+        return sum(loop.bytes_in_flight(run_id) for loop in self._loops)
+
+    def _wake(self) -> None:
+        for loop in self._loops:
+            loop.wake()
+
+
+def _pop(queue: deque[Task], count: int) -> list[Task]:
+    return [queue.popleft() for _ in range(max(0, min(count, len(queue))))]
+
+
+class TransferLoop(threading.Thread):
+    """One thread, one channel, many objects: the `Courier` of its fetches."""
+
+    def __init__(self, pool: TransferPool, index: int, loops: int) -> None:
+        super().__init__(name=f"transfer-{index}", daemon=True)
+        self.bucket = pool.bucket
+        self.mirror = pool.mirror
+        self.options = pool.options
+        self.channel = pool.bucket.channel(MAXIMUM + URGENT_RESERVE)
+        self._pool = pool
+        self._loops = loops
+        self._active: set[Fetch] = set()
+        self._bulk_active = 0
+        self._local = 0  # tasks on the hashing threads that have no fetch
+        self._later: list[tuple[float, int, Task]] = []
+        self._order = itertools.count()
+        self._results: list[Result] = []
+        self._posted: deque[Callable[[], None]] = deque()
+        self._expire_at = 0.0
+
+    # The thread
+
+    def run(self) -> None:
+        try:
+            while not self._pool.stopping:
+                self._turn()
+        finally:
+            self._end()
+
+    def wake(self) -> None:
+        self.channel.wake()
+
+    def bytes_in_flight(self, run_id: int | None) -> int:
+        fetches = self._active.copy()  # atomic under the interpreter lock
+        return sum(fetch.bytes_received for fetch in fetches if fetch.task.run_id == run_id)
+
+    def run_posted(self) -> None:
+        while self._posted:
+            self._posted.popleft()()
+
+    def _turn(self) -> None:
+        self.run_posted()
+        self._begin_tasks()
+        for answer in self.channel.poll(self._wait_seconds()):
+            self._answered(answer)
+        self._expire()
+        if self._results:
+            results, self._results = self._results, []
+            self._pool.deliver(results)
+
+    def _begin_tasks(self) -> None:
+        now = self.now()
+        while self._later and self._later[0][0] <= now:
+            self._begin(heapq.heappop(self._later)[2])
+        share = -(-self._pool.level.current // self._loops)
+        room = share - self.channel.in_flight - self._local
+        room -= self._more_ranges(room)
+        bulk_share = share // 4 - self._bulk_active
+        for task in self._pool.take(room + URGENT_RESERVE, room, bulk_share):
+            self._begin(task)
+
+    def _more_ranges(self, room: int) -> int:
+        started = 0
+        for fetch in [fetch for fetch in self._active if fetch.large]:
+            started += fetch.more(room - started)
+        return started
+
+    def _begin(self, task: Task) -> None:
+        task.started = task.started or self.now()
+        if task.operation is Operation.ADOPT and task.found is not None:
+            self._adopt(task)
+        else:
+            self._fetch(task)
+
+    def _fetch(self, task: Task) -> None:
+        fetch = Fetch(task, self)
+        self._active.add(fetch)
+        self._bulk_active += not task.urgent
+        fetch.start()
+
+    def _leave(self, fetch: Fetch) -> None:
+        if fetch in self._active:
+            self._active.remove(fetch)
+            self._bulk_active -= not fetch.task.urgent
+
+    def _adopt(self, task: Task) -> None:
+        """Prove the file that is there; fetch the object when it is another one."""
+        found, listed, verdicts = task.found, task.listed, list[Verdict | None]()
+        assert found is not None and listed is not None
+
+        def work() -> None:
+            verdicts.append(prove_local(self.bucket, self.mirror, found, listed))
+
+        def then(error: Exception | None) -> None:
+            self._local -= 1
+            if isinstance(error, DataSyncError):
+                self._retry(task, error)
+            elif error is not None:
+                raise error
+            else:
+                self._looked_at(task, verdicts[0])
+
+        self._local += 1
+        self.elsewhere(work, then)
+
+    def _looked_at(self, task: Task, verdict: Verdict | None) -> None:
+        """Keep what is proved, and what cannot be proved but is as we left it; fetch the rest."""
+        if verdict is None or (verdict is Verdict.SIZE and not task.intact):
+            task.intact = False
+            self._fetch(task)
+            return
+        seconds = self.now() - task.started
+        self._results.append(
+            Result(task, Found.ADOPTED, file=task.found, verdict=verdict, seconds=seconds)
+        )
+
+    def _answered(self, answer: Answer) -> None:
+        if isinstance(answer.error, SlowDown):
+            self._pool.level.slow_down(self.now())
+        elif answer.head is not None:
+            self._pool.level.completed(
+                answer.head.length, self.now(), in_flight=self.channel.in_flight * self._loops
+            )
+        fetch = answer.token
+        assert isinstance(fetch, Fetch)
+        fetch.answered(answer)
+
+    def _wait_seconds(self) -> float:
+        if self._posted or self._results:
+            return 0.0
+        until = self._later[0][0] - self.now() if self._later else _IDLE_SECONDS
+        return max(0.0, min(until, 1.0 if self._active or not self._pool.idle else _IDLE_SECONDS))
+
+    def _expire(self) -> None:
+        """Give up small objects that take too long as a whole; large ones only when they stall."""
+        now = self.now()
+        if now < self._expire_at:
+            return
+        self._expire_at = now + 1.0
+        limit = self.options.timeout_seconds
+        for fetch in [f for f in self._active if now - f.started > limit and not f.hashing]:
+            if fetch.head is None or fetch.head.size <= LARGE_BYTES:
+                fetch.failed(
+                    TransferStalled(f"{fetch.task.key!r}: not complete after {limit:g} seconds")
+                )
+
+    def _end(self) -> None:
+        for fetch in self._active:
+            fetch.abandon()
+        self._active.clear()
+        self.channel.close()
+        if self._results:
+            self._pool.deliver(self._results)
+
+    # Courier
+
+    def now(self) -> float:
+        return self._pool.clock()
+
+    def elsewhere(self, work: Callable[[], None], then: Callable[[Exception | None], None]) -> None:
+        def done(future: Future[None]) -> None:
+            error = None if future.cancelled() else future.exception()
+            problem = error if isinstance(error, Exception) else None
+            if future.cancelled():
+                problem = Interrupted("the transfer was stopped")
+            self._posted.append(lambda: then(problem))
+            self.channel.wake()
+
+        try:
+            self._pool.hashing.submit(work).add_done_callback(done)
+        except RuntimeError:  # the pool is shutting down
+            self._posted.append(lambda: then(Interrupted("the transfer was stopped")))
+
+    def finish(self, fetch: Fetch, result: Result) -> None:
+        self._leave(fetch)
+        self._results.append(result)
+
+    def fail(self, fetch: Fetch, error: DataSyncError) -> None:
+        self._leave(fetch)
+        self._retry(fetch.task, error)
+
+    def _retry(self, task: Task, error: DataSyncError) -> None:
+        task.failures += 1
+        if error.retryable and task.failures < self.options.attempts and not self._pool.stopping:
+            pause = pause_seconds(error, task.failures, random.random())
+            heapq.heappush(self._later, (self.now() + pause, next(self._order), task))
+        else:
+            seconds = self.now() - task.started
+            self._results.append(Result(task, Found.FAILED, error=error, seconds=seconds))

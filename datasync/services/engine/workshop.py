@@ -1,0 +1,226 @@
+"""The transfer and commit stages as one: tasks in, settled keys out, one task a key at a time.
+
+Two looks at one key never overlap: the second waits for the first and starts from its result.
+So an older version cannot be committed after a newer one.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from datasync.errors import Interrupted
+from datasync.models.sync_models import (
+    Operation,
+    Outcome,
+    OutcomeStatus,
+    RunCounts,
+    SyncOptions,
+)
+from datasync.services.engine.commit import Committer, Done
+from datasync.services.engine.outcomes import add, held_file
+from datasync.services.engine.tasks import Result, Task
+from datasync.services.engine.transfer import TransferPool
+from datasync.services.storage.bucket import Bucket
+from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.mirror import Mirror
+
+# Staged files that wait for their commit; beyond it the loops' results hold bulk work back.
+BACKLOG = 4_000
+_TICK_SECONDS = 0.25
+
+
+class Tally:
+    """The counts of one run while it goes on. Safe to use from threads."""
+
+    def __init__(self, run_id: int, counts: RunCounts) -> None:
+        self.run_id = run_id
+        self.broken: Exception | None = None
+        self._counts = counts
+        self._outstanding = 0
+        self._changed = threading.Condition()
+
+    @property
+    def counts(self) -> RunCounts:
+        return self._counts
+
+    @property
+    def outstanding(self) -> int:
+        return self._outstanding
+
+    def listed(self, keys: int, unchanged: int) -> None:
+        with self._changed:
+            now = self._counts
+            self._counts = replace(
+                now, listed=now.listed + keys, unchanged=now.unchanged + unchanged
+            )
+
+    def begun(self, tasks: Sequence[Task], drift: int) -> None:
+        """These tasks are planned; each must come back through `ended`."""
+        nbytes = sum(
+            task.listed.size
+            for task in tasks
+            if task.listed is not None and task.operation is Operation.DOWNLOAD
+        )
+        with self._changed:
+            now = self._counts
+            self._outstanding += len(tasks)
+            self._counts = replace(
+                now,
+                planned=now.planned + len(tasks),
+                bytes_planned=now.bytes_planned + nbytes,
+                drift=now.drift + drift,
+            )
+
+    def tell(self, told: Iterable[Outcome]) -> RunCounts:
+        with self._changed:
+            for outcome in told:
+                self._counts = add(self._counts, outcome)
+            return self._counts
+
+    def ended(self, count: int, broken: Exception | None) -> None:
+        with self._changed:
+            self._outstanding -= count
+            self.broken = self.broken or broken
+            self._changed.notify_all()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Whether nothing is outstanding, after waiting that long at most."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._outstanding == 0, timeout_seconds)
+
+
+class Workshop:
+    """Runs the loops and the committer; tells `settled` of everything that came of tasks."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        mirror: Mirror,
+        ledger: Ledger,
+        options: SyncOptions,
+        settled: Callable[[Sequence[Done]], None],
+    ) -> None:
+        self._settled = settled
+        self._waiting: dict[str, deque[Task]] = {}  # keys at work, and who waits for each
+        self._tallies: dict[int, Tally] = {}
+        self._lock = threading.Lock()
+        self._committer = Committer(mirror, ledger, self._released, self._tell)
+        self._pool = TransferPool(
+            bucket, mirror, options, self._committer.put, lambda: self._committer.backlog < BACKLOG
+        )
+
+    def start(self) -> None:
+        self._committer.start()
+        self._pool.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Abandon what is on its way, commit what has arrived, end every thread."""
+        self._pool.stop(timeout_seconds)
+        self._committer.stop(timeout_seconds)
+
+    def open_tally(self, run_id: int, counts: RunCounts) -> Tally:
+        tally = self._tallies[run_id] = Tally(run_id, counts)
+        return tally
+
+    def close_tally(self, tally: Tally) -> None:
+        self._tallies.pop(tally.run_id, None)
+
+    def submit_urgent(self, tasks: Sequence[Task]) -> None:
+        self._pool.submit_urgent(self._admit(tasks))
+
+    def submit_bulk(
+        self, tally: Tally, tasks: Sequence[Task], interrupted: Callable[[], bool], drift: int = 0
+    ) -> None:
+        """Hand tasks of a run over; waits while too many are queued.
+
+        Raises: Interrupted.
+        """
+        tally.begun(tasks, drift)
+        admitted = self._admit(tasks)
+        try:
+            self._pool.submit_bulk(admitted, interrupted)
+        except Interrupted:
+            self._released([Done(task, None, None) for task in admitted])
+            raise
+
+    def submit_results(self, tally: Tally, results: Sequence[Result], drift: int = 0) -> None:
+        """Results that needed no transfer go straight to the commit."""
+        tasks = [result.task for result in results]
+        tally.begun(tasks, drift)
+        with self._lock:
+            busy = {task.key for task in tasks if task.key in self._waiting}
+            for task in tasks:
+                if task.key not in busy:
+                    self._waiting[task.key] = deque()
+        # A key at work is being looked at right now: what is known of it here is older.
+        self._released_without_owner([task for task in tasks if task.key in busy])
+        self._committer.put([result for result in results if result.task.key not in busy])
+
+    def withdraw(self) -> None:
+        """Give up the bulk tasks that no loop has begun."""
+        self._released([Done(task, None, None) for task in self._pool.withdraw_bulk()])
+
+    def bytes_in_flight(self, run_id: int) -> int:
+        return self._pool.bytes_in_flight(run_id)
+
+    def _admit(self, tasks: Sequence[Task]) -> list[Task]:
+        admitted = []
+        with self._lock:
+            for task in tasks:
+                waiting = self._waiting.get(task.key)
+                if waiting is None:
+                    self._waiting[task.key] = deque()
+                    admitted.append(task)
+                else:
+                    waiting.append(task)
+        return admitted
+
+    def _tell(self, told: Sequence[Outcome]) -> dict[int, RunCounts]:
+        by_run: dict[int, list[Outcome]] = {}
+        for outcome in told:
+            if outcome.run_id is not None:
+                by_run.setdefault(outcome.run_id, []).append(outcome)
+        tallies = [(self._tallies.get(run_id), list_) for run_id, list_ in by_run.items()]
+        return {tally.run_id: tally.tell(list_) for tally, list_ in tallies if tally is not None}
+
+    def _released(self, done: Sequence[Done]) -> None:
+        """Committed, or given up: tell of it, and let the next task of each key begin."""
+        following = []
+        with self._lock:
+            for item in done:
+                waiting = self._waiting.get(item.task.key)
+                if waiting:
+                    following.append(_following(waiting.popleft(), item))
+                else:
+                    self._waiting.pop(item.task.key, None)
+        self._settled(done)
+        self._count_down(done)
+        self._pool.resubmit(following)
+
+    def _released_without_owner(self, tasks: Sequence[Task]) -> None:
+        self._count_down([Done(task, None, None) for task in tasks])
+
+    def _count_down(self, done: Sequence[Done]) -> None:
+        by_run: dict[int, list[Done]] = {}
+        for item in done:
+            if item.task.run_id is not None:
+                by_run.setdefault(item.task.run_id, []).append(item)
+        for run_id, items in by_run.items():
+            tally = self._tallies.get(run_id)
+            if tally is not None:
+                broken = next((item.broken for item in items if item.broken), None)
+                tally.ended(len(items), broken)
+
+
+def _following(task: Task, before: Done) -> Task:
+    """A task that waited, seen from what the one before it found."""
+    if before.outcome is not None:
+        task.row = before.row
+        task.found = None
+        task.intact = held_file(before.row) is not None and (
+            before.outcome.status is not OutcomeStatus.FAILED
+        )
+        if task.operation is Operation.ADOPT:
+            task.operation = Operation.DOWNLOAD
+    return task

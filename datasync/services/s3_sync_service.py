@@ -1,0 +1,226 @@
+"""The conductor: one object that runs the five steps, in the background or in the foreground.
+
+Knows no HTTP, no settings and no environment. Every process may mark keys and ask for runs;
+the one that holds the lease does them.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+from datasync.errors import DataSyncError, Interrupted, LeaseHeld
+from datasync.models.sync_models import (
+    Action,
+    Outcome,
+    OutcomeStatus,
+    Run,
+    RunKind,
+    SyncOptions,
+)
+from datasync.services.engine.commit import Done
+from datasync.services.engine.lease import Bell, Lease
+from datasync.services.engine.runner import Engine, Runner
+from datasync.services.engine.scan import Scan
+from datasync.services.storage.bucket import Bucket
+from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.mirror import Mirror
+from datasync.utils.logger import get_logger
+
+CLOSE_SECONDS = 8.0
+
+
+class S3SyncService:
+    """Keeps the mirror equal to the bucket. The mirror must be prepared, the ledger open."""
+
+    def __init__(
+        self, bucket: Bucket, mirror: Mirror, ledger: Ledger, options: SyncOptions
+    ) -> None:
+        self._bucket = bucket
+        self._mirror = mirror
+        self._ledger = ledger
+        self._options = options
+        self._log = get_logger("datasync.engine")
+        self._lease = Lease(mirror.internal)
+        self._bell = Bell(mirror.internal)
+        self._runner: Runner | None = None
+        self._lock = threading.Lock()
+        self.last_problem: Exception | None = None
+
+    @property
+    def leading(self) -> bool:
+        """Whether the engine runs in this process."""
+        return self._lease.held
+
+    # The background
+
+    def start(self) -> None:
+        """Compete for the lease and lead when it is ours. Returns at once."""
+        with self._lock:
+            if self._runner is None:
+                self._runner = Runner(
+                    self._engine,
+                    self._lease,
+                    self._bell,
+                    self._mirror,
+                    self._ledger,
+                    self._options,
+                    self._problem,
+                )
+                self._runner.start()
+
+    def stop(self, timeout_seconds: float = 10.0) -> None:
+        """Stop taking work, end within the time. Safe to call twice."""
+        with self._lock:
+            runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.stop(timeout_seconds)
+
+    def wake(self) -> None:
+        """Make the engine look for work now, in whichever process it runs."""
+        self._bell.ring()
+
+    # What any process may ask
+
+    def mark(
+        self, keys: Sequence[tuple[str, str]], counters: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
+        """Journal that keys (key, reason) must be looked at; durable when it returns.
+
+        Returns each key's marks number. Raises: LedgerBusy, LedgerError; nothing is marked then.
+        """
+        marks = self._ledger.mark(keys, time.time(), counters=counters or {})
+        self.wake()
+        return marks
+
+    def request_run(self, kind: RunKind = RunKind.RECONCILE, prefix: str = "") -> tuple[Run, bool]:
+        """Join a run that covers the prefix (False), or queue one (True)."""
+        run, new = self._ledger.request_run(kind, prefix, time.time())
+        self.wake()
+        return run, new
+
+    def approve(self, run_id: int) -> Run:
+        """Let a held plan be applied. Raises: RunMissing, RunNotHeld."""
+        run = self._ledger.approve(run_id)
+        self.wake()
+        return run
+
+    def cancel(self, run_id: int) -> Run:
+        """End a run early, or reject a held plan. Raises: RunMissing, RunNotHeld."""
+        run = self._ledger.cancel(run_id, time.time())
+        self.wake()
+        return run
+
+    def plan(self, prefix: str = "") -> Iterator[Action]:
+        """What a run would do now. Changes nothing and needs no lease.
+
+        Raises: BucketError, LedgerError, MirrorError while iterating.
+        """
+        scan = Scan(
+            self._bucket,
+            self._ledger,
+            self._mirror,
+            self._options,
+            prefix or self._options.prefix,
+        )
+        for step in scan.steps():
+            yield from step.actions
+
+    # The foreground
+
+    def run(
+        self,
+        kind: RunKind,
+        prefix: str,
+        on_progress: Callable[[Run], None] | None = None,
+    ) -> Run:
+        """Take the lease, do one run and every dirty key that is due, release the lease.
+
+        Raises: LeaseHeld when another process runs the engine; KeyboardInterrupt, which leaves
+        the run `interrupted`.
+        """
+        with self._leading() as engine:
+            asked, _ = self._ledger.request_run(kind, prefix, time.time(), join=False)
+            return self._perform_until(engine, asked.id, on_progress)
+
+    def apply(self, run_id: int, on_progress: Callable[[Run], None] | None = None) -> Run:
+        """Take the lease and apply a held plan that was approved.
+
+        Raises: LeaseHeld, RunMissing.
+        """
+        with self._leading() as engine:
+            return self._perform_until(engine, run_id, on_progress)
+
+    @contextmanager
+    def _leading(self) -> Iterator[Engine]:
+        self._lease.acquire()
+        try:
+            engine = self._engine()
+            engine.open()
+            try:
+                yield engine
+            except KeyboardInterrupt:
+                engine.stop()
+                with suppress(DataSyncError):
+                    self._ledger.interrupt_runs(time.time())
+                raise
+            finally:
+                engine.close(CLOSE_SECONDS)
+        finally:
+            self._lease.release()
+
+    def _perform_until(
+        self, engine: Engine, run_id: int, on_progress: Callable[[Run], None] | None
+    ) -> Run:
+        """Do what is queued, in its order, up to this run; then the dirty keys."""
+        while (run := self._ledger.next_run()) is not None:
+            done = engine.perform(run, on_progress if run.id == run_id else None)
+            if done.id == run_id:
+                break
+        if not self._ledger.run(run_id).cancel_requested:
+            engine.work_off()
+        return self._ledger.run(run_id)
+
+    # What happens inside
+
+    def _engine(self) -> Engine:
+        return Engine(
+            self._bucket, self._mirror, self._ledger, self._options, self._told, self._bell.ring
+        )
+
+    def _told(self, done: Sequence[Done]) -> None:
+        for item in done:
+            if item.outcome is not None:
+                self._log_outcome(item.outcome)
+            elif item.broken is not None:
+                self._problem(item.broken)
+
+    def _log_outcome(self, outcome: Outcome) -> None:
+        failed = outcome.status is OutcomeStatus.FAILED
+        log = self._log.warning if failed else self._log.info
+        log(
+            "outcome",
+            key=outcome.key,
+            operation=outcome.operation.value,
+            status=outcome.status.value,
+            message=outcome.message,
+            bytes=outcome.bytes,
+            seconds=round(outcome.seconds, 3),
+            verdict=outcome.verdict.value if outcome.verdict else None,
+            run_id=outcome.run_id,
+        )
+
+    def _problem(self, error: Exception) -> None:
+        """Something that is not about one key went wrong: told once, at this edge."""
+        if isinstance(error, Interrupted | LeaseHeld):
+            return
+        known = isinstance(error, DataSyncError)
+        same = repr(self.last_problem) == repr(error)
+        self.last_problem = error
+        if not same:
+            self._log.error(
+                "engine problem",
+                error=type(error).__name__,
+                detail=str(error),
+                exc_info=None if known else error,
+            )

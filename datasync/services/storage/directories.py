@@ -1,0 +1,241 @@
+"""Folders below one root, reached one component at a time and never through a link.
+
+A `Directories` lives as long as one batch of work: a folder that is moved away later is not
+written to. It holds few handles; the three opened last stay valid. Knows paths, no keys.
+"""
+
+import errno
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Self
+
+from datasync.errors import DiskFull, MirrorError, MirrorUnavailable, PathConflict
+from datasync.services.storage.paths import INTERNAL, join, split
+
+MAX_HANDLES = 64
+_KEPT_PER_OPEN = 16  # so that one deep folder cannot push out the handles still in use
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_KINDS = (
+    (stat.S_ISREG, "file"),
+    (stat.S_ISDIR, "directory"),
+    (stat.S_ISLNK, "link"),
+    (stat.S_ISFIFO, "fifo"),
+    (stat.S_ISSOCK, "socket"),
+)
+
+
+def translated(error: OSError, path: str) -> MirrorError:
+    """The disk's refusal as an error of ours, with the path inside the mirror."""
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    message = f"{path!r}: {reason}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(message)
+    ours = path.startswith(INTERNAL) and error.errno in (errno.EACCES, errno.EPERM, errno.ENOENT)
+    if ours or error.errno in (errno.EROFS, errno.ENODEV, errno.ESTALE):
+        return MirrorUnavailable(message)
+    return MirrorError(message)
+
+
+@contextmanager
+def translating(path: str) -> Iterator[None]:
+    """Turn OSError into a MirrorError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise translated(error, path) from error
+
+
+def kind_of(mode: int) -> str:
+    """What a file's mode says it is: file, directory, link, fifo, socket or device."""
+    return next((kind for test, kind in _KINDS if test(mode)), "device")
+
+
+def look(name: bytes, folder: int) -> os.stat_result | None:
+    """lstat, or None when nothing is there. Raises: OSError."""
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+class Directories:
+    """Folder handles below a root whose handle this object takes over and closes."""
+
+    def __init__(self, root: int) -> None:
+        self.root = root
+        self.touched: set[str] = set()  # folders whose entries changed, to be made durable
+        self._handles: OrderedDict[str, int] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give every handle back, the root's too."""
+        self.forget_all()
+        os.close(self.root)
+
+    def open(self, path: str, *, create: bool = False) -> int:
+        """The handle of a folder; "" is the root. It stays ours, for the next three calls at most.
+
+        Raises: FileNotFoundError, PathConflict (a link or file is where a folder must be),
+        OSError.
+        """
+        if not path:
+            return self.root
+        handle = self._handles.get(path)
+        if handle is not None:
+            self._handles.move_to_end(path)
+            return handle
+        return self._descend(path, create)
+
+    def forget(self, path: str) -> None:
+        """Drop a folder and what is below it, because another one may be there by now."""
+        below = path + "/"
+        for known in [known for known in self._handles if known == path or known.startswith(below)]:
+            os.close(self._handles.pop(known))
+
+    def forget_all(self) -> None:
+        """Drop every handle but the root's."""
+        while self._handles:
+            os.close(self._handles.popitem()[1])
+
+    def kind(self, path: str) -> str | None:
+        """What is at a path, None when nothing is. Raises: PathConflict, OSError."""
+        folder, name = split(path)
+        try:
+            found = look(name, self.open(folder))
+        except FileNotFoundError:
+            return None
+        return None if found is None else kind_of(found.st_mode)
+
+    def names(self, path: str) -> list[bytes]:
+        """The names in a folder, in byte order. Raises: FileNotFoundError, PathConflict, OSError.
+
+        Reading goes through a handle of its own: the kept one must not carry a read position.
+        """
+        handle = os.open(b".", _FOLDER, dir_fd=self.open(path))
+        try:
+            return sorted(map(os.fsencode, os.listdir(handle)))
+        finally:
+            os.close(handle)
+
+    def prune(self, folder: str, *, stop: str = "") -> None:
+        """Remove a folder and those above it, up to `stop`, as far as they are empty."""
+        while folder not in ("", stop):
+            above, name = split(folder)
+            try:
+                os.rmdir(name, dir_fd=self.open(above))
+            except FileNotFoundError:
+                pass  # someone was faster; the one above may be empty now
+            except (OSError, PathConflict):
+                return  # not empty, or not to be touched: an empty folder is no harm
+            else:
+                self.touched.discard(folder)
+                self.touched.add(above)
+            self.forget(folder)
+            folder = above
+
+    def _descend(self, path: str, create: bool) -> int:
+        segments = path.split("/")
+        depth, handle = self._nearest(segments)
+        first_kept, loose = len(segments) - _KEPT_PER_OPEN, -1
+        try:
+            for index in range(depth, len(segments)):
+                here = "/".join(segments[: index + 1])
+                below = self._step(handle, segments[index], here, create)
+                if loose >= 0:
+                    os.close(loose)
+                loose, handle = below, below
+                if index >= first_kept:
+                    self._keep(here, below)
+                    loose = -1
+        finally:
+            if loose >= 0:
+                os.close(loose)
+        return handle
+
+    def _nearest(self, segments: list[str]) -> tuple[int, int]:
+        """How many leading segments an open handle covers, and that handle."""
+        for depth in range(len(segments) - 1, 0, -1):
+            known = "/".join(segments[:depth])
+            handle = self._handles.get(known)
+            if handle is not None:
+                self._handles.move_to_end(known)
+                return depth, handle
+        return 0, self.root
+
+    def _step(self, parent: int, segment: str, here: str, create: bool) -> int:
+        name = segment.encode(errors="surrogateescape")
+        try:
+            return os.open(name, _FOLDER, dir_fd=parent)
+        except FileNotFoundError:
+            if not create:
+                raise
+        except OSError as error:
+            raise self._refusal(error, name, parent, here) from error
+        with suppress(FileExistsError):  # someone was faster
+            os.mkdir(name, 0o777, dir_fd=parent)
+            self.touched.add(here.rpartition("/")[0])
+        try:
+            return os.open(name, _FOLDER, dir_fd=parent)
+        except OSError as error:
+            raise self._refusal(error, name, parent, here) from error
+
+    def _refusal(self, error: OSError, name: bytes, parent: int, here: str) -> Exception:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            return error
+        found = look(name, parent)
+        kind = "something else" if found is None else f"a {kind_of(found.st_mode)}"
+        return PathConflict(f"{here!r} is {kind} where a folder is needed", at=here)
+
+    def _keep(self, path: str, handle: int) -> None:
+        self._handles[path] = handle
+        while len(self._handles) > MAX_HANDLES:
+            os.close(self._handles.popitem(last=False)[1])
+
+
+def walk(
+    directories: Directories, folder: str, after: tuple[bytes, ...] | None = None
+) -> Iterator[tuple[str, os.stat_result]]:
+    """What is below `folder` and no folder itself: path relative to it, and its lstat.
+
+    In order of segments, behind the segments of `after`. Names that are not UTF-8 are left out:
+    no key has them. What vanishes meanwhile is skipped. Raises: OSError.
+    """
+    stack = list(_children(directories, folder, "", after))
+    while stack:
+        path, bound = stack.pop()
+        above, name = split(join(folder, path))
+        try:
+            found = look(name, directories.open(above))
+            if found is None:
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                stack.extend(_children(directories, folder, path, bound or None))
+            elif bound is None:
+                yield path, found
+        except (FileNotFoundError, PathConflict):
+            continue
+
+
+def _children(
+    directories: Directories, folder: str, path: str, after: tuple[bytes, ...] | None
+) -> list[tuple[str, tuple[bytes, ...] | None]]:
+    """The entries of a folder, last first, each with what is left of `after`.
+
+    An empty rest marks `after` itself; None says that everything counts.
+    """
+    children: list[tuple[str, tuple[bytes, ...] | None]] = []
+    for name in reversed(directories.names(join(folder, path) if path else folder)):
+        if after is not None and name < after[0]:
+            break
+        rest = after[1:] if after is not None and name == after[0] else None
+        with suppress(UnicodeDecodeError):
+            children.append((join(path, name.decode()), rest))
+    return children

@@ -1,0 +1,268 @@
+"""Everything in which SQLite and PostgreSQL differ: engines, transactions, upserts, errors.
+
+The rest of the ledger is the same code for both. Knows no table and no value of the engine.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, exc, text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from datasync.errors import DataSyncError, DiskFull, LedgerBusy, LedgerError
+
+Insert = sqlite.Insert | postgresql.Insert
+
+RESTART_HINT = (
+    "Restart DataSync: it sets the damaged ledger aside "
+    "and builds a new one from the files on disk."
+)
+# Numbers of PostgreSQL's advisory locks; arbitrary, but never to be changed.
+TURNS = {"migrate": 7_301_001, "runs": 7_301_002, "settle": 7_301_003}
+
+
+class Backend(Protocol):
+    """One kind of database."""
+
+    driver_errors: tuple[type[Exception], ...]
+
+    def engine(self) -> Engine:
+        """A new engine; connects when it is first used."""
+
+    def check(self) -> None:
+        """Raises: LedgerError when the database in use is no longer the one at the URL."""
+
+    def writing(self) -> Any:
+        """Context in which this process may begin a write.
+
+        Raises: LedgerBusy.
+        """
+
+    def begin_write(self, connection: Connection, durable: bool, turn: str | None) -> None:
+        """Begin; `turn` names a lock under which only one writer at a time works."""
+
+    def begin_snapshot(self, connection: Connection) -> None:
+        """Begin a read in which several statements see the same state."""
+
+    def insert(self, table: Table) -> Insert:
+        """An insert that knows ON CONFLICT."""
+
+    def translate(self, error: Exception) -> DataSyncError:
+        """Our error for one of SQLAlchemy's or the driver's, without secrets."""
+
+
+def first_line(error: Exception) -> str:
+    """What the driver said, in one line."""
+    cause = getattr(error, "orig", None) or error
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__
+
+
+class SqliteBackend:
+    """A SQLite file in WAL mode: readers and the one writer do not block one another."""
+
+    driver_errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+
+    def __init__(self, path: Path, busy_seconds: float) -> None:
+        self.path = path
+        self._busy_seconds = busy_seconds
+        self._identity: tuple[int, int] | None = None
+        # SQLite waits by polling; threads of one process queue here instead, which is fair.
+        self._writer = threading.Lock()
+
+    @property
+    def damage_mark(self) -> Path:
+        """A file that tells the next start that this ledger was found damaged."""
+        return self.path.with_name(self.path.name + ".damaged")
+
+    def engine(self) -> Engine:
+        engine = create_engine(
+            URL.create("sqlite", database=str(self.path)),
+            connect_args={"timeout": self._busy_seconds},
+            pool_size=8,
+            max_overflow=56,
+            pool_timeout=self._busy_seconds,
+            hide_parameters=True,
+        )
+        event.listen(engine, "connect", self._prepare)
+        event.listen(engine, "begin", self._begin)
+        return engine
+
+    @staticmethod
+    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin when we say so
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA cache_size=-16384")
+        connection.execute("PRAGMA journal_size_limit=67108864")
+
+    @staticmethod
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    def use_wal(self, connection: Connection) -> None:
+        """Switch the file to WAL; it stays so.
+
+        Raises: LedgerError where the file system cannot do it.
+        """
+        cursor = connection.connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        mode = cursor.fetchone()
+        cursor.close()
+        if mode != ("wal",):
+            raise LedgerError(
+                f"the file system of {self.path.name} cannot share a ledger between processes",
+                hint="Keep the ledger on a local disk, or set DATABASE_URL to a PostgreSQL.",
+            )
+
+    def remember(self) -> None:
+        """From now on, `check` wants the file that is there at this moment."""
+        self._identity = self._current_identity()
+
+    def check(self) -> None:
+        if self._identity is not None and self._current_identity() != self._identity:
+            raise LedgerError(
+                f"{self.path.name} was removed or replaced while it was in use",
+                hint="Restart DataSync; the ledger is built anew from the files on disk.",
+            )
+
+    def _current_identity(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise LedgerError(f"{self.path.name} cannot be read: {error.strerror}") from error
+        return status.st_dev, status.st_ino
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        if not self._writer.acquire(timeout=self._busy_seconds):
+            raise LedgerBusy("another thread is writing to the ledger")
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    def begin_write(self, connection: Connection, durable: bool, turn: str | None) -> None:
+        # WAL with NORMAL may lose the latest commits in a power cut, never the file; FULL loses
+        # nothing. The one writer of SQLite is alone already: no turn is needed.
+        level = "FULL" if durable else "NORMAL"
+        cursor = connection.connection.cursor()
+        cursor.execute(f"PRAGMA synchronous={level}")
+        cursor.close()
+        connection.execution_options(begin="BEGIN IMMEDIATE").begin()
+
+    def begin_snapshot(self, connection: Connection) -> None:
+        connection.begin()
+
+    def insert(self, table: Table) -> Insert:
+        return sqlite.insert(table)
+
+    def damaged(self, error: BaseException | None) -> bool:
+        """Whether SQLite says that the file is not, or no longer, a sound database."""
+        return self._code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+    @staticmethod
+    def _code(error: BaseException | None) -> int:
+        cause = getattr(error, "orig", None) or error
+        return int(getattr(cause, "sqlite_errorcode", 0)) & 0xFF
+
+    def translate(self, error: Exception) -> DataSyncError:
+        code = self._code(error)
+        said = f"{self.path.name}: {first_line(error)}"
+        if isinstance(error, exc.TimeoutError):
+            return LedgerBusy("every connection to the ledger is in use")
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return LedgerBusy(said)
+        if code == sqlite3.SQLITE_FULL:
+            return DiskFull(f"{said} (the disk of the ledger)")
+        if self.damaged(error):
+            self._note_damage()
+            return LedgerError(said, hint=RESTART_HINT)
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            return LedgerError(said, hint="Make the ledger's folder writable for this user.")
+        return LedgerError(said)
+
+    def _note_damage(self) -> None:
+        try:
+            self.damage_mark.touch()
+        except OSError as error:
+            raise LedgerError(f"{self.path.name} is damaged, and so is its folder") from error
+
+
+class PostgresBackend:
+    """A PostgreSQL database, through psycopg."""
+
+    driver_errors: tuple[type[Exception], ...] = (psycopg.Error,)
+    _BUSY = frozenset({"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03"})
+
+    def __init__(self, url: URL, busy_seconds: float) -> None:
+        self._url = url.set(drivername="postgresql+psycopg")
+        self._busy_seconds = busy_seconds
+
+    def engine(self) -> Engine:
+        engine = create_engine(
+            self._url,
+            paramstyle="format",
+            connect_args={"connect_timeout": max(2, round(self._busy_seconds))},
+            pool_size=8,
+            max_overflow=24,
+            pool_timeout=self._busy_seconds,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
+        event.listen(engine, "connect", self._prepare)
+        return engine
+
+    def _prepare(self, connection: Any, _record: object) -> None:
+        milliseconds = round(self._busy_seconds * 1000)
+        connection.execute(f"SET lock_timeout = {milliseconds}")
+        connection.commit()
+
+    def check(self) -> None:
+        """A server that went away is found by the connection."""
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        yield
+
+    def begin_write(self, connection: Connection, durable: bool, turn: str | None) -> None:
+        connection.begin()
+        level = "on" if durable else "off"
+        connection.exec_driver_sql(f"SET LOCAL synchronous_commit = {level}")
+        if turn is not None:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({TURNS[turn]})"))
+
+    def begin_snapshot(self, connection: Connection) -> None:
+        connection.execution_options(isolation_level="REPEATABLE READ").begin()
+
+    def insert(self, table: Table) -> Insert:
+        return postgresql.insert(table)
+
+    def translate(self, error: Exception) -> DataSyncError:
+        cause = getattr(error, "orig", None) or error
+        state = getattr(cause, "sqlstate", None) or ""
+        said = f"PostgreSQL: {self._without_password(first_line(error))}"
+        if isinstance(error, exc.TimeoutError):
+            return LedgerBusy("every connection to the ledger is in use")
+        if state.startswith("28") or "authentication failed" in said:
+            return LedgerError(said, hint="Check the user and password in DATABASE_URL.")
+        if state == "53100":
+            return DiskFull(f"{said} (the disk of the ledger)")
+        if state in self._BUSY or state.startswith("08"):
+            return LedgerBusy(said)
+        if isinstance(cause, psycopg.OperationalError) and not state:
+            return LedgerBusy(
+                said, hint="Check that the PostgreSQL of DATABASE_URL can be reached."
+            )
+        return LedgerError(said)
+
+    def _without_password(self, said: str) -> str:
+        password = self._url.password
+        return said.replace(str(password), "***") if password else said

@@ -1,0 +1,129 @@
+"""Transactions of the ledger: connections, the way errors leave, statements for many rows.
+
+Knows no table. A database belongs to the process that opened it.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Executable
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ClauseElement
+
+from datasync.errors import LedgerError
+from datasync.services.storage.ledger.backends import Backend, Insert
+
+Values = tuple[Any, ...]
+
+# Safely below the number of parameters that any build of SQLite or PostgreSQL takes.
+KEYS_AT_ONCE = 500
+
+
+def fetch(connection: Connection, statement: Executable, **values: object) -> list[Values]:
+    """Run a select and return the driver's own tuples: no Row objects, no type processing.
+
+    SQLAlchemy compiles (and caches) the statement; at a million rows its work per row would
+    cost more than the database's.
+    """
+    cursor = connection.execute(statement, values).cursor
+    assert cursor is not None
+    return list(cursor.fetchall())
+
+
+def in_parts(items: Sequence[Any], size: int = KEYS_AT_ONCE) -> Iterator[Sequence[Any]]:
+    """Consecutive pieces of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+class Many:
+    """A statement run once for each of many rows, handed to the driver as plain tuples.
+
+    `names` are its parameters in the order of the tuples.
+    """
+
+    def __init__(self, statement: ClauseElement, names: Sequence[str]) -> None:
+        self._statement = statement
+        self._names = tuple(names)
+        self._text: str | None = None
+
+    def run(self, connection: Connection, rows: Sequence[Values]) -> None:
+        """Run it for every row; nothing to do for none."""
+        if rows:
+            connection.exec_driver_sql(self._compiled(connection), list(rows))
+
+    def _compiled(self, connection: Connection) -> str:
+        if self._text is None:
+            compiled = self._statement.compile(dialect=connection.dialect)
+            assert isinstance(compiled, SQLCompiler)
+            assert tuple(compiled.positiontup or ()) == self._names, compiled.positiontup
+            self._text = str(compiled)
+        return self._text
+
+
+class Database:
+    """Connections to one ledger. Safe to use from many threads of one process."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._engine = backend.engine()
+        self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, *backend.driver_errors)
+        self._pid = os.getpid()
+        self._closed = False
+
+    def close(self) -> None:
+        """Close every connection; later use raises LedgerError."""
+        self._closed = True
+        self._engine.dispose()
+
+    def insert(self, table: Any) -> Insert:
+        """An insert that knows ON CONFLICT on this database."""
+        return self.backend.insert(table)
+
+    @contextmanager
+    def read(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        """A connection for reading; with `snapshot` all its statements see one state.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        with self._connected() as connection:
+            if snapshot:
+                self.backend.begin_snapshot(connection)
+            yield connection
+
+    @contextmanager
+    def write(self, *, durable: bool = False, turn: str | None = None) -> Iterator[Connection]:
+        """One write transaction: committed at the end, rolled back by any exception.
+
+        With `durable` it is on stable storage when this returns. `turn` names a kind of work
+        that must not overlap with itself in any process.
+
+        Raises: LedgerError, LedgerBusy, DiskFull.
+        """
+        with self.backend.writing(), self._connected() as connection:
+            self.backend.begin_write(connection, durable, turn)
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        self._check()
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except self._errors as error:
+            raise self.backend.translate(error) from error
+
+    def _check(self) -> None:
+        if self._closed:
+            raise LedgerError("the ledger is closed")
+        if os.getpid() != self._pid:
+            # Neither SQLite's locks nor a server's socket survive a fork.
+            raise LedgerError(
+                "the ledger was opened before this process was forked",
+                hint="Open the ledger in the process that uses it.",
+            )
+        self.backend.check()

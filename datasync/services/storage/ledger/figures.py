@@ -1,0 +1,112 @@
+"""Figures of the whole mirror, kept as running totals so that asking for them never scans."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, select, text
+
+from datasync.models.sync_models import LedgerTotals, State
+from datasync.services.storage.ledger.database import Database, Values, fetch, in_parts
+from datasync.services.storage.ledger.tables import IS_FAILING, dirty, figures, objects, outcomes
+
+LAG_SAMPLES = 1000
+_STATE, _EVENT, FILES, BYTES = "state.", "event.", "files", "bytes"
+
+_HELD = select(objects.c.state, objects.c.path.is_not(None), objects.c.local_size).where(
+    objects.c.key.in_(bindparam("keys", expanding=True))
+)
+_MARK_FAILED: ColumnElement[bool] = literal_column("dirty.last_error IS NOT NULL")
+_FAILED_MARKS = select(func.count()).select_from(dirty).where(_MARK_FAILED)
+_FAILED_BOTH = (
+    select(func.count())
+    .select_from(objects.join(dirty, objects.c.key == dirty.c.key))
+    .where(_MARK_FAILED, text(f"objects.{IS_FAILING}"), objects.c.state != State.REJECTED.value)
+)
+_LAGS = (
+    select(outcomes.c.lag_seconds)
+    .where(literal_column("lag_seconds IS NOT NULL"))
+    .order_by(outcomes.c.id.desc())
+    .limit(LAG_SAMPLES)
+)
+
+
+def add_figures(connection: Connection, database: Database, changes: Mapping[str, int]) -> None:
+    """Add to running totals, in one order of names for all writers."""
+    values = [{"name": name, "value": changes[name]} for name in sorted(changes) if changes[name]]
+    if values:
+        insert = database.insert(figures)
+        total = figures.c.value + insert.excluded.value
+        statement = insert.on_conflict_do_update(index_elements=["name"], set_={"value": total})
+        connection.execute(statement, values)
+
+
+def figures_of(values: Sequence[Values]) -> Counter[str]:
+    """What rows (state, has a file, local size) add to the figures."""
+    total: Counter[str] = Counter()
+    for state, has_file, local_size in values:
+        total[_STATE + state] += 1
+        if has_file:
+            total[FILES] += 1
+            total[BYTES] += local_size or 0
+    return total
+
+
+def held_figures(connection: Connection, keys: Sequence[bytes]) -> Counter[str]:
+    """What the stored rows of these keys add to the figures."""
+    total: Counter[str] = Counter()
+    for part in in_parts(keys):
+        total.update(figures_of(fetch(connection, _HELD, keys=list(part))))
+    return total
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """The nearest-rank percentile of ascending values; None for none."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+
+class Figures:
+    """The figures that health and statistics show."""
+
+    _database: Database
+
+    def totals(self) -> LedgerTotals:
+        """All figures, of one moment.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        with self._database.read(snapshot=True) as connection:
+            values: dict[str, int] = dict(
+                fetch(connection, select(figures.c.name, figures.c.value))
+            )
+            pending, oldest = _pending(connection)
+            failed_marks = _failed_marks(connection)
+            lags = sorted(lag for (lag,) in fetch(connection, _LAGS))
+        states = {state: values.get(_STATE + state.value, 0) for state in State}
+        return LedgerTotals(
+            objects=sum(states.values()),
+            bytes=values.get(BYTES, 0),
+            by_state={state: count for state, count in states.items() if count},
+            pending=pending,
+            oldest_pending=oldest,
+            failed=states[State.FAILED] + states[State.STALE] + failed_marks,
+            events={
+                name.removeprefix(_EVENT): value
+                for name, value in values.items()
+                if name.startswith(_EVENT)
+            },
+            lag_p50=percentile(lags, 0.5),
+            lag_p99=percentile(lags, 0.99),
+        )
+
+
+def _pending(connection: Connection) -> tuple[int, float | None]:
+    # Two statements: the first is a count of one index, the second a look at its end.
+    count = connection.execute(select(func.count()).select_from(dirty)).scalar_one()
+    return int(count), connection.execute(select(func.min(dirty.c.first_seen))).scalar_one()
+
+
+def _failed_marks(connection: Connection) -> int:
+    """Marks whose last attempt failed, of keys that no failed or stale row counts already."""
+    marks = int(connection.execute(_FAILED_MARKS).scalar_one())
+    return marks - int(connection.execute(_FAILED_BOTH).scalar_one()) if marks else 0

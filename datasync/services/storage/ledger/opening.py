@@ -1,0 +1,177 @@
+"""Opens a ledger: finds its kind by URL, applies migrations, sets a damaged file aside.
+
+Several processes may start at once; they take turns. Knows no table's meaning.
+"""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from datasync.errors import LedgerBusy, LedgerError
+from datasync.services.storage.ledger.backends import PostgresBackend, SqliteBackend
+from datasync.services.storage.ledger.database import Database
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+OPEN_SECONDS = 60.0  # another process may be migrating a large ledger
+
+_alembic = threading.Lock()  # Alembic keeps its context in module globals
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file: `%`, `?` and `#` in its path are quoted."""
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+def open_database(url: str, busy_seconds: float) -> tuple[Database, bool]:
+    """The database of a URL with its tables up to date, and whether a damaged one was replaced.
+
+    Raises: LedgerError, LedgerBusy, DiskFull.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() in ("postgresql", "postgres"):
+        return _migrated(Database(PostgresBackend(parsed, busy_seconds))), False
+    return _open_sqlite(SqliteBackend(_file_of(parsed), busy_seconds))
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or parsed.drivername not in (
+        "sqlite",
+        "sqlite+pysqlite",
+        "postgres",
+        "postgresql",
+        "postgresql+psycopg",
+    ):
+        # The URL itself may hold a password: it is not repeated, not even as a cause.
+        raise LedgerError(
+            "DATABASE_URL is not the URL of a SQLite file or a PostgreSQL database",
+            hint="For example postgresql://user:password@host:5432/datasync",
+        )
+    return parsed
+
+
+def _file_of(url: URL) -> Path:
+    if not url.database or url.database.startswith((":memory:", "file:")):
+        raise LedgerError(
+            "the ledger must be a file: several threads and processes share it",
+            hint="For example sqlite:////var/lib/datasync/ledger.db",
+        )
+    return Path(url.database).absolute()
+
+
+def _open_sqlite(backend: SqliteBackend) -> tuple[Database, bool]:
+    _make_folder(backend.path.parent)
+    with _alone(backend.path):
+        if backend.damage_mark.exists():
+            return _rebuilt(backend), True
+        try:
+            return _start(backend), False
+        except LedgerError as error:
+            if not backend.damaged(error.__cause__):
+                raise
+            return _rebuilt(backend), True
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        if not folder.is_dir():
+            folder.mkdir()  # not its parents: a mirror that is not mounted must not be made up
+    except OSError as error:
+        raise LedgerError(
+            f"the folder {folder.name} of the ledger cannot be made: {error.strerror}",
+            hint="Mount or create LOCAL_DOWNLOAD_DIR and make it writable for this user.",
+        ) from error
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock under which one process at a time opens the ledger at `path`."""
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise LedgerError(
+            f"{path.name}.lock cannot be opened: {error.strerror}",
+            hint="Make the ledger's folder writable for this user.",
+        ) from error
+    try:
+        _wait_for(lock)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _wait_for(lock: int) -> None:
+    deadline = time.monotonic() + OPEN_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise LedgerBusy("another process is opening the ledger") from None
+            time.sleep(0.02)
+
+
+def _start(backend: SqliteBackend) -> Database:
+    database = Database(backend)
+    try:
+        with database.read() as connection:
+            backend.use_wal(connection)
+        _migrated(database)
+        backend.remember()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _rebuilt(backend: SqliteBackend) -> Database:
+    _set_aside(backend.path)
+    backend.damage_mark.unlink(missing_ok=True)
+    return _start(backend)
+
+
+def _set_aside(path: Path) -> None:
+    """Rename the damaged file and its log: kept for the curious, never read again."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.corrupt-{stamp}-{number}")
+    for suffix in ("-wal", "-shm", ""):
+        source = Path(f"{path}{suffix}")
+        if source.exists():
+            source.rename(f"{aside}{suffix}")
+
+
+def _migrated(database: Database) -> Database:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    try:
+        with _alembic, database.write(durable=True, turn="migrate") as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        database.close()
+        raise LedgerError(
+            f"the ledger is of another version of DataSync: {error}",
+            hint="Start the newer version again, or move the ledger away to have it rebuilt.",
+        ) from error
+    except BaseException:
+        database.close()
+        raise
+    return database

@@ -1,0 +1,139 @@
+"""The outcomes table: the bounded history of what was done to which key and why."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select
+
+from datasync.models.sync_models import Operation, Outcome, OutcomeStatus, RunStatus
+from datasync.services.storage.ledger.database import Database, Many, Values, fetch, in_parts
+from datasync.services.storage.ledger.objects import VERDICTS
+from datasync.services.storage.ledger.plans import forget_plans
+from datasync.services.storage.ledger.tables import (
+    IS_FAILED_OUTCOME,
+    encode,
+    outcomes,
+    plain,
+    runs,
+)
+
+OPERATIONS = {operation.value: operation for operation in Operation}
+STATUSES = {status.value: status for status in OutcomeStatus}
+PRUNE_ROWS = 10_000  # in one transaction, so that nobody waits long for it
+FRESH_SECONDS = 3600.0  # somebody may still be waiting for a run that ended just now
+_OVER = [s.value for s in RunStatus if s not in ("queued", "running", "held")]
+
+_NAMES = tuple(column.name for column in outcomes.columns if column.name != "id")
+SELECT_OUTCOME = select(*(outcomes.c[name] for name in _NAMES))
+FAILED_OUTCOME: ColumnElement[bool] = literal_column(IS_FAILED_OUTCOME)
+
+
+def outcome_of(values: Values) -> Outcome:
+    """An outcome as the driver gives it, without its id."""
+    key, operation, status, message, at, run_id, size, seconds, verdict, *rest = values
+    return Outcome(
+        key.decode(),
+        OPERATIONS[operation],
+        STATUSES[status],
+        message,
+        at,
+        run_id,
+        size,
+        seconds,
+        VERDICTS[verdict],
+        *rest,
+    )
+
+
+def outcome_values(outcome: Outcome) -> Values:
+    """An outcome as the driver takes it, without its id."""
+    return (
+        encode(outcome.key),
+        outcome.operation.value,
+        outcome.status.value,
+        plain(outcome.message),
+        outcome.at,
+        outcome.run_id,
+        outcome.bytes,
+        outcome.seconds,
+        None if outcome.verdict is None else outcome.verdict.value,
+        outcome.error,
+        plain(outcome.hint),
+        outcome.lag_seconds,
+    )
+
+
+def insert_outcomes() -> Many:
+    """Insert outcomes; their ids grow in the order given."""
+    return Many(outcomes.insert().values({name: bindparam(name) for name in _NAMES}), _NAMES)
+
+
+class Outcomes:
+    """The history, and its bounds."""
+
+    _database: Database
+
+    def outcomes(
+        self,
+        *,
+        run_id: int | None = None,
+        key: str | None = None,
+        limit: int = 1000,
+        failures_first: bool = True,
+        exclude_skipped: bool = False,
+    ) -> list[Outcome]:
+        """At most `limit` outcomes, newest first; failed ones before all others if wanted so.
+
+        `run_id` and `key` narrow them; without `run_id` those of events and runs are mixed.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        statement = _history(run_id, key, exclude_skipped).limit(limit)
+        with self._database.read(snapshot=True) as connection:
+            if not failures_first:
+                found = fetch(connection, statement)
+            else:
+                found = fetch(connection, statement.where(FAILED_OUTCOME))
+                rest = statement.where(outcomes.c.status != OutcomeStatus.FAILED.value)
+                found += fetch(connection, rest.limit(limit - len(found)))
+        return [outcome_of(values) for values in found]
+
+    def prune(self, now: float, *, keep_outcomes: int = 100_000, keep_runs: int = 1_000) -> None:
+        """Drop the oldest outcomes, and the oldest runs that ended more than an hour ago.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        while self._prune_outcomes(keep_outcomes):
+            pass
+        over = runs.c.status.in_(_OVER) & (runs.c.finished < now - FRESH_SECONDS)
+        newest = select(runs.c.id).order_by(runs.c.id.desc()).limit(keep_runs)
+        with self._database.write(turn="runs") as connection:
+            kept = min((id_ for (id_,) in fetch(connection, newest)), default=None)
+            old = over if kept is None else over & (runs.c.id < kept)
+            ended = [id_ for (id_,) in fetch(connection, select(runs.c.id).where(old))]
+            for part in in_parts(ended):
+                forget_plans(connection, part)
+                connection.execute(runs.delete().where(runs.c.id.in_(part)))
+
+    def _prune_outcomes(self, keep: int) -> bool:
+        """Drop some of the outcomes older than the newest `keep`; whether there may be more."""
+        ids = select(outcomes.c.id).order_by(outcomes.c.id.desc()).offset(keep).limit(1)
+        oldest = select(outcomes.c.id).order_by(outcomes.c.id).offset(PRUNE_ROWS - 1).limit(1)
+        with self._database.write() as connection:
+            last = connection.execute(ids).scalar()
+            if last is None:
+                return False
+            end = connection.execute(oldest).scalar()
+            reach = last if end is None else min(last, end)
+            connection.execute(outcomes.delete().where(outcomes.c.id <= reach))
+        return bool(reach < last)
+
+
+def _history(run_id: int | None, key: str | None, exclude_skipped: bool) -> Select[Any]:
+    conditions: list[ColumnElement[bool]] = []
+    if run_id is not None:
+        conditions.append(outcomes.c.run_id == run_id)
+    if key is not None:
+        conditions.append(outcomes.c.key == encode(key))
+    if exclude_skipped:
+        conditions.append(outcomes.c.status != OutcomeStatus.SKIPPED.value)
+    return SELECT_OUTCOME.where(*conditions).order_by(outcomes.c.id.desc())

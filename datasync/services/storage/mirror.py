@@ -1,0 +1,388 @@
+"""The mirror on disk: the only thing that writes below LOCAL_DOWNLOAD_DIR.
+
+A name in it is always one whole file, old or new. All work is done below a handle of the root,
+opened anew for each call and never through a link, so that nothing outside it is ever touched.
+Knows no S3, no ledger and no settings.
+"""
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+from datasync.errors import ConfigurationError, MirrorError, MirrorUnavailable
+from datasync.models.sync_models import FileStat
+from datasync.services.storage import removing, trash
+from datasync.services.storage.directories import Directories, look, translating
+from datasync.services.storage.durability import Durability
+from datasync.services.storage.letter_case import LetterCase
+from datasync.services.storage.looking import NotAFile, open_file, stat_files
+from datasync.services.storage.marker import Marker, read_marker, write_marker
+from datasync.services.storage.paths import INTERNAL, conflict_path_for, path_for
+from datasync.services.storage.publishing import Publication, Published, Publisher
+from datasync.services.storage.staging import STAGING, StagedFile, Staging, sweep
+from datasync.services.storage.trash import TRASH, Restored, TrashEntry, TrashFolder
+from datasync.utils.file_utils import DiskCalls
+
+__all__ = [
+    "DiskUsage",
+    "FileStat",
+    "Mirror",
+    "NotAFile",
+    "Publication",
+    "Published",
+    "Restored",
+    "StagedFile",
+    "TrashEntry",
+    "conflict_path_for",
+    "path_for",
+]
+_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """The file system of the mirror, in bytes and percent; free is what this user may use."""
+
+    total_bytes: int
+    free_bytes: int
+    free_percent: float
+
+
+class Mirror:
+    """A folder that holds one file per object. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        durable: bool = True,
+        min_free_percent: float = 1.0,
+        case_sensitive: bool | None = None,
+        calls: DiskCalls | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Touch nothing. `case_sensitive=None`: `prepare` finds out."""
+        self.root = root.absolute()
+        self._durable = durable
+        self._min_free_percent = min_free_percent
+        self._case_sensitive = case_sensitive
+        self._calls = calls or DiskCalls()
+        self._clock = clock
+        self._durability = Durability(self._calls, enabled=durable)
+        self._identity: tuple[int, int] | None = None  # device and inode of the prepared root
+        self._mirror_id: str | None = None
+        self._staging: Staging | None = None
+        self._staging_path = os.fsencode(self.root / STAGING)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the hold on the staging folder. The mirror can be used again all the same."""
+        with self._lock:
+            staging, self._staging = self._staging, None
+        if staging is not None:
+            staging.close()
+
+    # The root
+
+    def prepare(self, *, bucket_identity: str, adopt: bool = False) -> None:
+        """Make the folder the mirror of this bucket, if it is not yet. Other files in it stay.
+
+        Raises: ConfigurationError (it is the mirror of another one), MirrorError.
+        """
+        self.close()
+        self._identity = self._mirror_id = None
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _root_error(error, "made") from error
+        with self._session("the mirror's folder") as directories:
+            for folder in (STAGING, TRASH):
+                directories.open(folder, create=True)
+            status = os.fstat(directories.root)
+            marker = self._claim(directories, bucket_identity, adopt)
+            if self._case_sensitive is None:
+                self._case_sensitive = self._probe_case(directories)
+            for failure in self._durability.of_folders(directories).values():
+                raise failure
+        self._mirror_id = marker.mirror_id
+        self._identity = (status.st_dev, status.st_ino)
+
+    def check(self) -> None:
+        """Prove that the prepared root is there, can be written and has room. Changes nothing.
+
+        Raises: MirrorUnavailable, DiskFull, MirrorError.
+        """
+        with self._prepared(INTERNAL) as directories:
+            try:
+                marker = read_marker(directories)
+            except ConfigurationError as error:
+                raise MirrorUnavailable(str(error), hint=error.hint) from error
+        if marker is None or marker.mirror_id != self._mirror_id:
+            raise MirrorUnavailable("the mirror's folder is not the one that was prepared")
+        with self.stage() as staged:
+            staged.write(b"\0")
+
+    def usage(self) -> DiskUsage:
+        """Raises: MirrorUnavailable, MirrorError."""
+        with self._session("the mirror's folder") as directories:
+            space = os.statvfs(directories.root)
+        total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
+        return DiskUsage(total, free, 100.0 * free / total if total else 100.0)
+
+    @contextmanager
+    def internal(self) -> Iterator[int]:
+        """A descriptor of the mirror's own folder, for the lease; it ends with the block.
+
+        Raises: MirrorUnavailable, MirrorError (also for an OSError inside the block).
+        """
+        with self._prepared(INTERNAL) as directories:
+            yield directories.open(INTERNAL)
+
+    # Writing
+
+    def stage(self, size: int | None = None) -> StagedFile:
+        """A new file to write to; `size` in bytes, if it is known, must fit on the disk.
+
+        Raises: DiskFull, MirrorUnavailable, MirrorError.
+        """
+        return self._current_staging().stage(size)
+
+    def publish(self, batch: Sequence[Publication]) -> list[Published | MirrorError]:
+        """Give staged files their names, durably; one entry per item, in order.
+
+        A file that failed is still staged. A PathConflict whose `at` is a file of ours can be
+        solved by `relocate`; then publish again.
+        """
+        if not batch:
+            return []
+        try:
+            with self._prepared("the mirror's folder") as directories:
+                publisher = Publisher(
+                    directories,
+                    self._current_staging(),
+                    self._durability,
+                    TrashFolder(directories, "replaced", self._clock()),
+                    None if self._case_sensitive else LetterCase(directories),
+                )
+                return publisher.publish(batch)
+        except MirrorError as error:
+            return [error] * len(batch)
+
+    def remove(self, batch: Sequence[FileStat], *, label: str) -> list[bool | MirrorError]:
+        """Move our files to the trash, durably; False for those that were gone already.
+
+        Folders that became empty are removed. One entry per item, in order.
+        """
+        if not batch:
+            return []
+        try:
+            with self._prepared("the mirror's folder") as directories:
+                trash_folder = TrashFolder(directories, label, self._clock())
+                return removing.remove(
+                    batch, directories, self._calls, self._durability, trash_folder
+                )
+        except MirrorError as error:
+            return [error] * len(batch)
+
+    def relocate(self, key: str) -> FileStat:
+        """Move a key's file from `path_for` to `conflict_path_for`, for a folder to take its place.
+
+        Durable; calling it again changes nothing. Raises: FileMissing, PathConflict, MirrorError.
+        """
+        with self._prepared(key) as directories:
+            return removing.relocate(key, directories, self._calls, self._durability)
+
+    def touch(self, path: str, mtime: int) -> FileStat:
+        """Set a file's time, in seconds. Raises: FileMissing, PathConflict, MirrorError."""
+        with self._prepared(path) as directories:
+            return removing.touch(path, mtime, directories)
+
+    def sync(self) -> None:
+        """Make everything on the mirror's file system durable, also what others wrote.
+
+        For files that are recorded without having been published: adopted ones.
+        Raises: MirrorError.
+        """
+        if self._durable:
+            with self._prepared("the file system") as directories:
+                if not self._calls.sync_file_system(directories.root):
+                    os.sync()
+
+    def sweep(self) -> int:
+        """Remove staged files that no live process owns; their number. Raises: MirrorError."""
+        with self._prepared(STAGING) as directories:
+            with suppress(FileNotFoundError):
+                return sweep(directories.open(STAGING))
+        return 0
+
+    # Reading
+
+    def stat_many(self, paths: Sequence[str]) -> list[FileStat | None | NotAFile]:
+        """What is at each path, without following links; None where nothing is.
+
+        Raises: MirrorUnavailable, MirrorError.
+        """
+        with self._session("the mirror's folder") as directories:
+            return stat_files(directories, paths)
+
+    def open(self, path: str) -> int:
+        """A descriptor to read a file from; the caller closes it.
+
+        Raises: FileMissing (also for a folder, a link, a device...), MirrorError.
+        """
+        with self._session(path) as directories:
+            return open_file(directories, path)
+
+    # Trash
+
+    def trash_entries(
+        self, prefix: str = "", after: str = "", limit: int = 1000
+    ) -> list[TrashEntry]:
+        """What was removed from paths below `prefix`, oldest first; go on `after` the last id.
+
+        Raises: MirrorError.
+        """
+        with self._session(TRASH) as directories:
+            return list(islice(trash.entries(directories, prefix, after), limit))
+
+    def restore(
+        self, entry_id: str | None = None, *, prefix: str | None = None, overwrite: bool = False
+    ) -> list[Restored]:
+        """Put one entry back to its path, or the newest one of each path below `prefix`.
+
+        What is at the path is kept and the entry stays in the trash, unless `overwrite` says
+        that the two change places. Raises: FileMissing (no such entry), MirrorError.
+        """
+        if (entry_id is None) == (prefix is None):
+            raise ValueError("restore takes either an entry's id or a prefix")
+        with self._prepared(TRASH) as directories:
+            if entry_id is not None:
+                chosen = [trash.find(directories, entry_id)]
+            else:
+                chosen = trash.newest(trash.entries(directories, prefix or "", ""))
+            trash_folder = (
+                TrashFolder(directories, "replaced", self._clock()) if overwrite else None
+            )
+            done = [
+                trash.put_back(directories, self._calls, entry, trash_folder) for entry in chosen
+            ]
+            for failure in self._durability.of_folders(directories).values():
+                raise failure
+            return done
+
+    def prune_trash(self, older_than_seconds: float, now: float) -> int:
+        """Remove for good what was trashed longer ago than that; the number of files.
+
+        Raises: MirrorError.
+        """
+        with self._prepared(TRASH) as directories:
+            return trash.prune(directories, now - older_than_seconds)
+
+    # How
+
+    @contextmanager
+    def _session(self, what: str) -> Iterator[Directories]:
+        """Handles below the root of now, which must be the prepared one if there is one."""
+        with Directories(self._open_root()) as directories, translating(what):
+            yield directories
+
+    @contextmanager
+    def _prepared(self, what: str) -> Iterator[Directories]:
+        if self._identity is None:
+            raise MirrorUnavailable("the mirror's folder was not prepared")
+        with self._session(what) as directories:
+            yield directories
+
+    def _open_root(self) -> int:
+        try:
+            root = os.open(os.fsencode(self.root), _ROOT)
+        except OSError as error:
+            raise _root_error(error, "opened") from error
+        status = os.fstat(root)
+        if self._identity not in (None, (status.st_dev, status.st_ino)):
+            os.close(root)
+            raise MirrorUnavailable("the mirror's folder is not the one that was prepared")
+        return root
+
+    def _current_staging(self) -> Staging:
+        """The staging folder that is at its path now, owned by this very process."""
+        staging = self._staging
+        if staging is not None and staging.process == os.getpid():
+            with suppress(FileNotFoundError, NotADirectoryError):
+                status = os.stat(self._staging_path, follow_symlinks=False)
+                if (status.st_dev, status.st_ino) == staging.identity:
+                    return staging
+        return self._new_staging(staging)
+
+    def _new_staging(self, outdated: Staging | None) -> Staging:
+        with self._lock:
+            if self._staging is outdated or self._staging is None:
+                with self._prepared(STAGING) as directories:
+                    self._staging = self._own_staging(directories)
+            return self._staging
+
+    def _own_staging(self, directories: Directories) -> Staging:
+        folder = os.dup(directories.open(STAGING, create=True))
+        return Staging(folder, self._calls, self._min_free_percent)
+
+    def _claim(self, directories: Directories, identity: str, adopt: bool) -> Marker:
+        try:
+            marker = read_marker(directories)
+        except ConfigurationError:
+            if not adopt:
+                raise
+            return self._write_marker(directories, self._fresh(identity), over=True)
+        if marker is None:
+            with suppress(FileExistsError):  # another process of the service was faster
+                return self._write_marker(directories, self._fresh(identity), over=False)
+            return self._claim(directories, identity, adopt)
+        if marker.bucket == identity:
+            return marker
+        if not adopt:
+            raise _of_another_bucket(marker.bucket, identity)
+        return self._write_marker(directories, replace(marker, bucket=identity), over=True)
+
+    def _fresh(self, identity: str) -> Marker:
+        return Marker(identity, secrets.token_hex(16), self._clock())
+
+    def _write_marker(self, directories: Directories, marker: Marker, *, over: bool) -> Marker:
+        staging = self._own_staging(directories)
+        try:
+            write_marker(directories, staging, marker, durable=self._durable, over=over)
+        finally:
+            staging.close()
+        return marker
+
+    def _probe_case(self, directories: Directories) -> bool:
+        """Whether upper and lower case make two names here."""
+        staging = self._own_staging(directories)
+        try:
+            with staging.stage() as staged:
+                return look(staged.name.upper(), staging.folder) is None
+        finally:
+            staging.close()
+
+
+def _root_error(error: OSError, what: str) -> MirrorUnavailable:
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    return MirrorUnavailable(f"the mirror's folder cannot be {what}: {reason}")
+
+
+def _of_another_bucket(known: str, wanted: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"LOCAL_DOWNLOAD_DIR is the mirror of {known}, not of {wanted}",
+        hint="Choose another folder, or start once with --adopt to make it the mirror of this one.",
+    )

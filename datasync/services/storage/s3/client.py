@@ -1,0 +1,265 @@
+"""The S3 client: builds and signs requests, and asks one thing at a time where that is enough.
+
+Many requests at once are the channel's business (`storage/bucket.py`); it takes the signed
+requests and the loops from here. Must not know: the engine, settings, retries.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
+from threading import Lock
+
+import certifi
+
+from datasync.errors import BucketError, DataSyncError, TransferStalled, UnexpectedAnswer
+from datasync.models.sync_models import ObjectHead, ObjectRequest
+from datasync.services.storage.s3.answers import Fields, object_head, parse_lines
+from datasync.services.storage.s3.endpoint import S3Config, locate
+from datasync.services.storage.s3.loop import Ended, LoopOptions, Transfer, TransferLoop
+from datasync.services.storage.s3.refusals import (
+    MAX_ERROR_BYTES,
+    Refusal,
+    error_for,
+    error_for_curl,
+    parse_refusal,
+)
+from datasync.services.storage.s3.signing import (
+    SigningScope,
+    encode_path,
+    encode_query,
+    scope_for,
+    sign,
+    stamp_of,
+)
+
+SKEW_SECONDS = 300.0  # smaller differences are no reason to doubt our clock
+CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
+UNTOLD = frozenset({301, 302, 307, 308, 400, 401, 403, 404})
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """A whole answer to a blocking request, whatever its status."""
+
+    status: int
+    fields: Fields
+    body: bytes
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A blocking request while it runs."""
+
+    max_bytes: int
+    size: int = 0
+    body: list[bytes] = field(default_factory=list)
+
+
+class S3Client:
+    """Requests to one bucket. Safe to use from several threads."""
+
+    def __init__(self, config: S3Config, clock: Callable[[], float] = time.time) -> None:
+        self.config = config
+        self.location = locate(config)
+        self._clock = clock
+        self._offset_seconds = 0.0  # the server's clock minus ours, once it complained
+        self._scope: SigningScope | None = None
+        self._origin = self.location.origin
+        self._base = self.location.base
+        self._spare: list[TransferLoop] = []
+        self._lock = Lock()
+
+    def object_call(self, request: ObjectRequest) -> tuple[str, list[str]]:
+        """URL and header lines of a GET or HEAD of an object.
+
+        Raises: UnexpectedAnswer for an ETag no header can carry, CredentialsRejected.
+        """
+        headers = dict(CHECKSUM_MODE)
+        if request.first is not None:
+            last = "" if request.last is None else request.last
+            headers["range"] = f"bytes={request.first}-{last}"
+        if request.if_match is not None:
+            headers["if-match"] = _etag_text(request.if_match)
+        if request.if_none_match is not None:
+            headers["if-none-match"] = _etag_text(request.if_none_match)
+        number = request.part_number
+        query = "" if number is None else f"partNumber={number}"
+        return self._signed(request.method, f"/{encode_path(request.key)}", query, headers)
+
+    def bucket_call(
+        self, key: str | None, parameters: dict[str, str], headers: dict[str, str]
+    ) -> tuple[str, list[str]]:
+        """URL and header lines of a GET of the bucket (`key` of None) or about an object."""
+        path = "" if key is None else f"/{encode_path(key)}"
+        return self._signed("GET", path, encode_query(parameters), headers)
+
+    def _signed(
+        self, method: str, path: str, query: str, headers: dict[str, str]
+    ) -> tuple[str, list[str]]:
+        path = f"{self._base}{path}" or "/"
+        url = f"{self._origin}{path}?{query}" if query else f"{self._origin}{path}"
+        source = self.config.credentials
+        if source is None:
+            return url, [f"{name}:{text}" for name, text in headers.items()]
+        stamp = stamp_of(int(self._clock() + self._offset_seconds))
+        scope = self._scope
+        credentials = source()
+        if scope is None or scope.credentials is not credentials or scope.day != stamp[:8]:
+            scope = scope_for(credentials, stamp[:8], self.config.region)
+            self._scope = scope
+        return url, sign(scope, stamp, method, self.location.host, path, query, headers)
+
+    def refuse(self, status: int, fields: Fields, body: bytes, what: str) -> BucketError:
+        """The error of a refusal; a complaint about our clock teaches it the server's."""
+        if status < 300:
+            return UnexpectedAnswer(f"{what}: S3 answers {status} to what it refused before")
+        refusal = parse_refusal(status, fields, body)
+        if refusal.code == "RequestTimeTooSkewed" and not self._learn_clock(fields):
+            refusal = Refusal(status, "SignatureDoesNotMatch")  # the clock is not what is wrong
+        return error_for(refusal, what)
+
+    def _learn_clock(self, fields: Fields) -> bool:
+        """Whether the answer's Date tells something new."""
+        try:
+            theirs = parsedate_to_datetime(fields.get("date", "")).timestamp()
+        except (TypeError, ValueError):
+            return False
+        offset = theirs - self._clock()
+        if abs(offset - self._offset_seconds) < SKEW_SECONDS:
+            return False
+        self._offset_seconds = offset
+        return True
+
+    def new_loop(self, max_connections: int) -> TransferLoop:
+        """A loop for the calling thread, with this bucket's timeouts and certificates."""
+        config = self.config
+        secure = self.location.scheme == "https"
+        options = LoopOptions(
+            timeout_seconds=config.timeout_seconds,
+            connect_timeout_seconds=config.connect_timeout_seconds,
+            ca_file=(config.ca_bundle or certifi.where()) if secure else None,
+        )
+        return TransferLoop(options, max_connections)
+
+    def head(self, request: ObjectRequest) -> ObjectHead:
+        """The head of an object or of one of its parts; blocks.
+
+        Raises: ObjectMissing, PreconditionFailed, AccessDenied, other BucketErrors, TornRead.
+        """
+        what = repr(request.key)
+        answer = self.ask(self.object_call(request), what, bodyless=True)
+        if answer.status in (200, 206, 304):
+            return object_head(answer.status, answer.fields, request)
+        if answer.status in UNTOLD:
+            answer = self.ask(self.object_call(first_byte(request)), what)
+            if answer.status == 416:
+                raise UnexpectedAnswer(f"{what}: S3 denies the object and knows its size")
+        raise self.refuse(answer.status, answer.fields, answer.body, what)
+
+    def ask(
+        self,
+        call: tuple[str, list[str]],
+        what: str,
+        *,
+        bodyless: bool = False,
+        max_bytes: int = MAX_ERROR_BYTES,
+        timeout_seconds: float | None = None,
+    ) -> RawAnswer:
+        """Send one request, wait for its whole answer, whatever its status.
+
+        Raises: NetworkFailure, TransferStalled (also when the total time is over),
+        UnexpectedAnswer (over `max_bytes`, no HTTP).
+        """
+        with self._borrowed() as loop:
+            exchange = Exchange(max_bytes)
+            transfer = loop.begin(call[0], call[1], bodyless, exchange)
+            try:
+                return _wait(loop, transfer, exchange, what, timeout_seconds)
+            finally:
+                loop.drop(transfer)
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[TransferLoop]:
+        """A loop nobody else uses; the one last used, for its open connection."""
+        with self._lock:
+            loop = self._spare.pop() if self._spare else None
+        loop = loop or self.new_loop(2)
+        try:
+            yield loop
+        except DataSyncError:
+            self._give_back(loop)
+            raise
+        except BaseException:
+            loop.close()
+            raise
+        else:
+            self._give_back(loop)
+
+    def _give_back(self, loop: TransferLoop) -> None:
+        with self._lock:
+            self._spare.append(loop)
+
+    def close(self) -> None:
+        """Close the connections of the blocking requests."""
+        with self._lock:
+            spare, self._spare = self._spare, []
+        for loop in spare:
+            loop.close()
+
+
+def first_byte(request: ObjectRequest) -> ObjectRequest:
+    """What to ask when a HEAD was refused with a status in `UNTOLD`.
+
+    A HEAD has no body to tell the reason: its 404 may mean the object, the bucket or a proxy. So
+    the first byte is asked for with a GET, and only the refusal that answers it counts.
+    """
+    return replace(request, method="GET", first=0, last=0, part_number=None)
+
+
+def _wait(
+    loop: TransferLoop,
+    transfer: Transfer,
+    exchange: Exchange,
+    what: str,
+    timeout_seconds: float | None,
+) -> RawAnswer:
+    """Turn the loop until the one transfer in it is over."""
+    deadline = float("inf") if timeout_seconds is None else time.monotonic() + timeout_seconds
+    while True:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TransferStalled(f"{what}: no answer within {timeout_seconds:g} seconds")
+        moved, ended = loop.turn(min(remaining, 60.0))
+        if moved or ended:
+            _collect(transfer, exchange, what)
+        for end in ended:
+            return _finish(loop, end, exchange, what)
+
+
+def _collect(transfer: Transfer, exchange: Exchange, what: str) -> None:
+    data = transfer.take()
+    exchange.size += len(data)
+    exchange.body.append(data)
+    if exchange.size > exchange.max_bytes:
+        raise UnexpectedAnswer(f"{what}: the answer is over {exchange.max_bytes} bytes")
+
+
+def _finish(loop: TransferLoop, end: Ended, exchange: Exchange, what: str) -> RawAnswer:
+    try:
+        if end.code:
+            raise error_for_curl(end.code, end.text, what)
+        status, fields = parse_lines(end.transfer.lines)
+        return RawAnswer(status, fields, b"".join(exchange.body))
+    finally:
+        loop.release(end.transfer)
+
+
+def _etag_text(etag: str) -> str:
+    """An ETag as a header carries it. Raises: UnexpectedAnswer for what no header can carry."""
+    if etag == "*":
+        return etag
+    if not etag.isascii() or not etag.isprintable() or '"' in etag or "  " in etag:
+        raise UnexpectedAnswer(f"{etag!r} is no ETag")
+    return f'"{etag}"'

@@ -1,0 +1,94 @@
+"""Where credentials come from: given keys, or botocore's standard chain, renewed as they expire.
+
+The chain is environment, shared files and profiles, SSO, web identity, container and instance
+roles. It is built at the first use, never at import. Must not know: requests, signing, settings.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from datasync.errors import CredentialsRejected
+from datasync.services.storage.s3.signing import Credentials
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials as BotocoreCredentials
+
+RECHECK_SECONDS = 1.0
+NOTHING_FOUND = (
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role; "
+    "AWS_NO_SIGN_REQUEST=true reads a public bucket."
+)
+
+
+class CredentialSource(Protocol):
+    """Gives the credentials to sign with now. Called for every request, from any thread."""
+
+    def __call__(self) -> Credentials:
+        """The same object as long as nothing changed. Raises: CredentialsRejected."""
+
+
+def source(
+    access_key: str | None = None,
+    secret_key: str | None = None,
+    token: str | None = None,
+    *,
+    unsigned: bool = False,
+) -> CredentialSource | None:
+    """Given keys win, then the chain; None (sign nothing) when `unsigned`."""
+    if unsigned:
+        return None
+    if access_key and secret_key:
+        given = Credentials(access_key, secret_key, token or None)
+        return lambda: given
+    return ChainCredentials()
+
+
+def _resolve() -> "BotocoreCredentials | None":
+    from botocore.session import Session
+
+    found = Session().get_credentials()
+    return found
+
+
+class ChainCredentials:
+    """Botocore's chain. Asks it again once a second at most, so the hot path takes no lock."""
+
+    def __init__(
+        self,
+        resolve: "Callable[[], BotocoreCredentials | None]" = _resolve,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._resolve = resolve
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._chain: BotocoreCredentials | None = None
+        self._frozen: Credentials | None = None
+        self._fresh_until = float("-inf")
+
+    def __call__(self) -> Credentials:
+        frozen = self._frozen
+        if frozen is not None and self._clock() < self._fresh_until:
+            return frozen
+        with self._lock:
+            return self._refresh()
+
+    def _refresh(self) -> Credentials:
+        """Botocore renews by itself what is about to expire."""
+        try:
+            if self._chain is None:
+                self._chain = self._resolve()
+            found = self._chain.get_frozen_credentials() if self._chain is not None else None
+        except Exception as error:  # botocore and its providers raise whatever they like
+            raise CredentialsRejected(
+                f"the AWS credential chain failed: {type(error).__name__}"
+            ) from error
+        if found is None or not found.access_key or not found.secret_key:
+            self._chain = None
+            raise CredentialsRejected("no AWS credentials found", hint=NOTHING_FOUND)
+        fresh = Credentials(found.access_key, found.secret_key, found.token or None)
+        if fresh != self._frozen:
+            self._frozen = fresh
+        self._fresh_until = self._clock() + RECHECK_SECONDS
+        return self._frozen if self._frozen is not None else fresh

@@ -1,0 +1,178 @@
+"""From an answer that is no object to the error that says why. Pure; no other place reads codes.
+
+Whatever is not understood is `UnexpectedAnswer`, never "missing". Texts carry S3's code and
+message, never a signature, a secret or a URL.
+"""
+
+import re
+from dataclasses import dataclass
+
+import pycurl
+from lxml import etree
+
+from datasync.errors import (
+    AccessDenied,
+    BucketError,
+    BucketMissing,
+    ClockSkewed,
+    CredentialsRejected,
+    NetworkFailure,
+    ObjectArchived,
+    ObjectMissing,
+    PreconditionFailed,
+    RangeUnsatisfiable,
+    RedirectRefused,
+    ServerFault,
+    SlowDown,
+    TransferStalled,
+    UnexpectedAnswer,
+)
+from datasync.services.storage.s3.answers import Fields
+from datasync.services.storage.s3.loop import STALLED
+
+MAX_ERROR_BYTES = 64 * 1024
+MAX_TEXT = 300
+
+SKEW_CODES = {"RequestTimeTooSkewed"}
+CREDENTIAL_CODES = {
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnrecognizedClientException",
+}
+SLOW_CODES = {
+    "BandwidthLimitExceeded",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "SlowDown",
+    "SlowDownRead",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+}
+PASSING_CODES = {"RequestTimeout", "IncompleteBody", "OperationAborted", "InternalError"}
+REDIRECT_CODES = {
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
+    "Redirect",
+    "TemporaryRedirect",
+}
+PLAIN: dict[int, type[BucketError]] = {
+    412: PreconditionFailed,
+    416: RangeUnsatisfiable,
+    429: SlowDown,
+    503: SlowDown,
+}
+_CODE = re.compile(r"[A-Za-z0-9.]{1,64}", re.ASCII)
+_REGION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer's status with what its error document says; empty texts when it has none."""
+
+    status: int
+    code: str = ""
+    message: str = ""
+    region: str = ""
+    deleted: bool = False  # a delete marker is what is there
+
+
+def parse_refusal(status: int, fields: Fields, body: bytes) -> Refusal:
+    """Read an error answer. A body that is no S3 error document leaves the code empty."""
+    texts = _error_texts(body)
+    code = texts.get("Code", "")
+    region = fields.get("x-amz-bucket-region") or texts.get("Region", "")
+    return Refusal(
+        status=status,
+        code=code if _CODE.fullmatch(code) else "",
+        message=texts.get("Message", "")[:MAX_TEXT],
+        region=region if _REGION.fullmatch(region) else "",
+        deleted=fields.get("x-amz-delete-marker") == "true",
+    )
+
+
+def error_for(refusal: Refusal, what: str) -> BucketError:
+    """The error of a refused request; `what` names the object or the bucket."""
+    status, code = refusal.status, refusal.code
+    text = _describe(refusal, what)
+    if code in SKEW_CODES:
+        return ClockSkewed(text)
+    if code in CREDENTIAL_CODES:
+        return CredentialsRejected(f"{what}: S3 answers {status} {code}")
+    if status in range(300, 400) or code in REDIRECT_CODES:
+        return _redirect(refusal, text)
+    if code in SLOW_CODES:
+        return SlowDown(text)
+    if status in (401, 403):
+        return ObjectArchived(text) if code == "InvalidObjectState" else AccessDenied(text)
+    if status == 404:
+        return _missing(refusal, text)
+    if status in PLAIN:
+        return PLAIN[status](text)
+    if status >= 500 or code in PASSING_CODES:
+        return ServerFault(text)
+    return UnexpectedAnswer(text)
+
+
+def error_for_curl(code: int, text: str, what: str) -> BucketError:
+    """The error of a transfer that libcurl, or the watch over stalled ones, ended."""
+    if code == STALLED:
+        return TransferStalled(f"{what}: nothing moved for too long")
+    if code in (pycurl.E_FTP_WEIRD_SERVER_REPLY, pycurl.E_UNSUPPORTED_PROTOCOL):
+        return UnexpectedAnswer(f"{what}: the server does not answer in HTTP")
+    if code == pycurl.E_PEER_FAILED_VERIFICATION:
+        return NetworkFailure(
+            f"{what}: the server's certificate is not trusted",
+            hint="Name the authority's certificates in AWS_CA_BUNDLE.",
+        )
+    return NetworkFailure(f"{what}: {text or 'the connection failed'} (libcurl {code})")
+
+
+def _missing(refusal: Refusal, text: str) -> BucketError:
+    """Only S3's own word for it makes an object missing: a proxy's 404 proves nothing."""
+    if refusal.code in ("NoSuchKey", "NoSuchVersion") or (refusal.deleted and not refusal.code):
+        return ObjectMissing(text)
+    if refusal.code == "NoSuchBucket":
+        return BucketMissing(text)
+    return UnexpectedAnswer(text)
+
+
+def _redirect(refusal: Refusal, text: str) -> BucketError:
+    if refusal.region:
+        return RedirectRefused(
+            f"{text}; the bucket is in {refusal.region}",
+            hint=f"Set AWS_REGION={refusal.region}.",
+        )
+    return RedirectRefused(text)
+
+
+def _describe(refusal: Refusal, what: str) -> str:
+    said = f" {refusal.code}" if refusal.code else ""
+    message = f" ({refusal.message!r})" if refusal.message else ""
+    return f"{what}: S3 answers {refusal.status}{said}{message}"
+
+
+def _error_texts(body: bytes) -> dict[str, str]:
+    """Name and text of the elements of an `<Error>` document; empty when the body is none."""
+    try:
+        root = etree.fromstring(body[:MAX_ERROR_BYTES], safe_parser())
+    except (etree.XMLSyntaxError, ValueError):
+        return {}
+    if root is None or etree.QName(root).localname != "Error":
+        return {}
+    return {etree.QName(child).localname: (child.text or "").strip() for child in root.iter("{*}*")}
+
+
+def safe_parser() -> etree.XMLParser:
+    """A parser that loads nothing, expands nothing and stays small."""
+    return etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=False
+    )

@@ -1,0 +1,306 @@
+"""Staging: files on their way, under random names in a folder that no reader looks into.
+
+Each process that stages owns a token: a file `<token>.owner` that it keeps locked (flock) while
+it lives. Staged files are called `<token>-<number>`, so that whoever finds one can ask whether
+its owner is alive; a process id alone would prove nothing. Knows no keys and no final paths.
+"""
+
+import errno
+import fcntl
+import itertools
+import os
+import secrets
+import stat
+import threading
+import weakref
+from contextlib import suppress
+from typing import Self
+
+from datasync.errors import DiskFull, MirrorError
+from datasync.services.storage.directories import look, translated, translating
+from datasync.services.storage.paths import INTERNAL
+from datasync.utils.file_utils import DiskCalls
+
+STAGING = f"{INTERNAL}/staging"
+_OWNER = b".owner"
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_AGAIN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_TOKEN_BYTES = 8
+
+
+class Staging:
+    """This process's hold on the staging folder. Safe to use from several threads."""
+
+    def __init__(self, folder: int, calls: DiskCalls, min_free_percent: float) -> None:
+        """Take over the handle of the staging folder and become an owner. Raises: MirrorError."""
+        self.folder = folder
+        self.calls = calls
+        self.process = os.getpid()
+        self.generation = 0
+        status = os.fstat(folder)
+        self.identity = (status.st_dev, status.st_ino)
+        self._min_free_percent = min_free_percent
+        self._numbers = itertools.count()
+        try:
+            self.token, self._owner = _become_owner(folder)
+        except OSError as error:
+            os.close(folder)
+            raise translated(error, STAGING) from error
+        self._release = weakref.finalize(
+            self, _release_owner, folder, self._owner, self.token, self.process
+        )
+
+    def close(self) -> None:
+        """Stop being an owner. Files still staged are left to the next sweep."""
+        self._release()
+
+    def stage(self, size: int | None = None) -> "StagedFile":
+        """A new empty file; `size` in bytes, if known, is checked against the free space.
+
+        Raises: DiskFull, MirrorError.
+        """
+        name = b"%s-%x" % (self.token, next(self._numbers))
+        with translating(STAGING):
+            require_free_space(self.folder, size or 0, self._min_free_percent)
+            descriptor = os.open(name, _NEW, 0o666, dir_fd=self.folder)
+        return StagedFile(self, name, descriptor, size)
+
+    def sync_all(self) -> bool:
+        """Make everything written so far durable; False where the system has no such call.
+
+        The owner's descriptor is older than every staged file, so it hears of every write error.
+        After one, no file staged before can be trusted. Raises: OSError.
+        """
+        generation = self.generation
+        try:
+            return self.calls.sync_file_system(self._owner)
+        except OSError:
+            self.generation = generation + 1
+            raise
+
+
+class StagedFile:
+    """A file being written. Its owner publishes or discards it.
+
+    Calls may come from several threads. The descriptor is open only while it is needed: it is
+    closed when the announced size is written, and opened again on demand.
+    """
+
+    __slots__ = (
+        "name",
+        "size",
+        "staging",
+        "_descriptor",
+        "_expected",
+        "_generation",
+        "_gone",
+        "_lock",
+        "_sealed",
+        "_users",
+        "_written",
+    )
+
+    def __init__(self, staging: Staging, name: bytes, descriptor: int, size: int | None) -> None:
+        self.staging = staging
+        self.name = name
+        self.size = 0  # bytes written: the highest end
+        self._generation = staging.generation
+        self._expected = size
+        self._written = 0
+        self._descriptor = descriptor
+        self._users = 0
+        self._lock = threading.Lock()
+        self._gone = False
+        self._sealed = False
+        if size == 0:
+            self.seal()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    @property
+    def intact(self) -> bool:
+        """Whether no write error was heard of since this file was begun."""
+        return not self._gone and self._generation == self.staging.generation
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append. Raises: DiskFull, MirrorError."""
+        self.write_at(self.size, data)
+
+    def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Write at an offset in bytes. Raises: DiskFull, MirrorError."""
+        descriptor = self._enter()
+        try:
+            self.staging.calls.write_at(descriptor, data, offset)
+        except OSError as error:
+            raise translated(error, STAGING) from error
+        finally:
+            self._leave()
+        with self._lock:
+            self.size = max(self.size, offset + len(data))
+            self._written += len(data)
+            complete = self._expected is not None and self._written >= self._expected
+        if complete:
+            self.seal()
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset`; fewer only at the end. Raises: MirrorError."""
+        descriptor = self._enter()
+        try:
+            return _read_at(descriptor, offset, length)
+        except OSError as error:
+            raise translated(error, STAGING) from error
+        finally:
+            self._leave()
+
+    def seal(self) -> None:
+        """Close the descriptor until it is needed again."""
+        with self._lock:
+            self._sealed = True
+            self._close_if_idle()
+
+    def sync(self) -> None:
+        """Make the bytes and the times durable. Raises: OSError, MirrorError."""
+        descriptor = self._enter()
+        try:
+            self.staging.calls.sync(descriptor)
+        finally:
+            self._leave()
+            self.seal()
+
+    def discard(self) -> None:
+        """Remove the file. Nothing happens when it is published or discarded already."""
+        with self._lock:
+            if self._gone:
+                return
+            self._gone = True
+            self._sealed = True
+            self._close_if_idle()
+        with suppress(OSError):  # a sweep removes what a broken disk does not let us remove now
+            os.unlink(self.name, dir_fd=self.staging.folder)
+
+    def published(self) -> None:
+        """The file has its final name: it is not ours to remove any more."""
+        with self._lock:
+            self._gone = True
+            self._sealed = True
+            self._close_if_idle()
+
+    def _enter(self) -> int:
+        with self._lock:
+            if self._gone:
+                raise MirrorError("the staged file is published or discarded already")
+            if self._descriptor < 0:
+                with translating(STAGING):
+                    self._descriptor = os.open(self.name, _AGAIN, dir_fd=self.staging.folder)
+            self._users += 1
+            return self._descriptor
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._sealed:
+                self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if self._users == 0 and self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _read_at(descriptor: int, offset: int, length: int) -> bytes:
+    data = os.pread(descriptor, length, offset)
+    while len(data) < length:
+        more = os.pread(descriptor, length - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def require_free_space(folder: int, size: int, min_free_percent: float) -> None:
+    """Raises: DiskFull, when `size` more bytes would leave less free than the limit; OSError."""
+    space = os.statvfs(folder)
+    if space.f_blocks == 0:
+        return  # a file system that does not count
+    free = space.f_bavail * space.f_frsize - size
+    if free < 0 or free < space.f_blocks * space.f_frsize * min_free_percent / 100.0:
+        raise DiskFull(
+            f"{space.f_bavail * space.f_frsize // 2**20} MiB are free, {size // 2**20} MiB are "
+            f"needed and {min_free_percent:g} % must stay free"
+        )
+
+
+def sweep(folder: int) -> int:
+    """Remove staged files whose owner is dead; the number. Raises: OSError."""
+    by_owner: dict[bytes, list[bytes]] = {}
+    for entry in map(os.fsencode, os.listdir(folder)):
+        token = entry.removesuffix(_OWNER).partition(b"-")[0]
+        by_owner.setdefault(token, []).append(entry)
+    return sum(_sweep_owner(folder, token, names) for token, names in by_owner.items())
+
+
+def _sweep_owner(folder: int, token: bytes, names: list[bytes]) -> int:
+    owner = token + _OWNER
+    lock = _lock_of_the_dead(folder, owner)
+    if lock is None:
+        return 0
+    try:
+        staged = [name for name in names if name != owner]
+        removed = sum(_remove(folder, name) for name in staged)
+        _remove(folder, owner)
+        return removed
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _lock_of_the_dead(folder: int, owner: bytes) -> int | None:
+    """A lock that keeps others away, -1 when there is nothing to lock, None: the owner lives."""
+    try:
+        descriptor = os.open(owner, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return -1
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return None
+        raise
+    return descriptor
+
+
+def _remove(folder: int, name: bytes) -> bool:
+    found = look(name, folder)
+    if found is None or stat.S_ISDIR(found.st_mode):
+        return False
+    with suppress(FileNotFoundError):  # another sweep was faster
+        os.unlink(name, dir_fd=folder)
+        return True
+    return False
+
+
+def _become_owner(folder: int) -> tuple[bytes, int]:
+    while True:
+        token = b"s" + secrets.token_hex(_TOKEN_BYTES).encode()
+        descriptor = os.open(token + _OWNER, _NEW, 0o600, dir_fd=folder)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return token, descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # a sweep came between the two steps and took it for a dead one's
+
+
+def _release_owner(folder: int, owner: int, token: bytes, process: int) -> None:
+    if os.getpid() == process:  # a forked child only lets go of its copies
+        with suppress(OSError):
+            os.unlink(token + _OWNER, dir_fd=folder)
+    os.close(owner)
+    os.close(folder)

@@ -1,0 +1,104 @@
+"""The few calls to the operating system that Python lacks, or that must be watched.
+
+`DiskCalls` is handed to the mirror, so that tests can record their order or make one fail.
+Everything is relative to folder handles; names are bytes. Where the system lacks a call
+(macOS has no syncfs, no renameat2) the next best one is used. Knows no mirror and no key.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+from functools import cache
+from typing import Any
+
+_RENAME_NOREPLACE = 1  # linux/fs.h
+_RENAME_EXCHANGE = 2
+_UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+@cache
+def _libc_function(name: str) -> Any:
+    """The C library's function of this name, or None where it has none."""
+    return getattr(ctypes.CDLL(None, use_errno=True), name, None)
+
+
+def _call(name: str, *arguments: object) -> None:
+    function = _libc_function(name)
+    if function is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if function(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))  # OSError picks its subclass by number
+
+
+def is_unsupported(error: OSError) -> bool:
+    """Whether the system or this file system lacks the call, as opposed to refusing it."""
+    return error.errno in _UNSUPPORTED
+
+
+class DiskCalls:
+    """Writing, renaming and making durable: the steps whose order keeps the mirror whole."""
+
+    def write_at(self, descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+        """Write all of `data` at `offset`. Raises: OSError."""
+        written = os.pwrite(descriptor, data, offset)
+        if written == len(data):
+            return
+        rest = memoryview(data)[written:]
+        while rest:
+            offset += written
+            written = os.pwrite(descriptor, rest, offset)
+            rest = rest[written:]
+
+    def sync(self, descriptor: int) -> None:
+        """Make one file or folder durable. Raises: OSError."""
+        full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone stops at the drive's cache
+        if full is None:
+            os.fsync(descriptor)
+        else:
+            fcntl.fcntl(descriptor, full)
+
+    def sync_file_system(self, descriptor: int) -> bool:
+        """Make the whole file system durable; False where there is no such call.
+
+        Write errors since `descriptor` was opened are reported (syncfs(2), Linux 5.8).
+        Raises: OSError.
+        """
+        try:
+            _call("syncfs", descriptor)
+        except OSError as error:
+            if error.errno == errno.ENOSYS:
+                return False
+            raise
+        return True
+
+    def replace(self, source: bytes, source_folder: int, name: bytes, folder: int) -> None:
+        """Rename over whatever file is at `name`, in one step. Raises: OSError."""
+        os.rename(source, name, src_dir_fd=source_folder, dst_dir_fd=folder)
+
+    def rename_new(self, source: bytes, source_folder: int, name: bytes, folder: int) -> None:
+        """Rename to a name that is free. Raises: FileExistsError, OSError."""
+        try:
+            _call("renameat2", source_folder, source, folder, name, _RENAME_NOREPLACE)
+        except OSError as error:
+            if not is_unsupported(error):
+                raise
+            _rename_if_free(source, source_folder, name, folder)
+
+    def exchange(self, source: bytes, source_folder: int, name: bytes, folder: int) -> None:
+        """Swap two names in one step. Raises: OSError, see `is_unsupported`."""
+        _call("renameat2", source_folder, source, folder, name, _RENAME_EXCHANGE)
+
+    def link(self, source: bytes, source_folder: int, name: bytes, folder: int) -> None:
+        """Give a file a second, free name; a link is not followed. Raises: OSError."""
+        os.link(source, name, src_dir_fd=source_folder, dst_dir_fd=folder, follow_symlinks=False)
+
+
+def _rename_if_free(source: bytes, source_folder: int, name: bytes, folder: int) -> None:
+    try:
+        os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        os.rename(source, name, src_dir_fd=source_folder, dst_dir_fd=folder)
+        return
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

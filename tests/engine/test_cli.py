@@ -1,0 +1,462 @@
+"""The command line on the real engine: a real folder, a real ledger, a bucket in memory."""
+
+import os
+import signal
+import stat
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from datasync.app import compose
+from datasync.cli import session
+from datasync.cli.entry import run_command
+from datasync.models.sync_models import RunKind, RunStatus
+from tests.support import fail
+from tests.support.command_line import CommandLine, use_settings
+from tests.support.fake_bucket import FakeBucket
+from tests.support.world import eventually
+
+HOSTILE = "bad[red]\x1b[31m\n\u202ekey"
+
+
+@pytest.fixture
+def command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    """The command line over an empty bucket and an empty mirror."""
+    bucket = FakeBucket()
+    use_settings(monkeypatch, tmp_path)
+    monkeypatch.setattr(session, "compose", partial(compose, make_bucket=lambda _settings: bucket))
+    return CommandLine(bucket, tmp_path / "mirror", capsys)
+
+
+# -- sync ----------------------------------------------------------------------------------------
+
+
+def test_sync_makes_the_mirror_equal_and_says_so(command_line: CommandLine) -> None:
+    command_line.bucket.put("a.txt", b"one")
+    command_line.bucket.put("dir/b.txt", b"two")
+    ran = command_line("sync")
+    assert ran.code == 0, ran.err
+    assert command_line.files() == {"a.txt": b"one", "dir/b.txt": b"two"}
+    message, verdict = ran.out.splitlines()
+    assert message.startswith("Synced 2 of 2 files in ")
+    assert verdict == "The mirror is in sync with the bucket."
+
+
+def test_sync_json_is_one_document_and_nothing_else(command_line: CommandLine) -> None:
+    command_line.bucket.put("a.txt", b"one")
+    ran = command_line("sync", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.json["status"] == "success"
+    assert ran.json["in_sync"] is True
+    assert ran.json["successful_operations"] == 1
+    assert ran.json["sync_details"][0]["file_key"] == "a.txt"
+    assert command_line("sync", "--json").json["skipped_files"] == 1
+
+
+def test_sync_of_a_prefix_leaves_the_rest(command_line: CommandLine) -> None:
+    command_line.bucket.put("in/a", b"1")
+    command_line.bucket.put("out/b", b"2")
+    assert command_line("sync", "--prefix", "in/").code == 0
+    assert command_line.files() == {"in/a": b"1"}
+
+
+def test_a_prefix_outside_the_configured_one_is_refused(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3_PREFIX", "in/")
+    ran = command_line("sync", "--prefix", "out/")
+    assert ran.code == 2
+    assert "outside S3_PREFIX" in ran.err
+    assert command_line.files() == {}
+
+
+def test_a_mirrored_prefix_gets_in_sync(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3_PREFIX", "in/")
+    command_line.bucket.put("in/a", b"1")
+    command_line.bucket.put("out/b", b"2")
+    assert command_line("sync", "--json").json["in_sync"] is True
+    assert command_line.files() == {"in/a": b"1"}
+    assert command_line("status").code == 0
+
+
+def test_a_failed_key_is_named_and_the_rest_is_done(command_line: CommandLine) -> None:
+    command_line.bucket.put("good", b"1")
+    command_line.bucket.put(HOSTILE, b"2")
+    command_line.bucket.script(HOSTILE, fail.status(403, times=50))
+    ran = command_line("sync")
+    assert ran.code == 1
+    assert command_line.files() == {"good": b"1"}
+    assert "failed: bad[red]\\x1b[31m\\x0a\\u202ekey: " in ran.out
+    assert "\x1b" not in ran.out + ran.err
+    assert command_line("status").code == 1
+
+
+def test_a_bucket_that_cannot_be_listed_fails_and_deletes_nothing(
+    command_line: CommandLine,
+) -> None:
+    command_line.bucket.put("a", b"1")
+    assert command_line("sync").code == 0
+    command_line.bucket.script_list(fail.status(403))
+    ran = command_line("sync")
+    assert ran.code == 1
+    assert "failed" in ran.out
+    assert "hint:" in ran.err
+    assert command_line.files() == {"a": b"1"}
+
+
+def test_a_held_run_exits_with_2_and_is_applied_after_approval(
+    command_line: CommandLine,
+) -> None:
+    for number in range(20):
+        command_line.bucket.put(f"k{number:02}", b"x")
+    assert command_line("sync").code == 0
+    for number in range(15):
+        command_line.bucket.delete(f"k{number:02}")
+    held = command_line("sync")
+    assert held.code == 2
+    assert "Apply: datasync approve 2" in held.err
+    assert len(command_line.files()) == 20
+    assert command_line("status").code == 2
+    shown = command_line("runs", "2")
+    assert "would delete: k00" in shown.out
+    assert command_line("runs", "2", "--json").json["planned_deletes"][0] == "k00"
+    assert command_line("approve", "2").code == 0
+    assert command_line("sync").code == 0
+    assert len(command_line.files()) == 5
+    assert command_line("status").code == 0
+
+
+def test_a_held_run_can_be_cancelled(command_line: CommandLine) -> None:
+    command_line.bucket.put("a", b"x")
+    assert command_line("sync").code == 0
+    command_line.bucket.list_empty()
+    assert command_line("sync").code == 2
+    assert command_line("cancel", "2").out == "Run 2 is cancelled.\n"
+    again = command_line("cancel", "2")
+    assert again.code == 2
+    assert again.err.startswith("error: ")
+    assert command_line.files() == {"a": b"x"}
+
+
+# -- another process has the engine --------------------------------------------------------------
+
+
+def test_sync_asks_the_process_that_holds_the_lease(command_line: CommandLine) -> None:
+    command_line.bucket.put("a", b"1")
+    other = command_line.parts()
+    try:
+        other.service.start()
+        eventually(lambda: other.service.leading)
+        ran = command_line("sync", "--json")
+        assert ran.code == 0, ran.err
+        assert "Another DataSync process serves this directory" in ran.err
+        assert ran.json["status"] == "success"
+        assert command_line.files() == {"a": b"1"}
+    finally:
+        other.service.stop()
+        other.close()
+
+
+def test_sync_takes_over_when_the_holder_of_the_lease_goes_away(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder never looks at the queue: the command asks it in vain, then does the work."""
+    monkeypatch.setattr("datasync.cli.conductor.LEASE_RETRY_SECONDS", 0.1)
+    command_line.bucket.put("a", b"1")
+    other = command_line.parts()
+    asked = threading.Event()
+    request = other.ledger.run
+    other.service._lease.acquire()
+
+    def release() -> None:
+        eventually(lambda: bool(other.ledger.runs(1)))
+        asked.set()
+        other.service._lease.release()
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    try:
+        ran = command_line("sync")
+        assert ran.code == 0, ran.err
+        assert asked.is_set()
+        assert request(1).status is RunStatus.SUCCESS
+        assert command_line.files() == {"a": b"1"}
+    finally:
+        thread.join()
+        other.close()
+
+
+# -- Ctrl-C and SIGTERM --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_a_sync_cleanly(
+    command_line: CommandLine, number: signal.Signals, code: int
+) -> None:
+    command_line.bucket.stall_seconds = 300.0
+    command_line.bucket.put("first", b"1")
+    command_line.bucket.put("second", b"2" * 100)
+    command_line.bucket.script("second", fail.stall(at=10))
+
+    def interrupt() -> None:
+        eventually(lambda: "first" in command_line.files())
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        ran = command_line("sync")
+    finally:
+        thread.join()
+    assert ran.code == code
+    assert "second" not in command_line.files()
+    assert _staged(command_line.root) == []
+    last = command_line("runs", "--json").json["runs"][0]
+    assert last["status"] in ("cancelled", "interrupted")
+    assert command_line("sync").code == 0
+    assert command_line.files()["second"] == b"2" * 100
+
+
+# -- plan ----------------------------------------------------------------------------------------
+
+
+def test_plan_shows_everything_and_changes_nothing(command_line: CommandLine) -> None:
+    command_line.bucket.put("kept", b"x")
+    command_line.bucket.put("gone", b"x")
+    assert command_line("sync").code == 0
+    command_line.bucket.delete("gone")
+    command_line.bucket.put("new", b"12345")
+    before = command_line.files()
+    ran = command_line("plan")
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        "delete\tgone\t1\tno longer in the bucket",
+        "download\tnew\t5\tnew in the bucket",
+    ]
+    assert "1 download (5 B), 1 delete. Nothing was changed." in ran.err
+    assert command_line("sync", "--dry-run", "--json").json["counts"]["delete"] == 1
+    assert command_line.files() == before
+    assert len(command_line("runs", "--json").json["runs"]) == 1
+
+
+def test_plan_says_when_a_sync_would_be_held(command_line: CommandLine) -> None:
+    command_line.bucket.put("a", b"x")
+    assert command_line("sync").code == 0
+    command_line.bucket.list_empty(times=2)
+    ran = command_line("plan")
+    assert ran.code == 2
+    assert "would be held" in ran.err
+    assert "empty" in command_line("plan", "--json").json["held"]
+
+
+# -- verify --------------------------------------------------------------------------------------
+
+
+def test_verify_finds_and_repairs_a_rotten_file(command_line: CommandLine) -> None:
+    command_line.bucket.put("a", b"right")
+    command_line.bucket.put("b", b"fine")
+    assert command_line("sync").code == 0
+    path = command_line.root / "a"
+    times = path.stat()
+    path.write_bytes(b"wrong")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert command_line("sync").code == 0
+    assert path.read_bytes() == b"wrong"  # same size and time: a stat cannot tell
+    ran = command_line("verify", "--json")
+    assert ran.code == 0, ran.err
+    assert path.read_bytes() == b"right"
+    assert command_line("runs", "--json").json["runs"][0]["kind"] == "verify"
+
+
+# -- looking -------------------------------------------------------------------------------------
+
+
+def test_status_before_and_after_the_first_sync(command_line: CommandLine) -> None:
+    command_line.bucket.put("a", b"xyz")
+    before = command_line("status")
+    assert before.code == 1
+    assert before.out.startswith("not in sync\n")
+    assert command_line("sync").code == 0
+    after = command_line("status")
+    assert after.code == 0
+    assert after.out.startswith("in sync: ")
+    document = command_line("status", "--json").json
+    assert document["in_sync"] is True
+    assert document["stats"]["objects"] == 1
+    assert document["stats"]["bytes"] == 3
+    assert document["held_run"] is None
+
+
+def test_files_are_paged_and_filtered(command_line: CommandLine) -> None:
+    for key in ("a", "b", "c/d", "cold"):
+        command_line.bucket.put(key, b"x", storage_class="GLACIER" if key == "cold" else "STANDARD")
+    assert command_line("sync").code == 0
+    page = command_line("files", "--limit", "2", "--json").json
+    assert [file["key"] for file in page["files"]] == ["a", "b"]
+    rest = command_line("files", "--token", page["next_token"])
+    assert [line.split("\t")[0] for line in rest.out.splitlines()] == ["c/d", "cold"]
+    cold = command_line("files", "--state", "archived", "--json").json
+    assert [(file["key"], file["state"]) for file in cold["files"]] == [("cold", "archived")]
+    more = command_line("files", "--state", "synced", "--limit", "1")
+    assert more.out.split("\t")[0] == "a"
+    assert "--token" in more.err
+    assert command_line("files", "--prefix", "c/").out.startswith("c/d\t1\t")
+    assert command_line("files", "--token", "nonsense").code == 2
+
+
+def test_files_of_the_bucket_itself(command_line: CommandLine) -> None:
+    command_line.bucket.put("here", b"x")
+    assert command_line("sync").code == 0
+    command_line.bucket.put("new", b"xy")
+    document = command_line("files", "--s3", "--json").json
+    assert document["source"] == "s3"
+    states = {file["key"]: file["state"] for file in document["files"]}
+    assert states == {"here": "synced", "new": None}
+    assert command_line("files", "--s3", "--state", "synced").code == 64
+
+
+def test_failures_are_listed_and_tried_again(command_line: CommandLine) -> None:
+    command_line.bucket.put("a", b"x")
+    command_line.bucket.script("a", fail.status(403, times=50))
+    assert command_line("failures").code == 0
+    assert command_line("sync").code == 1
+    failures = command_line("failures")
+    assert failures.code == 1
+    assert failures.out.startswith("a\t")
+    assert command_line("failures", "--json").json["failures"][0]["key"] == "a"
+    command_line.bucket.put("a", b"y")
+    command_line.bucket._scripts.clear()
+    assert command_line("retry", "a").out == "Queued 1 keys to try again\n"
+    assert command_line("sync").code == 0
+    assert command_line("failures").code == 0
+    assert command_line.files() == {"a": b"y"}
+
+
+def test_runs_are_listed_newest_first(command_line: CommandLine) -> None:
+    assert command_line("sync").code == 0
+    assert command_line("verify").code == 0
+    lines = command_line("runs").out.splitlines()
+    assert [line.split("\t")[:3] for line in lines] == [
+        ["2", "verify", "success"],
+        ["1", "reconcile", "success"],
+    ]
+    assert command_line("runs", "--limit", "1", "--json").json["runs"][0]["id"] == 2
+    missing = command_line("runs", "99")
+    assert missing.code == 2
+    assert len(missing.err.splitlines()) == 2
+
+
+# -- trash ---------------------------------------------------------------------------------------
+
+
+def test_what_was_deleted_can_be_listed_and_restored(command_line: CommandLine) -> None:
+    command_line.bucket.put("keep", b"x")
+    command_line.bucket.put("dir/gone", b"y")
+    assert command_line("sync").code == 0
+    command_line.bucket.delete("dir/gone")
+    assert command_line("trash", "list").out == ""
+    assert command_line("sync").code == 0
+    assert "dir/gone" not in command_line.files()
+    entry = command_line("trash", "list", "--json").json["entries"][0]
+    assert (entry["path"], entry["size"]) == ("dir/gone", 1)
+    assert command_line("trash", "list").out.startswith(entry["id"] + "\t1\t")
+    ran = command_line("trash", "restore", entry["id"])
+    assert (ran.code, ran.out) == (0, "restored dir/gone\n")
+    assert command_line.files()["dir/gone"] == b"y"
+    again = command_line("trash", "restore", entry["id"])
+    assert again.code == 1
+    assert "not in the trash" in again.err
+
+
+def test_restore_overwrites_only_when_asked(command_line: CommandLine) -> None:
+    command_line.bucket.put("a", b"old")
+    command_line.bucket.put("b", b"b")
+    assert command_line("sync").code == 0
+    command_line.bucket.delete("a")
+    assert command_line("sync").code == 0
+    (command_line.root / "a").write_bytes(b"mine")
+    kept = command_line("trash", "restore", "--prefix", "a", "--json")
+    assert kept.code == 1
+    assert kept.json["restored"][0]["error"]
+    assert command_line.files()["a"] == b"mine"
+    assert command_line("trash", "restore", "--prefix", "a", "--overwrite").code == 0
+    assert command_line.files()["a"] == b"old"
+
+
+# -- refusals and settings -----------------------------------------------------------------------
+
+
+def test_another_buckets_directory_is_refused_and_can_be_adopted(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command_line("sync").code == 0
+    monkeypatch.setenv("S3_BUCKET_NAME", "another-bucket")
+    refused = command_line("sync")
+    assert refused.code == 2
+    assert "--adopt" in refused.err
+    assert command_line("sync", "--adopt").code == 0
+
+
+def test_bad_settings_are_refused_in_lines_that_name_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_settings(monkeypatch, tmp_path, API_PORT="99999", S3_BUCKET_NAME="")
+    assert run_command(["sync"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "API_PORT" in captured.err
+    assert "S3_BUCKET_NAME" in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_fault_of_ours_is_a_line_here_and_a_traceback_in_the_log(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(_self: object, _prefix: str) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("datasync.services.s3_sync_service.S3SyncService.plan", broken)
+    ran = command_line("plan")
+    assert ran.code == 1
+    assert ran.err.splitlines()[0] == "error: internal error: ZeroDivisionError: oops"
+    assert "Traceback" not in ran.err
+    assert "Traceback" in (tmp_path / "datasync.log").read_text()
+
+
+def test_the_engines_lines_go_to_the_log_file_not_to_the_terminal(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    command_line.bucket.put("a", b"1")
+    ran = command_line("sync")
+    assert "outcome" not in ran.err
+    assert "outcome" in (tmp_path / "datasync.log").read_text()
+
+
+def test_files_in_the_mirror_have_the_modes_of_the_umask(command_line: CommandLine) -> None:
+    command_line.bucket.put("a", b"1")
+    previous = os.umask(0o027)
+    try:
+        assert command_line("sync").code == 0
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE((command_line.root / "a").stat().st_mode) == 0o640
+
+
+def test_a_verify_is_a_run_of_its_own_kind(command_line: CommandLine) -> None:
+    assert command_line("verify").code == 0
+    parts = command_line.parts()
+    try:
+        assert parts.ledger.run(1).kind is RunKind.VERIFY
+    finally:
+        parts.close()
+
+
+def _staged(root: Path) -> list[Path]:
+    staging = root / ".datasync" / "staging"
+    return [path for path in staging.rglob("*") if path.suffix != ".owner"]
