@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
-SOURCES := datasync server.py lambda tests benchmarks scripts
+SOURCES := $(wildcard datasync server.py lambda tests benchmarks scripts)
 POETRY ?= poetry
 
 .PHONY: run test check bench lock clean help install install-dev

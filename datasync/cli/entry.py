@@ -8,10 +8,9 @@ import io
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, Self
 
 import typer
 
@@ -20,7 +19,7 @@ from datasync.cli import exits
 from datasync.cli.look_commands import failures, files, status
 from datasync.cli.run_commands import approve, cancel, plan, retry, runs, sync, verify
 from datasync.cli.serve_commands import demo, serve
-from datasync.cli.terminal import print_error
+from datasync.cli.terminal import print_error, silence_stdout
 from datasync.cli.trash_commands import trash
 from datasync.errors import DataSyncError
 from datasync.utils.logger import close_logging, get_logger
@@ -45,7 +44,7 @@ def root(
         typer.echo(f"datasync {__version__}")
         raise typer.Exit(exits.DONE)
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
+        typer.echo(context.get_help(), nl=False)  # Typer itself may have printed it, with Rich
         raise typer.Exit(exits.USAGE)
     return exits.DONE
 
@@ -66,25 +65,30 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code. Ends in no exception of any kind."""
     _accept_any_character()
-    with _terminated_by_signal():
+    with _Termination() as termination:
         try:
-            result = app(args=list(arguments), prog_name="datasync", standalone_mode=False)
-            sys.stdout.flush()
-        except DataSyncError as error:
-            print_error(str(error), error.hint)
-            return exits.exit_code_of_error(error)
-        except typer.TyperException as error:
-            return _usage(error)
+            code = _invoke(arguments)
         except KeyboardInterrupt:
-            return exits.INTERRUPTED
-        except exits.Terminated:
-            return exits.TERMINATED
-        except BrokenPipeError:
-            return exits.PIPE_CLOSED
-        except Exception as error:
-            return _unexpected(error)
+            code = exits.INTERRUPTED
         finally:
             close_logging()
+    return exits.TERMINATED if termination.came else code
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    try:
+        result = app(args=list(arguments), prog_name="datasync", standalone_mode=False)
+        sys.stdout.flush()
+    except DataSyncError as error:
+        print_error(str(error), error.hint)
+        return exits.exit_code_of_error(error)
+    except typer.TyperException as error:
+        return _usage(error)
+    except BrokenPipeError:
+        silence_stdout()
+        return exits.PIPE_CLOSED
+    except Exception as error:
+        return _unexpected(error)
     return result if isinstance(result, int) else exits.DONE
 
 
@@ -109,18 +113,22 @@ def _accept_any_character() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-@contextmanager
-def _terminated_by_signal() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does. Only the main thread may set this."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+class _Termination:
+    """While inside, SIGTERM ends a command as Ctrl-C does; `came` says that it was SIGTERM."""
 
+    def __init__(self) -> None:
+        self.came = False
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise exits.Terminated
+    def __enter__(self) -> Self:
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:  # Python lets no other thread set a handler
+            self._previous = signal.signal(signal.SIGTERM, self._raise)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _raise(self, _number: int, _frame: FrameType | None) -> None:
+        self.came = True
+        raise KeyboardInterrupt

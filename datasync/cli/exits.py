@@ -18,10 +18,6 @@ TERMINATED = 143
 _BY_STATUS = {RunStatus.SUCCESS: DONE, RunStatus.HELD: REFUSED}
 
 
-class Terminated(BaseException):
-    """SIGTERM, raised in the main thread so that it ends a command as Ctrl-C does."""
-
-
 def exit_code_of(run: Run) -> int:
     """The exit code that tells how a run ended."""
     return _BY_STATUS.get(run.status, FAILED)

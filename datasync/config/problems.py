@@ -86,7 +86,7 @@ def near_misses(variables: Iterable[str], known: Mapping[str, object]) -> list[t
     given = {name.upper() for name in variables}
     found = []
     for name in sorted(given - set(ours) - OTHERS):
-        close = get_close_matches(name, ours, n=1, cutoff=0.86)
+        close = get_close_matches(name, ours, n=1, cutoff=0.85)
         meant = HABITS.get(name) or (close[0] if close else None)
         if meant and meant not in given:
             found.append((name, meant))

@@ -11,6 +11,7 @@ import pytest
 
 from datasync.app import compose
 from datasync.cli import session
+from datasync.cli.display import Lines
 from datasync.cli.entry import run_command
 from datasync.models.sync_models import RunKind, RunStatus
 from tests.support import fail
@@ -189,6 +190,36 @@ def test_sync_takes_over_when_the_holder_of_the_lease_goes_away(
         assert command_line.files() == {"a": b"1"}
     finally:
         thread.join()
+        other.close()
+
+
+def test_ctrl_c_stops_watching_not_the_run(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, watching = threading.Event(), threading.Event()
+    monkeypatch.setattr(Lines, "show", lambda _self, _run: watching.set())
+    command_line.bucket.put("a", b"1")
+    command_line.bucket.script_list(fail.pause_until(gate))
+    other = command_line.parts()
+
+    def interrupt() -> None:
+        if watching.wait(10.0):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    try:
+        other.service.start()
+        eventually(lambda: other.service.leading)
+        thread.start()
+        ran = command_line("sync")
+        assert ran.code == 130
+        assert "goes on; stop it: datasync cancel 1" in ran.err
+        gate.set()
+        eventually(lambda: other.ledger.run(1).status is RunStatus.SUCCESS)
+    finally:
+        gate.set()
+        thread.join()
+        other.service.stop()
         other.close()
 
 

@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from datasync.errors import KeyRejected
 from datasync.models.sync_models import ObjectRow, Settlement, State, Verdict
 from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.ledger.database import fetch
+from datasync.services.storage.ledger.tables import objects
 
 # One ledger serves all examples of a test, which clear it; each suite runs on two databases.
 SHARED = settings(
@@ -95,6 +98,14 @@ class ObjectsContract:
         assert [row.key for row in ledger.rows(prefix="a_")] == ["a_b"]
         assert [row.key for row in ledger.rows(prefix="a\x00")] == ["a\x00b"]
         assert [row.key for row in ledger.rows(prefix="\x00")] == ["\x00"]
+
+    def test_the_stored_form_of_a_key_is_its_bytes(self, ledger: Ledger) -> None:
+        put(ledger, row("é\x00"), row("b", State.FAILED))
+        by_text = select(objects.c.key, objects.c.path).where(objects.c.key == "é\x00")
+        with ledger._database.read() as connection:
+            assert connection.execute(by_text).all() == [("é\x00", "é\x00")]
+            assert fetch(connection, by_text) == [(b"\xc3\xa9\x00", b"\xc3\xa9\x00")]
+            assert connection.execute(select(objects.c.path)).scalars().all()[0] is None
 
     @SHARED
     @given(keys=st.lists(KEYS, max_size=12), data=st.data())

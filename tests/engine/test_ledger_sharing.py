@@ -159,6 +159,19 @@ class SharingContract:
             assert set(waiting.result(30)) == {"a"}
         other.dispose()
 
+    def test_every_connection_in_use_is_busy(self, url: str) -> None:
+        ledger = Ledger.open(url, busy_seconds=0.05)
+
+        def nested(depth: int) -> None:
+            with ledger._database.read() as connection:
+                connection.execute(text("SELECT 1"))
+                nested(depth + 1)
+
+        with pytest.raises(LedgerBusy, match="in use"):
+            nested(0)
+        assert ledger.rows() == []
+        ledger.close()
+
     def test_what_was_written_is_there_when_it_opens_again(self, url: str) -> None:
         for attempt in range(3):
             ledger = Ledger.open(url)

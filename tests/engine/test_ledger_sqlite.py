@@ -224,16 +224,21 @@ class TestDisk:
         with opening._alone(file), pytest.raises(LedgerBusy, match="opening"):
             Ledger.open(f"sqlite:///{file}")
 
-    def test_every_connection_in_use_is_busy(self, file: Path) -> None:
-        ledger = Ledger.open(f"sqlite:///{file}", busy_seconds=0.05)
-        database = ledger._database
-        with pytest.raises(LedgerBusy, match="in use"):
-            self._nested(database, 100)
-        ledger.close()
+    def test_what_sqlite_refuses_is_an_error_of_ours(self, ledger: Ledger) -> None:
+        with pytest.raises(LedgerError, match="nonsense"), ledger._database.read() as connection:
+            connection.exec_driver_sql("SELECT nonsense")
 
-    def _nested(self, database: Any, depth: int) -> None:
-        with database.read():
-            self._nested(database, depth - 1)
+    def test_a_ledger_that_cannot_be_written_says_what_to_do(self, file: Path) -> None:
+        def lock(connection: Any, _record: object) -> None:
+            connection.execute("PRAGMA query_only=ON")
+
+        filled(file, 3)
+        with listening("connect", lock), pytest.raises(LedgerError, match="readonly") as caught:
+            Ledger.open(f"sqlite:///{file}")
+        assert "writable" in caught.value.hint
+        ledger = Ledger.open(f"sqlite:///{file}")
+        assert not ledger.rebuilt and len(ledger.rows()) == 3
+        ledger.close()
 
     def test_a_thread_that_writes_too_long_makes_others_busy(self, file: Path) -> None:
         ledger = Ledger.open(f"sqlite:///{file}", busy_seconds=0.05)

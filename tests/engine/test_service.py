@@ -10,6 +10,7 @@ import pytest
 
 from datasync.errors import NetworkFailure
 from datasync.models.sync_models import Operation, OutcomeStatus, RunKind, RunStatus, State
+from datasync.services.engine.workshop import Workshop
 from tests.support import fail
 from tests.support.world import OPTIONS, World, eventually
 
@@ -97,11 +98,8 @@ def test_a_reconciliation_satisfies_a_mark_that_was_waiting(live: World) -> None
 
 
 def test_an_event_during_the_transfer_of_its_key_brings_the_newer_version(live: World) -> None:
-    gate, reached = threading.Event(), threading.Event()
+    gate = threading.Event()
     live.bucket.put("a", b"old" * 100_000)
-    live.bucket.script("a", fail.before(reached.set), fail.Fault())
-    live.bucket.script("a", fail.Fault())
-    live.bucket._scripts[("a", None)].clear()
     live.bucket.script("a", fail.pause_until(gate, at=1000))
     live.service.mark([("a", "event")])
     eventually(lambda: live.bucket.counts["get"] == 1)
@@ -159,16 +157,24 @@ def test_a_trigger_joins_a_run_that_covers_it(live: World) -> None:
     eventually(lambda: live.ledger.run(first.id).status is RunStatus.SUCCESS)
 
 
-def test_a_run_can_be_cancelled(live: World) -> None:
-    gate = threading.Event()
+def test_a_run_can_be_cancelled(live: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, noticed, withdraw = threading.Event(), threading.Event(), Workshop.withdraw
+
+    def withdraw_and_tell(workshop: Workshop) -> None:
+        withdraw(workshop)
+        noticed.set()
+
+    monkeypatch.setattr(Workshop, "withdraw", withdraw_and_tell)
     for number in range(50):
         live.bucket.put(f"{number:02}", b"x")
         live.bucket.script(f"{number:02}", fail.pause_until(gate))
     run, _ = live.service.request_run()
     eventually(lambda: live.bucket.counts["get"] >= 8)
     live.service.cancel(run.id)
+    eventually(noticed.is_set)
     gate.set()
     eventually(lambda: live.ledger.run(run.id).status is RunStatus.CANCELLED)
+    assert live.bucket.counts["get"] < 50
     live.assert_nothing_staged()
     again, _ = live.service.request_run()
     eventually(lambda: live.ledger.run(again.id).status is RunStatus.SUCCESS)

@@ -10,6 +10,7 @@ from datasync.services.storage.mirror import Mirror, Publication, Published
 from datasync.utils.file_utils import DiskCalls
 
 MTIME = 1_700_000_000
+BUCKET = "s3://bucket at https://s3.example"
 
 
 class RecordingCalls(DiskCalls):

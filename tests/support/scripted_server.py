@@ -9,6 +9,7 @@ function that writes to the connection and says whether the connection is kept.
 
 import hashlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -54,8 +55,9 @@ Reply = Callable[[Peer, Seen], bool]
 class ScriptedServer:
     """Loopback only, a free port, one thread a connection; `requests` keeps what arrived."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Seen] = []
+        self._tls = tls
         self.connections = 0
         self._replies: list[Reply] = []
         self._over = threading.Event()
@@ -67,7 +69,8 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def script(self, *replies: Reply) -> None:
         """The next requests get these replies; the last reply stays for all later ones."""
@@ -112,6 +115,8 @@ class ScriptedServer:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
             while seen := _read(connection):
                 with self._lock:
                     self.requests.append(seen)

@@ -4,19 +4,27 @@ import contextlib
 import io
 import re
 import shlex
+import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import requests
+import uvicorn
 from pydantic_core import PydanticUndefined
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from datasync.app import bind, compose, create_app, server_config
 from datasync.cli import app as command_line
 from datasync.config.settings import Settings
+from datasync.utils.logger import close_logging
 from server import app as http_app
+from tests.support.command_line import use_settings
+from tests.support.fake_bucket import FakeBucket
+from tests.support.world import eventually
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -149,8 +157,28 @@ def _perform(line: str, base: str) -> requests.Response:
 
 
 @pytest.fixture(scope="module")
-def demo_service(service_over_a_bucket: str) -> Iterator[str]:
-    yield service_over_a_bucket
+def demo_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The real server on a free loopback port, over a bucket that holds hello.txt."""
+    bucket = FakeBucket()
+    bucket.put("hello.txt", b"Hello")
+    folder = tmp_path_factory.mktemp("readme")
+    with pytest.MonkeyPatch.context() as patch:
+        use_settings(patch, folder, API_HOST="127.0.0.1", LOG_FILE="", LOG_LEVEL="ERROR")
+        composer = partial(compose, make_bucket=lambda _settings: bucket)
+        listener = bind("127.0.0.1", 0)
+        server = uvicorn.Server(server_config(create_app(composer=composer)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            eventually(lambda: server.started or not thread.is_alive())
+            base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            eventually(lambda: requests.get(f"{base}/sync/health", timeout=5).json()["in_sync"])
+            yield base
+        finally:
+            server.should_exit = True
+            thread.join()
+            listener.close()
+            close_logging()
 
 
 def test_there_are_curl_examples() -> None:

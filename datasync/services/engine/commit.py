@@ -118,9 +118,10 @@ class Committer(threading.Thread):
     def run(self) -> None:
         while batch := self._next():
             try:
-                self._commit(batch)
+                done = self._commit(batch)
             except Exception as error:  # the edge of this thread: tell, keep what is on disk
-                self._abandon(batch, error)
+                done = _abandoned(batch, error)
+            self._settled(done)
 
     def _next(self) -> list[Result]:
         with self._ready:
@@ -128,13 +129,7 @@ class Committer(threading.Thread):
                 self._ready.wait()
             return [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
 
-    def _abandon(self, batch: Sequence[Result], error: Exception) -> None:
-        for result in batch:
-            if result.staged is not None:
-                result.staged.discard()
-        self._settled([Done(result.task, None, None, error) for result in batch])
-
-    def _commit(self, batch: Sequence[Result]) -> None:
+    def _commit(self, batch: Sequence[Result]) -> list[Done]:
         keys = [result.task.key for result in batch]
         group = _Group(self._clock(), self._ledger.get_many(keys))
         staged = [result for result in batch if result.found is Found.STAGED]
@@ -143,7 +138,7 @@ class Committer(threading.Thread):
         for result in batch:
             self._settle_other(group, result)
         self._record(group)
-        self._settled(group.done)
+        return group.done
 
     # Disk
 
@@ -361,6 +356,13 @@ class Committer(threading.Thread):
 
 
 _EFFECTS = frozenset({Operation.DOWNLOAD, Operation.DELETE, Operation.ADOPT})
+
+
+def _abandoned(batch: Sequence[Result], error: Exception) -> list[Done]:
+    for result in batch:
+        if result.staged is not None:
+            result.staged.discard()
+    return [Done(result.task, None, None, error) for result in batch]
 
 
 def _folders(key: str) -> list[str]:

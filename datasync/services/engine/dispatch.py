@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from datasync.models.sync_models import DirtyKey, ObjectRow, SyncOptions
+from datasync.models.sync_models import DirtyKey, ObjectRow, Settlement, SyncOptions
 from datasync.services.engine.commit import Done
 from datasync.services.engine.outcomes import held_file
 from datasync.services.engine.tasks import Task
@@ -56,10 +56,15 @@ class Dispatcher:
         if not due:
             return 0
         self._mirror.check()
+        ours = [mark for mark in due if mark.key.startswith(self._options.prefix)]
+        if len(ours) < len(due):  # marked before S3_PREFIX was what it is now
+            foreign = tuple(mark for mark in due if mark not in ours)
+            self._ledger.settle(Settlement(cleared=foreign))
+        tasks = self._tasks(ours)
         with self._lock:
-            self._in_hand.update(mark.key for mark in due)
-        self._workshop.submit_urgent(self._tasks(due))
-        return len(due)
+            self._in_hand.update(task.key for task in tasks)
+        self._workshop.submit_urgent(tasks)
+        return len(tasks)
 
     def settled(self, done: Sequence[Done]) -> bool:
         """Take keys out of hand; whether more may be due now."""

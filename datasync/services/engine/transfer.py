@@ -277,7 +277,9 @@ class TransferLoop(threading.Thread):
         if self._posted or self._results:
             return 0.0
         until = self._later[0][0] - self.now() if self._later else _IDLE_SECONDS
-        return max(0.0, min(until, 1.0 if self._active or not self._pool.idle else _IDLE_SECONDS))
+        if not self._active and not self._pool.idle:  # the commit is behind: look again soon
+            return max(0.0, min(until, 0.02))
+        return max(0.0, min(until, 1.0))
 
     def _expire(self) -> None:
         """Give up small objects that take too long as a whole; large ones only when they stall."""

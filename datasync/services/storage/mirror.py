@@ -331,12 +331,12 @@ class Mirror:
         with self._lock:
             if self._staging is outdated or self._staging is None:
                 with self._prepared(STAGING) as directories:
-                    self._staging = self._own_staging(directories)
+                    self._staging = self._own_staging(directories, self._min_free_percent)
             return self._staging
 
-    def _own_staging(self, directories: Directories) -> Staging:
+    def _own_staging(self, directories: Directories, min_free_percent: float = 0.0) -> Staging:
         folder = os.dup(directories.open(STAGING, create=True))
-        return Staging(folder, self._calls, self._min_free_percent)
+        return Staging(folder, self._calls, min_free_percent)
 
     def _claim(self, directories: Directories, identity: str, adopt: bool) -> Marker:
         try:

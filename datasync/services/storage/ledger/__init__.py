@@ -43,7 +43,8 @@ class Ledger(Objects, DirtyKeys, Settling, Runs, Plans, Outcomes, Failures, Figu
     def open(cls, url: str, *, busy_seconds: float = BUSY_SECONDS) -> "Ledger":
         """Open the ledger at a SQLAlchemy URL and bring its tables up to date.
 
-        `sqlite:////folder/ledger.db` (`sqlite_url` quotes a path), or postgres://, postgresql:// and postgresql+psycopg://.
+        `sqlite:////folder/ledger.db` (see `sqlite_url`), or postgres://, postgresql:// and
+        postgresql+psycopg://.
         A write waits `busy_seconds` for others before LedgerBusy.
 
         Raises: LedgerError, LedgerBusy, DiskFull.

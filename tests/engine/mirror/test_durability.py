@@ -1,0 +1,144 @@
+"""What is made durable, and when: files before their renames, folders after them."""
+
+import errno
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from datasync.errors import DiskFull, MirrorError
+from datasync.services.storage.durability import FEW
+from datasync.services.storage.mirror import Mirror, Publication, Published
+from tests.support.disk import MTIME, RecordingCalls, put, put_all, staged_names, tree
+
+MANY = [(f"d{number}/a", b"x") for number in range(2 * FEW)]
+
+
+def _order(calls: RecordingCalls) -> list[str]:
+    """The calls, each run of equal ones once, writing left out."""
+    return [call for call, _ in groupby(calls.calls) if call != "write_at"]
+
+
+def test_a_few_files_are_synced_one_by_one(mirror: Mirror, calls: RecordingCalls) -> None:
+    put_all(mirror, [("d/a", b"1"), ("d/b", b"2")])
+    assert _order(calls) == ["sync file", "rename_new", "sync folder"]
+    assert calls.calls.count("sync file") == 2
+    assert calls.calls.count("sync folder") == 2  # d, and the root that holds it
+
+
+def test_many_files_share_two_rounds(mirror: Mirror, calls: RecordingCalls) -> None:
+    put_all(mirror, MANY)
+    assert _order(calls) == ["sync_file_system", "rename_new", "sync_file_system"]
+    assert calls.calls.count("sync_file_system") == 2
+
+
+def test_so_it_is_where_there_is_no_call_for_all(root: Path) -> None:
+    calls = RecordingCalls().without("sync_file_system")
+    with Mirror(root, calls=calls) as mirror:
+        mirror.prepare(bucket_identity="s3://bucket")
+        calls.calls.clear()
+        put_all(mirror, MANY)
+        assert _order(calls) == ["sync file", "rename_new", "sync folder"]
+        assert calls.calls.count("sync file") == len(MANY)
+        assert calls.calls.count("sync folder") == len(MANY) + 1
+        mirror.sync()
+
+
+def test_replacing_is_durable_too(mirror: Mirror, calls: RecordingCalls, root: Path) -> None:
+    held = put(mirror, "a", b"1").file
+    calls.calls.clear()
+    put(mirror, "a", b"2", held=held)
+    assert _order(calls) == ["sync file", "replace", "sync folder"]
+    calls.calls.clear()
+    put(mirror, "a", b"3")
+    assert _order(calls) == ["sync file", "rename_new", "exchange", "sync folder"]
+
+
+def test_removing_and_relocating_are_durable(mirror: Mirror, calls: RecordingCalls) -> None:
+    held = put(mirror, "a", b"1").file
+    calls.calls.clear()
+    mirror.remove([held], label="x")
+    assert _order(calls) == ["rename_new", "sync folder"]
+    put(mirror, "a", b"1")
+    calls.calls.clear()
+    mirror.relocate("a")
+    assert _order(calls) == ["rename_new", "sync folder"]
+    put(mirror, "b", b"1")
+    calls.calls.clear()
+    mirror.sync()
+    assert _order(calls) == ["sync_file_system"]
+
+
+def test_without_durability_nothing_is_synced(root: Path, calls: RecordingCalls) -> None:
+    with Mirror(root, durable=False, calls=calls) as mirror:
+        mirror.prepare(bucket_identity="s3://bucket")
+        published = put_all(mirror, MANY)
+        mirror.remove([item.file for item in published], label="x")
+        mirror.restore(prefix="")
+        mirror.sync()
+    assert not [call for call in calls.calls if "sync" in call]
+    assert len(tree(root)) == len(MANY)
+
+
+def test_a_file_that_cannot_be_made_durable_is_not_published(
+    mirror: Mirror, calls: RecordingCalls, root: Path
+) -> None:
+    calls.fail("sync file", errno.EIO)
+    batch = []
+    for key in ("a", "b"):
+        staged = mirror.stage()
+        staged.write(b"1")
+        batch.append(Publication(key, staged, MTIME))
+    results = mirror.publish(batch)
+    assert isinstance(results[0], MirrorError) and isinstance(results[1], Published)
+    assert tree(root) == {"b": b"1"}
+    batch[0].staged.discard()
+    assert staged_names(root) == []
+
+
+def test_after_a_write_error_nothing_staged_before_is_trusted(
+    mirror: Mirror, calls: RecordingCalls, root: Path
+) -> None:
+    bystander = mirror.stage(1)
+    bystander.write(b"1")
+    calls.fail("sync_file_system", errno.EIO)
+    with pytest.raises(AssertionError):
+        put_all(mirror, MANY)
+    assert tree(root) == {}
+    [result] = mirror.publish([Publication("a", bystander, MTIME)])
+    assert isinstance(result, MirrorError) and "write error" in str(result)
+    bystander.discard()
+    put(mirror, "a", b"2")
+    assert tree(root) == {"a": b"2"}
+
+
+def test_a_folder_that_cannot_be_made_durable_fails_its_files_only(
+    mirror: Mirror, calls: RecordingCalls
+) -> None:
+    put_all(mirror, [("d/a", b"1"), ("e/a", b"1")])
+    calls.fail("sync folder", errno.EIO)
+    batch = [Publication(key, mirror.stage(0), MTIME) for key in ("d/b", "e/b")]
+    results = mirror.publish(batch)
+    assert sorted(isinstance(result, Published) for result in results) == [False, True]
+
+
+def test_many_folders_that_cannot_be_made_durable(mirror: Mirror, calls: RecordingCalls) -> None:
+    calls.fail("sync_file_system", 0, errno.ENOSPC)
+    batch = [Publication(key, mirror.stage(0), MTIME) for key, _ in MANY]
+    assert all(isinstance(result, DiskFull) for result in mirror.publish(batch))
+
+
+def test_a_removal_that_is_not_durable_is_no_removal(mirror: Mirror, calls: RecordingCalls) -> None:
+    held = put(mirror, "a", b"1").file
+    calls.fail("sync folder", errno.EIO, errno.EIO, errno.EIO, errno.EIO)
+    assert isinstance(mirror.remove([held], label="x")[0], MirrorError)
+
+
+def test_a_displaced_file_whose_trash_is_not_durable(
+    mirror: Mirror, calls: RecordingCalls, root: Path
+) -> None:
+    (root / "a").write_bytes(b"theirs")
+    calls.fail("sync folder", *[errno.EIO] * 8)
+    staged = mirror.stage(0)
+    [result] = mirror.publish([Publication("a", staged, MTIME)])
+    assert isinstance(result, MirrorError)

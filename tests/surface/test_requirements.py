@@ -1,0 +1,111 @@
+"""The hashed requirement files hold exactly what poetry.lock holds for their groups."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {"requirements.txt": {"main", "demo"}, "requirements-dev.txt": {"main", "demo", "dev"}}
+# The machines DataSync runs on, for judging markers.
+ENVIRONMENTS = [
+    {"python_version": version, "python_full_version": f"{version}.1"}
+    | {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
+    | {"platform_machine": machine}
+    for version in ("3.11", "3.12", "3.13")
+    for machine in ("x86_64", "aarch64")
+]
+
+
+def lock() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "poetry.lock").read_text())
+
+
+def entries(name: str) -> dict[str, tuple[Requirement, set[str]]]:
+    """Package name -> requirement and hashes, as the file says."""
+    text = (ROOT / name).read_text().replace("\\\n", " ")
+    found = {}
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        assert not line.startswith(("-", "#")), f"{name} holds an option: {line}"
+        requirement, *hashes = re.split(r"\s+--hash=", line)
+        parsed = Requirement(requirement)
+        assert canonicalize_name(parsed.name) not in found, f"{parsed.name} is there twice"
+        found[canonicalize_name(parsed.name)] = (parsed, set(hashes))
+    return found
+
+
+def locked(groups: set[str]) -> dict[str, dict[str, Any]]:
+    """The lock's packages of these groups. `packages` of the lock name all, unlike markers."""
+    return {
+        canonicalize_name(package["name"]): package
+        for package in lock()["package"]
+        if groups & set(package["groups"])
+    }
+
+
+def marker_of(package: dict[str, Any], groups: set[str]) -> list[Marker]:
+    """The lock's marker: one for all groups, or one a group; none means everywhere."""
+    markers = package.get("markers", "")
+    if isinstance(markers, str):
+        return [Marker(markers)] if markers else []
+    present = [markers.get(group, "") for group in package["groups"] if group in groups]
+    return [] if "" in present else [Marker(text) for text in present]
+
+
+@pytest.fixture(params=sorted(FILES))
+def file(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_the_packages_are_the_locks(file: str) -> None:
+    assert set(entries(file)) == set(locked(FILES[file]))
+
+
+def test_the_versions_are_the_locks(file: str) -> None:
+    versions = {name: package["version"] for name, package in locked(FILES[file]).items()}
+    assert {name: str(entry[0].specifier) for name, entry in entries(file).items()} == {
+        name: f"=={version}" for name, version in versions.items()
+    }
+
+
+def test_the_hashes_are_the_locks(file: str) -> None:
+    hashes = {
+        name: {each["hash"] for each in package["files"]}
+        for name, package in locked(FILES[file]).items()
+    }
+    assert {name: entry[1] for name, entry in entries(file).items()} == hashes
+    assert all(hashes.values())
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
+def test_the_markers_mean_the_locks(file: str, environment: dict[str, str]) -> None:
+    for name, (requirement, _) in entries(file).items():
+        markers = marker_of(locked(FILES[file])[name], FILES[file])
+        wanted = not markers or any(marker.evaluate(environment) for marker in markers)
+        given = requirement.marker is None or requirement.marker.evaluate(environment)
+        assert given == wanted, name
+
+
+def test_no_file_names_an_index(file: str) -> None:
+    text = (ROOT / file).read_text()
+    assert "://" not in text
+    assert "index" not in re.sub(r"[a-z]+-?index[a-z-]*==", "", text)
+
+
+def test_the_service_is_part_of_the_development_set() -> None:
+    assert entries("requirements.txt").keys() < entries("requirements-dev.txt").keys()
+
+
+def test_the_direct_dependencies_are_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    direct = [Requirement(text) for text in project["project"]["dependencies"]]
+    present = entries("requirements.txt")
+    for requirement in direct:
+        pinned = present[canonicalize_name(requirement.name)][0]
+        version = str(pinned.specifier).removeprefix("==")
+        assert requirement.specifier.contains(version), requirement.name
