@@ -5,10 +5,12 @@ environment and makes nothing.
 """
 
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -42,6 +44,7 @@ from datasync.utils.logger import configure_logging, get_logger
 WORKER_THREADS = 64
 STOP_SECONDS = 8.0
 GRACEFUL_SECONDS = 5
+LINGER_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +264,7 @@ def brief(error: DataSyncError) -> str:
 
 
 def serve(settings: Settings) -> int:
-    """Serve until the process is told to stop; the exit code."""
+    """Serve until the process is told to stop; the exit code. The last thing a process does."""
     try:
         listener = bind(settings.api_host, settings.api_port)
     except DataSyncError as error:
@@ -278,7 +281,28 @@ def serve(settings: Settings) -> int:
     finally:
         signal.signal(signal.SIGTERM, previous)
         listener.close()
-    return 0 if server.started else 1
+    code = 0 if server.started else 1
+    end_if_held_up(code)
+    return code
+
+
+def end_if_held_up(code: int) -> None:
+    """End the process at once if a thread hangs in a call that nothing can interrupt.
+
+    Everything is closed and durable by now; a name server or a credential service that does not
+    answer must not keep the process alive.
+    """
+    deadline = time.monotonic() + LINGER_SECONDS
+    # Daemons too: the interpreter waits for those of a thread pool all the same.
+    others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+    for thread in others:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    stuck = [thread.name for thread in others if thread.is_alive()]
+    if stuck:
+        get_logger(__name__).warning("left hanging threads behind", threads=", ".join(stuck))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:

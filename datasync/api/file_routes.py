@@ -18,7 +18,7 @@ _DOWNLOAD_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": _BYTES},
     206: {"description": "The ranges that were asked for.", "content": _BYTES},
     304: {"description": "The caller's copy is the present one."},
-    **responses(400, 404, 409, 416),
+    **responses(400, 404, 409, 416, 422),
 }
 
 

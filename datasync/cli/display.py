@@ -136,13 +136,14 @@ def progress_text(run: Run, pace: Pace) -> str:
 
 def figures(counts: RunCounts, pace: Pace) -> str:
     """Objects, bytes, speed, time left and failures, as far as they are known."""
+    if not counts.listed and not counts.planned:
+        return "listing the bucket"
     if not counts.planned:
         return f"{counts.listed:,} keys compared, nothing to do so far"
-    parts = [
-        f"{objects_done(counts):,} of {counts.planned:,} objects",
-        f"{byte_text(counts.bytes)} of {byte_text(max(counts.bytes_planned, counts.bytes))}",
-        f"{byte_text(pace.bytes_per_second)}/s",
-    ]
+    parts = [f"{objects_done(counts):,} of {counts.planned:,} objects"]
+    if counts.bytes_planned:
+        parts.append(f"{byte_text(counts.bytes)} of {byte_text(counts.bytes_planned)}")
+        parts.append(f"{byte_text(pace.bytes_per_second)}/s")
     left = pace.seconds_left(counts)
     if left is not None:
         parts.append(f"{duration_text(left)} left")

@@ -8,6 +8,7 @@ import typer
 from datasync.cli import exits
 from datasync.cli.conductor import Conductor
 from datasync.cli.display import display_for
+from datasync.cli.pace import objects_done
 from datasync.cli.plan_report import held_because, print_plan, print_plan_json, summarise
 from datasync.cli.session import opened, scope_of
 from datasync.cli.terminal import (
@@ -150,7 +151,7 @@ def _perform(kind: RunKind, prefix: str, json: bool, adopt: bool = False) -> int
 
 
 def _print_end(run: Run, answer: SyncResponse) -> None:
-    print_line(answer.message)
+    print_line(_verified(run) or answer.message)
     failed = [d for d in answer.sync_details if d.status is DetailStatus.FAILED]
     for detail in failed[:FAILURES_SHOWN]:
         print_line(f"failed: {detail.file_key}: {detail.message}", style="red")
@@ -162,6 +163,16 @@ def _print_end(run: Run, answer: SyncResponse) -> None:
         remark(f"See: datasync runs {run.id}. Apply: datasync approve {run.id}.")
     elif answer.in_sync:
         print_line("The mirror is in sync with the bucket.", style="green")
+
+
+def _verified(run: Run) -> str | None:
+    """How a verification ended, in its own words; None when it is none or did not finish."""
+    if run.kind is not RunKind.VERIFY or run.status not in (RunStatus.SUCCESS, RunStatus.PARTIAL):
+        return None
+    counts = run.counts
+    proved = counts.adopted + counts.skipped
+    text = f"Verified {objects_done(counts):,} files: {proved:,} as they should be"
+    return f"{text}, {counts.downloaded:,} repaired, {counts.failed:,} failed"
 
 
 def _run_cells(run: Run) -> tuple[str | int | float | None, ...]:
@@ -185,7 +196,8 @@ def _show_run(run: RunDetail, json: bool) -> int:
         return exits.DONE
     hidden = {"progress", "planned_deletes", "sync_details"}
     facts = run.model_dump(mode="json", exclude=hidden)
-    print_table((Column("fact"), Column("value")), [(name, facts[name]) for name in facts])
+    facts["seconds"] = None if run.seconds is None else round(run.seconds, 2)
+    print_table((Column("fact"), Column("value")), list(facts.items()))
     for key in run.planned_deletes[:DELETES_SHOWN]:
         print_line(f"would delete: {key}")
     if run.deletes_planned > len(run.planned_deletes[:DELETES_SHOWN]):

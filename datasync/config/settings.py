@@ -8,6 +8,7 @@ them gets plain values (`SyncOptions`) and must not know this module.
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
@@ -193,7 +194,7 @@ class Settings(BaseSettings):
         """The ledger's database as SQLAlchemy takes it. May hold a password: never log it."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite:///{self.root}/.datasync/ledger.db"
+        return f"sqlite:///{quote(str(self.root / '.datasync' / 'ledger.db'))}"
 
     def sync_options(self) -> SyncOptions:
         """What the engine needs, in bytes and seconds."""

@@ -145,6 +145,44 @@ def test_a_held_run_can_be_cancelled(command_line: CommandLine) -> None:
     assert command_line.files() == {"a": b"x"}
 
 
+def test_what_is_decided_of_a_run_is_told_as_json_too(command_line: CommandLine) -> None:
+    command_line.bucket.put("a", b"x")
+    assert command_line("sync").code == 0
+    for run_id in (2, 3):
+        command_line.bucket.list_empty()
+        assert command_line("sync", "--json").json["status"] == "held", run_id
+    assert command_line("approve", "3", "--json").json["approved"] is True
+    assert command_line("approve", "2", "--json").code == 2  # superseded by run 3
+    assert command_line("retry", "a", "--json").json["status"] == "accepted"
+    command_line.bucket.delete("a")
+    assert command_line("sync", "--json").code == 0
+    assert command_line.files() == {}
+
+
+def test_a_queued_run_can_be_cancelled(command_line: CommandLine) -> None:
+    parts = command_line.parts()
+    try:
+        parts.service.request_run(RunKind.RECONCILE, "")
+    finally:
+        parts.close()
+    assert command_line("cancel", "1", "--json").json["status"] == "cancelled"
+
+
+def test_of_many_failures_the_first_are_shown(command_line: CommandLine) -> None:
+    for number in range(25):
+        command_line.bucket.put(f"k{number:02}", b"x")
+        command_line.bucket.script(f"k{number:02}", fail.status(403, times=50))
+    ran = command_line("sync")
+    assert ran.code == 1
+    assert ran.out.count("failed: k") == 20
+    assert "More: datasync failures" in ran.err
+    shown = command_line("runs", "1")
+    assert shown.out.count("failed download: k") == 20
+    page = command_line("failures", "--limit", "10")
+    assert len(page.out.splitlines()) == 10
+    assert "There are more: datasync failures --token" in page.err
+
+
 # -- another process has the engine --------------------------------------------------------------
 
 
@@ -299,9 +337,10 @@ def test_verify_finds_and_repairs_a_rotten_file(command_line: CommandLine) -> No
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert command_line("sync").code == 0
     assert path.read_bytes() == b"wrong"  # same size and time: a stat cannot tell
-    ran = command_line("verify", "--json")
+    ran = command_line("verify")
     assert ran.code == 0, ran.err
     assert path.read_bytes() == b"right"
+    assert ran.out.startswith("Verified 2 files: 1 as they should be, 1 repaired, 0 failed\n")
     assert command_line("runs", "--json").json["runs"][0]["kind"] == "verify"
 
 
@@ -400,9 +439,28 @@ def test_what_was_deleted_can_be_listed_and_restored(command_line: CommandLine) 
     ran = command_line("trash", "restore", entry["id"])
     assert (ran.code, ran.out) == (0, "restored dir/gone\n")
     assert command_line.files()["dir/gone"] == b"y"
+    assert command_line("sync").code == 0
+    assert command_line.files()["dir/gone"] == b"y"  # no longer ours to delete
     again = command_line("trash", "restore", entry["id"])
     assert again.code == 1
     assert "not in the trash" in again.err
+
+
+def test_a_long_trash_is_listed_in_part(command_line: CommandLine) -> None:
+    for key in ("a", "b", "c", "keep"):
+        command_line.bucket.put(key, b"x")
+    assert command_line("sync").code == 0
+    for key in ("a", "b", "c"):
+        command_line.bucket.delete(key)
+    assert command_line("sync").code == 0
+    part = command_line("trash", "list", "--limit", "2")
+    assert len(part.out.splitlines()) == 2
+    assert "There are more" in part.err
+    assert command_line("trash", "list", "--limit", "2", "--json").json["complete"] is False
+    assert "Nothing in the trash" in command_line("trash", "list", "--prefix", "z").err
+    assert "Nothing in the trash" in command_line("trash", "restore", "--prefix", "z").err
+    restored = command_line("trash", "restore", "--prefix", "b", "--json").json["restored"]
+    assert [(item["path"], item["error"]) for item in restored] == [("b", None)]
 
 
 def test_restore_overwrites_only_when_asked(command_line: CommandLine) -> None:
@@ -412,6 +470,7 @@ def test_restore_overwrites_only_when_asked(command_line: CommandLine) -> None:
     command_line.bucket.delete("a")
     assert command_line("sync").code == 0
     (command_line.root / "a").write_bytes(b"mine")
+    assert "error: " in command_line("trash", "restore", "--prefix", "a").err
     kept = command_line("trash", "restore", "--prefix", "a", "--json")
     assert kept.code == 1
     assert kept.json["restored"][0]["error"]
@@ -426,12 +485,25 @@ def test_restore_overwrites_only_when_asked(command_line: CommandLine) -> None:
 def test_another_buckets_directory_is_refused_and_can_be_adopted(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    command_line.bucket.put("a", b"1")
     assert command_line("sync").code == 0
     monkeypatch.setenv("S3_BUCKET_NAME", "another-bucket")
     refused = command_line("sync")
     assert refused.code == 2
     assert "--adopt" in refused.err
+    command_line.bucket.put("b", b"other")
+    command_line.bucket.delete("a")
     assert command_line("sync", "--adopt").code == 0
+    assert command_line.files() == {"b": b"other"}
+
+
+def test_a_variable_that_is_nearly_ours_is_warned_of(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3_PREFIXES", "typo")
+    ran = command_line("status", "--json")
+    assert "warning: S3_PREFIXES is not a setting" in ran.err
+    assert ran.json["in_sync"] is False
 
 
 def test_bad_settings_are_refused_in_lines_that_name_them(
@@ -479,8 +551,12 @@ def test_files_in_the_mirror_have_the_modes_of_the_umask(command_line: CommandLi
     assert stat.S_IMODE((command_line.root / "a").stat().st_mode) == 0o640
 
 
-def test_a_verify_is_a_run_of_its_own_kind(command_line: CommandLine) -> None:
-    assert command_line("verify").code == 0
+def test_a_verify_is_a_run_of_its_own_kind_and_speaks_of_what_it_did(
+    command_line: CommandLine,
+) -> None:
+    ran = command_line("verify")
+    assert ran.code == 0
+    assert ran.out.startswith("Verified 0 files: 0 as they should be, 0 repaired, 0 failed\n")
     parts = command_line.parts()
     try:
         assert parts.ledger.run(1).kind is RunKind.VERIFY

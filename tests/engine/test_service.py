@@ -10,7 +10,6 @@ import pytest
 
 from datasync.errors import NetworkFailure
 from datasync.models.sync_models import Operation, OutcomeStatus, RunKind, RunStatus, State
-from datasync.services.engine.workshop import Workshop
 from tests.support import fail
 from tests.support.world import OPTIONS, World, eventually
 
@@ -157,25 +156,20 @@ def test_a_trigger_joins_a_run_that_covers_it(live: World) -> None:
     eventually(lambda: live.ledger.run(first.id).status is RunStatus.SUCCESS)
 
 
-def test_a_run_can_be_cancelled(live: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, noticed, withdraw = threading.Event(), threading.Event(), Workshop.withdraw
-
-    def withdraw_and_tell(workshop: Workshop) -> None:
-        withdraw(workshop)
-        noticed.set()
-
-    monkeypatch.setattr(Workshop, "withdraw", withdraw_and_tell)
+def test_a_cancelled_run_gives_up_what_is_under_way(live: World) -> None:
+    never = threading.Event()
     for number in range(50):
-        live.bucket.put(f"{number:02}", b"x")
-        live.bucket.script(f"{number:02}", fail.pause_until(gate))
+        live.bucket.put(f"{number:02}", os.urandom(1000))
+        live.bucket.script(f"{number:02}", fail.pause_until(never, at=10))
+    live.bucket.put("big", os.urandom(40 * MIB))
+    live.bucket.script("big", fail.pause_until(never, at=MIB))
     run, _ = live.service.request_run()
     eventually(lambda: live.bucket.counts["get"] >= 8)
     live.service.cancel(run.id)
-    eventually(noticed.is_set)
-    gate.set()
     eventually(lambda: live.ledger.run(run.id).status is RunStatus.CANCELLED)
-    assert live.bucket.counts["get"] < 50
+    assert live.bucket.counts["get"] < 51
     live.assert_nothing_staged()
+    live.bucket._scripts.clear()
     again, _ = live.service.request_run()
     eventually(lambda: live.ledger.run(again.id).status is RunStatus.SUCCESS)
     live.assert_equal()

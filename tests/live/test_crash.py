@@ -35,9 +35,7 @@ def test_a_kill_in_the_middle_of_a_large_download(seaweed: S3Server, tmp_path: P
 
 
 @pytest.mark.timeout(180)
-def test_kills_at_random_moments_of_many_small_downloads(
-    seaweed: S3Server, tmp_path: Path
-) -> None:
+def test_kills_at_random_moments_of_many_small_downloads(seaweed: S3Server, tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)

@@ -14,7 +14,17 @@ from tests.support.real import RealWorld, real_world
 from tests.support.s3_server import S3Server
 
 MIB = 2**20
-NAMES = ("plain", "with space", "plus+sign", "per%20cent", "ümläut", "日本語", "emoji😀", "a'b\"c", "x=y&z")
+NAMES = (
+    "plain",
+    "with space",
+    "plus+sign",
+    "per%20cent",
+    "ümläut",
+    "日本語",
+    "emoji😀",
+    "a'b\"c",
+    "x=y&z",
+)
 
 
 def varied_objects(count: int) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from datasync.models.sync_models import FileStat
@@ -19,6 +19,7 @@ class RecordingCalls(DiskCalls):
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.failures: dict[str, list[int]] = {}  # call -> errno of its next times, 0: succeed
+        self.before: dict[str, list[Callable[[], object]]] = {}  # what happens just before it
 
     def fail(self, call: str, *errnos: int) -> None:
         """Make the next uses of a call fail, or succeed where the number is 0."""
@@ -32,6 +33,8 @@ class RecordingCalls(DiskCalls):
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
+        if happenings := self.before.get(call):
+            happenings.pop(0)()
         planned = self.failures.get(call)
         if planned and (number := planned.pop(0)):
             raise OSError(number, os.strerror(number))

@@ -86,8 +86,12 @@ class ScriptedServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every connection and wait for the threads. Closing twice is fine."""
         self._over.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
+        _shut(self._listener)
         self._listener.close()
         with self._lock:
             for each in self._open:

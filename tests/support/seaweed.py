@@ -31,7 +31,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def start(folder: Path) -> tuple[ServerProcess, S3Server]:
     """Start a server with its data in `folder` and wait until it can store an object."""
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-    process = ServerProcess(_command(folder, ports), folder, {"TMPDIR": str(folder)})
+    process = ServerProcess(_command(folder, ports), folder, {}, leftovers=_sockets(ports))
     url = f"http://127.0.0.1:{ports['s3.port']}"
     server = S3Server(url, ACCESS_KEY, SECRET_KEY, "us-east-1", process.pid)
     volumes = f"http://127.0.0.1:{ports['master.port']}/dir/assign?collection=ready"
@@ -39,6 +39,13 @@ def start(folder: Path) -> tuple[ServerProcess, S3Server]:
         lambda: _answers(f"{url}/status") and "fid" in _fetch(volumes), START_SECONDS
     )
     return process, server
+
+
+def _sockets(ports: dict[str, int]) -> list[Path]:
+    """Where the program puts sockets, whatever it is told about temporary folders."""
+    kinds = ("master", "volume", "filer", "s3")
+    names = [f"seaweedfs-{kind}-grpc-{port}.sock" for kind in kinds for port in ports.values()]
+    return [Path("/tmp", name) for name in names]
 
 
 def _command(folder: Path, ports: dict[str, int]) -> list[str]:
@@ -91,7 +98,6 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
     finally:
         process.stop()
-        _remove_sockets(process.command)
 
 
 @pytest.fixture

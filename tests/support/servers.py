@@ -21,11 +21,19 @@ def free_ports(count: int) -> list[int]:
 
 
 class ServerProcess:
-    """A server as a child process whose output goes to a log in its own folder."""
+    """A server as a child process whose output goes to a log in its own folder.
+
+    `leftovers` are files outside of it that the server may leave behind.
+    """
 
     def __init__(
-        self, command: Sequence[str], folder: Path, environment: Mapping[str, str]
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        leftovers: Sequence[Path] = (),
     ) -> None:
+        self._leftovers = leftovers
         self._log = folder / "server.log"
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
@@ -55,6 +63,8 @@ class ServerProcess:
         """End the process at once: nothing it holds is worth waiting for."""
         self._process.kill()
         self._process.wait()
+        for path in self._leftovers:
+            path.unlink(missing_ok=True)
 
 
 def listens_beyond_loopback(pid: int) -> list[str]:

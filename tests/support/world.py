@@ -10,7 +10,7 @@ import pytest
 
 from datasync.models.sync_models import ObjectRow, Run, RunKind, SyncOptions
 from datasync.services.s3_sync_service import S3SyncService
-from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.ledger import Ledger, sqlite_url
 from datasync.services.storage.mirror import Mirror, path_for
 from tests.support.fake_bucket import FakeBucket
 
@@ -39,7 +39,7 @@ class World:
     def open(self) -> None:
         self.mirror = Mirror(self.root)
         self.mirror.prepare(bucket_identity=IDENTITY)
-        self.ledger = Ledger.open(f"sqlite:///{self.root}/.datasync/ledger.db")
+        self.ledger = Ledger.open(sqlite_url(self.root / ".datasync" / "ledger.db"))
         self.service = S3SyncService(self.bucket, self.mirror, self.ledger, self.options)
 
     def close(self) -> None:

@@ -12,10 +12,11 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 import datasync
+from datasync.app import compose
 from datasync.cli import app, exits, main
 from datasync.cli import serve_commands
 from datasync.cli.entry import run_command
-from datasync.config.settings import Settings
+from datasync.config.settings import Settings, load_settings
 from datasync.errors import (
     AccessDenied,
     ConfigurationError,
@@ -266,6 +267,16 @@ def test_a_bucket_in_the_env_file_is_a_bucket(started: _Started) -> None:
     Path(".env").write_text("S3_BUCKET_NAME=from-file\n")
     assert run_command(["serve", "--demo-if-unconfigured"]) == 0
     assert [each.s3_bucket_name for each in started.served] == ["from-file"]
+
+
+def test_serve_adopt_takes_the_directory_over_before_it_serves(
+    started: _Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, adopt in (("first-bucket", False), ("second-bucket", True)):
+        monkeypatch.setenv("S3_BUCKET_NAME", name)
+        assert run_command(["serve", "--adopt"] if adopt else ["status"]) == (0 if adopt else 1)
+    compose(load_settings()).close()  # it is the second one's directory now
+    assert [each.s3_bucket_name for each in started.served] == ["second-bucket"]
 
 
 def test_demo_starts_the_demo(started: _Started) -> None:

@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from datasync.app import bind, compose, create_app, server_config
 from datasync.cli import app as command_line
-from datasync.config.settings import Settings
+from datasync.config.settings import Settings, load_settings
 from datasync.utils.logger import close_logging
 from server import app as http_app
 from tests.support.command_line import use_settings
@@ -164,21 +164,22 @@ def demo_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("readme")
     with pytest.MonkeyPatch.context() as patch:
         use_settings(patch, folder, API_HOST="127.0.0.1", LOG_FILE="", LOG_LEVEL="ERROR")
-        composer = partial(compose, make_bucket=lambda _settings: bucket)
-        listener = bind("127.0.0.1", 0)
-        server = uvicorn.Server(server_config(create_app(composer=composer)))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            eventually(lambda: server.started or not thread.is_alive())
-            base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            eventually(lambda: requests.get(f"{base}/sync/health", timeout=5).json()["in_sync"])
-            yield base
-        finally:
-            server.should_exit = True
-            thread.join()
-            listener.close()
-            close_logging()
+        settings = load_settings()
+    composer = partial(compose, make_bucket=lambda _settings: bucket)
+    listener = bind("127.0.0.1", 0)
+    server = uvicorn.Server(server_config(create_app(settings, composer=composer)))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        eventually(lambda: server.started or not thread.is_alive())
+        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        eventually(lambda: requests.get(f"{base}/sync/health", timeout=5).json()["in_sync"])
+        yield base
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+        close_logging()
 
 
 def test_there_are_curl_examples() -> None:

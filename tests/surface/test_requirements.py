@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {"requirements.txt": {"main", "demo"}, "requirements-dev.txt": {"main", "demo", "dev"}}
+FILES = {
+    "requirements.txt": frozenset({"main", "demo"}),
+    "requirements-dev.txt": frozenset({"main", "demo", "dev"}),
+}
 # The machines DataSync runs on, for judging markers.
 ENVIRONMENTS = [
     {"python_version": version, "python_full_version": f"{version}.1"}
@@ -22,14 +26,16 @@ ENVIRONMENTS = [
 ]
 
 
+@cache
 def lock() -> dict[str, Any]:
     return tomllib.loads((ROOT / "poetry.lock").read_text())
 
 
+@cache
 def entries(name: str) -> dict[str, tuple[Requirement, set[str]]]:
     """Package name -> requirement and hashes, as the file says."""
     text = (ROOT / name).read_text().replace("\\\n", " ")
-    found = {}
+    found: dict[str, tuple[Requirement, set[str]]] = {}
     for line in filter(None, (line.strip() for line in text.splitlines())):
         assert not line.startswith(("-", "#")), f"{name} holds an option: {line}"
         requirement, *hashes = re.split(r"\s+--hash=", line)
@@ -39,7 +45,8 @@ def entries(name: str) -> dict[str, tuple[Requirement, set[str]]]:
     return found
 
 
-def locked(groups: set[str]) -> dict[str, dict[str, Any]]:
+@cache
+def locked(groups: frozenset[str]) -> dict[str, dict[str, Any]]:
     """The lock's packages of these groups. `packages` of the lock name all, unlike markers."""
     return {
         canonicalize_name(package["name"]): package
@@ -48,7 +55,7 @@ def locked(groups: set[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def marker_of(package: dict[str, Any], groups: set[str]) -> list[Marker]:
+def marker_of(package: dict[str, Any], groups: frozenset[str]) -> list[Marker]:
     """The lock's marker: one for all groups, or one a group; none means everywhere."""
     markers = package.get("markers", "")
     if isinstance(markers, str):

@@ -126,7 +126,12 @@ def test_figures_name_objects_bytes_speed_time_and_failures() -> None:
     )
 
 
+def test_figures_of_work_that_moves_no_bytes() -> None:
+    assert figures(RunCounts(planned=9, skipped=3), Pace()) == "3 of 9 objects, 0 failed"
+
+
 def test_figures_before_anything_is_planned() -> None:
+    assert figures(RunCounts(), Pace()) == "listing the bucket"
     assert figures(RunCounts(listed=12345), Pace()) == (
         "12,345 keys compared, nothing to do so far"
     )

@@ -368,19 +368,21 @@ def test_a_slow_body_is_no_stall(server: ScriptedServer, bucket: S3Bucket) -> No
 
 
 def test_a_busy_caller_is_no_stall(server: ScriptedServer, bucket: S3Bucket) -> None:
-    arrived = threading.Event()
+    arrived, go = threading.Event(), threading.Event()
 
-    def tell(peer: Peer, seen: Seen) -> bool:
+    def slow(peer: Peer, seen: Seen) -> bool:
         arrived.set()
+        go.wait(30)
         return good(BODY)(peer, seen)
 
-    server.script(tell)
+    server.script(slow)
     channel, receiver = bucket.channel(1), Collector()
     channel.start(GET, receiver, None)
     deadline = time.monotonic() + 10
     while not arrived.is_set() and time.monotonic() < deadline:
         channel.poll(0)
     threading.Event().wait(0.7)  # over twice the stall time without a single poll
+    go.set()
 
     (found,) = drain(channel)
 
@@ -389,7 +391,7 @@ def test_a_busy_caller_is_no_stall(server: ScriptedServer, bucket: S3Bucket) -> 
 
 
 def test_refused_connections(config: S3Config, server: ScriptedServer) -> None:
-    server.__exit__(None, None, None)
+    server.close()
     bucket = S3Bucket(config)
 
     assert type(fetch(bucket, GET)[0].error) is NetworkFailure
@@ -476,7 +478,7 @@ def test_a_head_that_fails_says_so_at_once(server: ScriptedServer, bucket: S3Buc
 
 def test_the_clock_is_learned_from_the_server(server: ScriptedServer, config: S3Config) -> None:
     client = S3Client(config, clock=lambda: WHEN - 3600.0)
-    server.script(refuse("403 Forbidden", "RequestTimeTooSkewed"), good(BODY))
+    server.script(refuse("403 Forbidden", "RequestTimeTooSkewed"))
 
     with pytest.raises(ClockSkewed) as caught:
         client.head(HEAD)
@@ -516,6 +518,18 @@ def test_connections_are_kept_and_bounded(server: ScriptedServer, bucket: S3Buck
     assert sorted(str(found.token) for found in answers) == sorted(map(str, range(50)))
     assert all(found.error is None for found in answers)
     assert server.connections <= 3
+    channel.close()
+
+
+def test_a_kept_connection_that_the_server_closed_is_replaced(
+    server: ScriptedServer, bucket: S3Bucket
+) -> None:
+    server.script(raw(object_head(BODY) + BODY), good(BODY))
+    channel = bucket.channel(1)
+    for token in (1, 2):
+        channel.start(GET, None, token)
+        (found,) = drain(channel)
+        assert found.error is None
     channel.close()
 
 

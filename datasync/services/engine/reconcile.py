@@ -71,7 +71,7 @@ class Reconciliation:
         try:
             status = self._apply() if self._run.approved else self._reconcile()
         except Interrupted as error:
-            self._workshop.withdraw()
+            self._workshop.withdraw(self._run.id)
             self._drain(until_stop=True)
             status = RunStatus.CANCELLED if self._cancelled else RunStatus.INTERRUPTED
             return self._finish(status, error)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from datasync.errors import DataSyncError, LeaseHeld
+from datasync.errors import DataSyncError, LeaseHeld, RunNotHeld
 from datasync.models.sync_models import Run, RunKind, RunStatus, SyncOptions
 from datasync.services.engine.commit import Done
 from datasync.services.engine.dispatch import Dispatcher
@@ -63,8 +63,11 @@ class Engine:
         self._workshop.stop(timeout_seconds)
 
     def perform(self, run: Run, on_progress: Callable[[Run], None] | None = None) -> Run:
-        """Do one queued or approved run to its end."""
-        started = self._ledger.start_run(run.id, time.time())
+        """Do one queued or approved run to its end; one cancelled meanwhile stays as it is."""
+        try:
+            started = self._ledger.start_run(run.id, time.time())
+        except RunNotHeld:
+            return self._ledger.run(run.id)
         return Reconciliation(
             self._bucket,
             self._mirror,

@@ -108,12 +108,15 @@ class TransferPool:
                 (self._urgent if task.urgent else self._bulk).append(task)
         self._wake()
 
-    def withdraw_bulk(self) -> list[Task]:
-        """Take back every bulk task that no loop has begun."""
+    def withdraw(self, run_id: int) -> list[Task]:
+        """End a run's work: the tasks not begun are given back, those under way come out as
+        failed by `Interrupted`."""
         with self._lock:
-            tasks = list(self._bulk)
-            self._bulk.clear()
+            tasks = [task for task in self._bulk if task.run_id == run_id]
+            self._bulk = deque(task for task in self._bulk if task.run_id != run_id)
             self._lock.notify_all()
+        for loop in self._loops:
+            loop.withdraw(run_id)
         return tasks
 
     def take(self, urgent_room: int, room: int, bulk_share: int) -> list[Task]:
@@ -181,6 +184,20 @@ class TransferLoop(threading.Thread):
     def bytes_in_flight(self, run_id: int | None) -> int:
         fetches = self._active.copy()  # atomic under the interpreter lock
         return sum(fetch.bytes_received for fetch in fetches if fetch.task.run_id == run_id)
+
+    def withdraw(self, run_id: int) -> None:
+        """Give up a run's tasks; safe from any thread."""
+        self._posted.append(lambda: self._withdraw(run_id))
+        self.channel.wake()
+
+    def _withdraw(self, run_id: int) -> None:
+        stopped = Interrupted("the run was ended")
+        for fetch in [fetch for fetch in self._active if fetch.task.run_id == run_id]:
+            fetch.failed(stopped)
+        waiting = [entry[2] for entry in self._later if entry[2].run_id == run_id]
+        self._later = [entry for entry in self._later if entry[2].run_id != run_id]
+        heapq.heapify(self._later)
+        self._results.extend(Result(task, Found.FAILED, error=stopped) for task in waiting)
 
     def run_posted(self) -> None:
         while self._posted:

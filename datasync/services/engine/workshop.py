@@ -157,9 +157,9 @@ class Workshop:
         self._released_without_owner([task for task in tasks if task.key in busy])
         self._committer.put([result for result in results if result.task.key not in busy])
 
-    def withdraw(self) -> None:
-        """Give up the bulk tasks that no loop has begun."""
-        self._released([Done(task, None, None) for task in self._pool.withdraw_bulk()])
+    def withdraw(self, run_id: int) -> None:
+        """End a run's work early; what is being committed is still committed."""
+        self._released([Done(task, None, None) for task in self._pool.withdraw(run_id)])
 
     def bytes_in_flight(self, run_id: int) -> int:
         return self._pool.bytes_in_flight(run_id)

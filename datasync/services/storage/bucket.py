@@ -196,6 +196,8 @@ class S3Channel:
     def poll(self, timeout_seconds: float) -> list[Answer]:
         deadline = time.monotonic() + timeout_seconds
         while True:
+            while self._queue and self._loop.active < self._max:
+                self._send(self._queue.popleft())
             remaining = 0.0 if self._answers else max(0.0, deadline - time.monotonic())
             moved, ended = self._loop.turn(remaining)
             for transfer in moved:
@@ -204,8 +206,6 @@ class S3Channel:
             for end in ended:
                 self._end(end.transfer.owner, end)
                 self._loop.release(end.transfer)
-            while self._queue and self._loop.active < self._max:
-                self._send(self._queue.popleft())
             if self._answers or self._loop.take_wake() or time.monotonic() >= deadline:
                 answers, self._answers = self._answers, []
                 return answers

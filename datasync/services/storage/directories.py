@@ -142,33 +142,34 @@ class Directories:
             folder = above
 
     def _descend(self, path: str, create: bool) -> int:
-        segments = path.split("/")
-        depth, handle = self._nearest(segments)
-        first_kept, loose = len(segments) - _KEPT_PER_OPEN, -1
+        known = self._nearest(path)
+        handle = self._handles.get(known, self.root)
+        segments = path[len(known) :].lstrip("/").split("/")
+        loose, end = -1, len(known)
         try:
-            for index in range(depth, len(segments)):
-                here = "/".join(segments[: index + 1])
-                below = self._step(handle, segments[index], here, create)
+            for index, segment in enumerate(segments):
+                end += len(segment) + (end > 0)
+                handle = self._step(handle, segment, path[:end], create)
                 if loose >= 0:
                     os.close(loose)
-                loose, handle = below, below
-                if index >= first_kept:
-                    self._keep(here, below)
+                loose = handle
+                if index >= len(segments) - _KEPT_PER_OPEN:
+                    self._keep(path[:end], handle)
                     loose = -1
         finally:
             if loose >= 0:
                 os.close(loose)
         return handle
 
-    def _nearest(self, segments: list[str]) -> tuple[int, int]:
-        """How many leading segments an open handle covers, and that handle."""
-        for depth in range(len(segments) - 1, 0, -1):
-            known = "/".join(segments[:depth])
-            handle = self._handles.get(known)
-            if handle is not None:
-                self._handles.move_to_end(known)
-                return depth, handle
-        return 0, self.root
+    def _nearest(self, path: str) -> str:
+        """The deepest folder above `path` whose handle is open; "" is the root."""
+        nearest = ""
+        for known in self._handles:
+            if len(known) > len(nearest) and path.startswith(known + "/"):
+                nearest = known
+        if nearest:
+            self._handles.move_to_end(nearest)
+        return nearest
 
     def _step(self, parent: int, segment: str, here: str, create: bool) -> int:
         name = segment.encode(errors="surrogateescape")
@@ -208,20 +209,16 @@ def walk(
     In order of segments, behind the segments of `after`. Names that are not UTF-8 are left out:
     no key has them. What vanishes meanwhile is skipped. Raises: OSError.
     """
-    stack = list(_children(directories, folder, "", after))
+    stack: list[tuple[str, tuple[bytes, ...] | None]] = [("", after)]
     while stack:
         path, bound = stack.pop()
-        above, name = split(join(folder, path))
-        try:
+        above, name = split(join(folder, path) if path else folder)
+        with suppress(FileNotFoundError, PathConflict):
             found = look(name, directories.open(above))
-            if found is None:
-                continue
-            if stat.S_ISDIR(found.st_mode):
+            if found is not None and stat.S_ISDIR(found.st_mode):
                 stack.extend(_children(directories, folder, path, bound or None))
-            elif bound is None:
+            elif found is not None and bound is None:
                 yield path, found
-        except (FileNotFoundError, PathConflict):
-            continue
 
 
 def _children(

@@ -278,10 +278,11 @@ def _remove(folder: int, name: bytes) -> bool:
     found = look(name, folder)
     if found is None or stat.S_ISDIR(found.st_mode):
         return False
-    with suppress(FileNotFoundError):  # another sweep was faster
+    try:
         os.unlink(name, dir_fd=folder)
-        return True
-    return False
+    except FileNotFoundError:
+        return False  # another sweep was faster
+    return True
 
 
 def _become_owner(folder: int) -> tuple[bytes, int]:

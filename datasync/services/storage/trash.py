@@ -155,7 +155,7 @@ def _folders(directories: Directories) -> Iterator[str]:
     for name in names:
         with suppress(UnicodeDecodeError):
             folder = name.decode()
-            if _moment(folder) is not None:
+            if _moment(folder) is not None and directories.kind(f"{TRASH}/{folder}") == "directory":
                 yield folder
 
 

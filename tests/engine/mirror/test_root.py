@@ -1,5 +1,6 @@
 """Preparing a folder, and noticing that it is not the one that was prepared."""
 
+import errno
 import json
 import os
 import threading
@@ -11,12 +12,14 @@ import pytest
 from datasync.errors import (
     ConfigurationError,
     DiskFull,
+    MirrorError,
     MirrorUnavailable,
 )
 from datasync.models.sync_models import FileStat
 from datasync.services.storage.mirror import Mirror, Publication
 from tests.support.disk import (
     BUCKET,
+    RecordingCalls,
     put,
     staged_names,
     tree,
@@ -185,3 +188,27 @@ def test_usage_tells_what_the_disk_has(mirror: Mirror) -> None:
     usage = mirror.usage()
     assert 0 <= usage.free_bytes <= usage.total_bytes
     assert usage.free_percent == pytest.approx(100 * usage.free_bytes / usage.total_bytes)
+
+
+def test_a_folder_that_cannot_be_made_durable_is_not_prepared(root: Path) -> None:
+    calls = RecordingCalls()
+    calls.fail("sync folder", errno.EIO)
+    mirror = Mirror(root, calls=calls)
+    with pytest.raises(MirrorError):
+        mirror.prepare(bucket_identity=BUCKET)
+    with pytest.raises(MirrorUnavailable, match="not prepared"):
+        mirror.stage()
+    mirror.prepare(bucket_identity=BUCKET)
+    mirror.check()
+
+
+def test_our_own_folder_can_be_reached_by_descriptor(mirror: Mirror) -> None:
+    with mirror.internal() as folder:
+        assert sorted(os.listdir(folder)) == ["mirror.json", "staging", "trash"]
+
+
+def test_a_marker_whose_folder_is_gone(mirror: Mirror, root: Path) -> None:
+    (root / ".datasync").rename(root / "moved")
+    with pytest.raises(MirrorUnavailable):
+        mirror.check()
+    assert os.listdir(root) == ["moved"]

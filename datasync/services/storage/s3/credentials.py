@@ -48,8 +48,7 @@ def source(
 def _resolve() -> "BotocoreCredentials | None":
     from botocore.session import Session
 
-    found = Session().get_credentials()
-    return found
+    return Session().get_credentials()
 
 
 class ChainCredentials:
@@ -65,6 +64,7 @@ class ChainCredentials:
         self._lock = threading.Lock()
         self._chain: BotocoreCredentials | None = None
         self._frozen: Credentials | None = None
+        self._failure: CredentialsRejected | None = None
         self._fresh_until = float("-inf")
 
     def __call__(self) -> Credentials:
@@ -72,23 +72,36 @@ class ChainCredentials:
         if frozen is not None and self._clock() < self._fresh_until:
             return frozen
         with self._lock:
-            return self._refresh()
+            if self._clock() >= self._fresh_until:
+                self._refresh()
+            if self._failure is not None:
+                raise CredentialsRejected(str(self._failure), hint=self._failure.hint)
+            assert self._frozen is not None
+            return self._frozen
 
-    def _refresh(self) -> Credentials:
+    def _refresh(self) -> None:
+        """Take what the chain gives now, or its failure, for the next second.
+
+        Failures are kept too: a chain that waits for an unreachable role server must be asked
+        once, not once for every request.
+        """
+        try:
+            found, self._failure = self._ask(), None
+            if found != self._frozen:
+                self._frozen = found
+        except CredentialsRejected as failure:
+            self._frozen, self._failure = None, failure
+        self._fresh_until = self._clock() + RECHECK_SECONDS
+
+    def _ask(self) -> Credentials:
         """Botocore renews by itself what is about to expire."""
         try:
-            if self._chain is None:
-                self._chain = self._resolve()
+            self._chain = self._chain or self._resolve()
             found = self._chain.get_frozen_credentials() if self._chain is not None else None
-        except Exception as error:  # botocore and its providers raise whatever they like
-            raise CredentialsRejected(
-                f"the AWS credential chain failed: {type(error).__name__}"
-            ) from error
+        except Exception as error:  # the chain's providers raise whatever they like
+            problem = f"the AWS credential chain failed: {type(error).__name__}"
+            raise CredentialsRejected(problem) from error
         if found is None or not found.access_key or not found.secret_key:
             self._chain = None
             raise CredentialsRejected("no AWS credentials found", hint=NOTHING_FOUND)
-        fresh = Credentials(found.access_key, found.secret_key, found.token or None)
-        if fresh != self._frozen:
-            self._frozen = fresh
-        self._fresh_until = self._clock() + RECHECK_SECONDS
-        return self._frozen if self._frozen is not None else fresh
+        return Credentials(found.access_key, found.secret_key, found.token or None)

@@ -139,6 +139,7 @@ class TransferLoop:
         lines may be read until they are given back with `release`.
         """
         deadline = time.monotonic() + timeout_seconds
+        waited = False
         while True:
             now = time.monotonic()
             if self._due is not None and self._due <= now:
@@ -148,10 +149,11 @@ class TransferLoop:
             moved = [each for each in self._active.values() if each.chunks]
             if now - self._swept >= self._sweep_seconds:
                 ended += self._sweep(now)
-            if moved or ended or self._sockets.woken or now >= deadline:
+            if moved or ended or self._sockets.woken or (waited and now >= deadline):
                 return moved, ended
             for descriptor, events in self._sockets.wait(self._patience(deadline)):
                 self._act(descriptor, events)
+            waited = True
 
     def take_wake(self) -> bool:
         """Whether `wake` was called since the last call."""

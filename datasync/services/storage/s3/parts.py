@@ -1,7 +1,7 @@
 """The sizes of the parts a multipart object was uploaded in, from whoever can tell them.
 
 GetObjectAttributes tells them exactly, where it is allowed and the parts were recorded. Otherwise
-the first and the last part tell it for evenly cut objects, a HEAD for every part for the others.
+a few parts tell it for evenly cut objects, a HEAD for every part for the others.
 Every request is pinned to the version asked about.
 """
 
@@ -38,7 +38,7 @@ def part_sizes(client: S3Client, key: str, etag: str, count: int) -> tuple[int, 
     if rest > 0 and count <= 2:
         return even
     sizes = _by_attributes(client, key, etag, count)
-    if not sizes and 0 < rest <= first.length and _ends_with(client, key, etag, count, rest):
+    if not sizes and 0 < rest <= first.length and _is_even(client, key, etag, even):
         sizes = even
     sizes = sizes or _by_heads(client, key, etag, count)
     return sizes if sum(sizes) == first.size else ()
@@ -57,10 +57,15 @@ def _part(client: S3Client, key: str, etag: str, number: int) -> ObjectHead | No
     return head if head.status == 206 else None
 
 
-def _ends_with(client: S3Client, key: str, etag: str, count: int, rest: int) -> bool:
-    """Whether the last part is as long as even parts would leave it."""
-    last = _part(client, key, etag, count)
-    return last is not None and last.length == rest
+def _is_even(client: S3Client, key: str, etag: str, even: tuple[int, ...]) -> bool:
+    """Whether the second, a middle and the last part lie where even parts would."""
+    count = len(even)
+    for number in sorted({2, count // 2 + 1, count}):
+        head = _part(client, key, etag, number)
+        expected = ((number - 1) * even[0], even[number - 1])
+        if head is None or (head.first, head.length) != expected:
+            return False
+    return True
 
 
 def _by_heads(client: S3Client, key: str, etag: str, count: int) -> tuple[int, ...]:

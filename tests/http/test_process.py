@@ -1,0 +1,217 @@
+"""The service as a process: importing it, starting it wrongly, stopping it in the middle of work."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.servers import free_ports
+
+ROOT = Path(__file__).parents[2]
+SERVER = [sys.executable, str(ROOT / "server.py")]
+UVICORN = [sys.executable, "-m", "uvicorn", "server:app", "--app-dir", str(ROOT), "--port"]
+GUNICORN = [
+    *(sys.executable, "-m", "gunicorn", "server:app", "--chdir", str(ROOT), "-w", "2"),
+    *("-k", "uvicorn.workers.UvicornWorker", "--no-control-socket", "--bind"),
+]
+
+
+@pytest.fixture
+def hanging_port() -> Iterator[int]:
+    """A server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield listener.getsockname()[1]
+
+
+def environment(folder: Path, **settings: object) -> dict[str, str]:
+    return {
+        "PATH": os.defpath,
+        "HOME": str(folder),
+        "LOCAL_DOWNLOAD_DIR": str(folder / "mirror"),
+        "LOG_FILE": str(folder / "service.log"),
+        **{name: str(value) for name, value in settings.items()},
+    }
+
+
+def working(folder: Path, endpoint_port: int, **settings: object) -> dict[str, str]:
+    return environment(
+        folder,
+        S3_BUCKET_NAME="bucket",
+        AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{endpoint_port}",
+        AWS_NO_SIGN_REQUEST="true",
+        ENABLE_PERIODIC_SYNC="false",
+        API_HOST="127.0.0.1",
+        **settings,
+    )
+
+
+@contextmanager
+def started(
+    command: list[str], folder: Path, settings: dict[str, str], port: int
+) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=settings,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        wait_for_ping(process, port)
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for_ping(process: subprocess.Popen[str], port: int) -> None:
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/ping", trust_env=False).raise_for_status()
+            return
+        except httpx.HTTPError:
+            time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError(process.communicate()[0])
+
+
+def ended(command: list[str], folder: Path, settings: dict[str, str]) -> tuple[int, str]:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=settings,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+    )
+    return done.returncode, done.stdout
+
+
+def test_importing_needs_no_environment_and_makes_nothing(tmp_path: Path) -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import server; print(server.app.title)"
+    returned, output = ended([sys.executable, "-B", "-W", "error", "-c", code], tmp_path, {})
+    assert (returned, output) == (0, "DataSync\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_setting_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    returned, output = ended(SERVER, tmp_path, environment(tmp_path))
+    assert returned == 1
+    assert len(output.splitlines()) == 1
+    assert "S3_BUCKET_NAME" in output
+
+
+def test_a_missing_setting_under_uvicorn_and_gunicorn_is_told_without_a_traceback(
+    tmp_path: Path,
+) -> None:
+    [port] = free_ports(1)
+    for command in (UVICORN + [str(port)], GUNICORN + [f"127.0.0.1:{port}"]):
+        settings = environment(tmp_path, PYTHONPATH=ROOT)
+        returned, output = ended(command, tmp_path, settings)
+        assert returned != 0
+        assert "S3_BUCKET_NAME" in output
+        assert "Traceback" not in output
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path, hanging_port: int) -> None:
+    settings = working(tmp_path, hanging_port, API_PORT=hanging_port)
+    returned, output = ended(SERVER, tmp_path, settings)
+    assert returned == 1
+    assert len(output.splitlines()) == 1
+    assert f"port {hanging_port}" in output and "API_PORT" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order_in_the_middle_of_waiting(
+    tmp_path: Path, hanging_port: int, number: signal.Signals
+) -> None:
+    [port] = free_ports(1)
+    settings = working(tmp_path, hanging_port, API_PORT=port)
+    with started(SERVER, tmp_path, settings, port) as process:
+        waiting = Waiting(port)
+        begun = time.monotonic()
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=15)
+        assert time.monotonic() - begun < 10
+        assert process.returncode == 0, output
+        assert "Traceback" not in output
+        waiting.assert_answered()
+
+
+def test_gunicorn_ends_in_good_order_in_the_middle_of_waiting(
+    tmp_path: Path, hanging_port: int
+) -> None:
+    [port] = free_ports(1)
+    settings = {**working(tmp_path, hanging_port), "PYTHONPATH": str(ROOT)}
+    with started(GUNICORN + [f"127.0.0.1:{port}"], tmp_path, settings, port) as process:
+        waiting = Waiting(port)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=20)
+        assert time.monotonic() - begun < 10
+        assert process.returncode == 0, output
+        assert "Traceback" not in output
+        waiting.assert_answered()
+
+
+def test_the_workers_of_gunicorn_agree_and_believe_no_forwarding_header(
+    tmp_path: Path, hanging_port: int
+) -> None:
+    [port] = free_ports(1)
+    settings = {
+        **working(tmp_path, hanging_port),
+        "PYTHONPATH": str(ROOT),
+        "FORWARDED_ALLOW_IPS": "*",
+    }
+    with started(GUNICORN + [f"127.0.0.1:{port}"], tmp_path, settings, port):
+        base = f"http://127.0.0.1:{port}"
+        run_id = httpx.post(f"{base}/sync/trigger?background=true", trust_env=False).json()[
+            "run_id"
+        ]
+        for _ in range(12):  # new connections: both workers answer
+            shown = httpx.get(f"{base}/sync/runs/{run_id}", trust_env=False)
+            assert shown.json()["id"] == run_id
+            forged = {"X-Forwarded-For": "127.0.0.1"}
+            refused = httpx.get(f"{base}/sync/runs", headers=forged, trust_env=False)
+            assert refused.status_code == 401
+
+
+class Waiting:
+    """A client that waits for a trigger whose run cannot end."""
+
+    def __init__(self, port: int) -> None:
+        self._base = f"http://127.0.0.1:{port}"
+        self._answers: list[httpx.Response] = []
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
+        deadline = time.monotonic() + 10
+        while not httpx.get(f"{self._base}/sync/runs", trust_env=False).json()["runs"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def _ask(self) -> None:
+        self._answers.append(
+            httpx.post(f"{self._base}/sync/trigger", timeout=30, trust_env=False)
+        )
+
+    def assert_answered(self) -> None:
+        self._thread.join(15)
+        [answer] = self._answers
+        assert answer.status_code in (200, 202)
+        assert answer.json()["status"] in ("accepted", "failed")
