@@ -75,9 +75,7 @@ def test_a_mark_is_in_the_ledger_before_the_answer(start_service: Starter) -> No
 
 def test_wait_answers_with_the_outcomes(service: Service) -> None:
     service.bucket.put("a", b"aaa")
-    answer = service.post(
-        URL, json=records(record("a"), record("missing")), params={"wait": "20"}
-    )
+    answer = service.post(URL, json=records(record("a"), record("missing")), params={"wait": "20"})
     assert answer["status"] == "success"
     found = {d["file_key"]: (d["operation"], d["status"]) for d in answer["sync_details"]}
     assert found["a"] == ("download", "success")

@@ -206,9 +206,7 @@ class Waiting:
             time.sleep(0.02)
 
     def _ask(self) -> None:
-        self._answers.append(
-            httpx.post(f"{self._base}/sync/trigger", timeout=30, trust_env=False)
-        )
+        self._answers.append(httpx.post(f"{self._base}/sync/trigger", timeout=30, trust_env=False))
 
     def assert_answered(self) -> None:
         self._thread.join(15)

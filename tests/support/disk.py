@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from datasync.models.sync_models import FileStat
@@ -110,7 +111,7 @@ def tree(folder: Path) -> dict[str, bytes | str]:
     """All files below a folder but the mirror's own; links as text. Follows nothing."""
     found: dict[str, bytes | str] = {}
     for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
+        name = os.fsencode(path.relative_to(folder)).decode()  # UTF-8, whatever the locale says
         if name.split("/")[0] == ".datasync" or (path.is_dir() and not path.is_symlink()):
             continue
         found[name] = os.readlink(path) if path.is_symlink() else path.read_bytes()
@@ -121,3 +122,14 @@ def staged_names(root: Path) -> list[str]:
     """What is in the staging folder, owners' locks apart."""
     names = os.listdir(root / ".datasync" / "staging")
     return [name for name in names if not name.endswith(".owner")]
+
+
+def open_below(root: Path) -> int:
+    """How many descriptors of this process are of files and folders below a folder."""
+    below = {(status.st_dev, status.st_ino) for status in map(os.lstat, [root, *root.rglob("*")])}
+    count = 0
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the listing's own descriptor
+            status = os.fstat(int(name))
+            count += (status.st_dev, status.st_ino) in below
+    return count

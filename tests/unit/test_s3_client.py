@@ -1,5 +1,7 @@
 """The S3 adapter against a server that does wrong whatever a server can do wrong."""
 
+import os
+import resource
 import ssl
 import threading
 import time
@@ -659,9 +661,6 @@ def test_an_etag_no_header_can_carry_is_not_sent(server: ScriptedServer, bucket:
 
 
 def test_descriptors_over_1024_are_fine(server: ScriptedServer, bucket: S3Bucket) -> None:
-    import os
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     filler = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]

@@ -38,7 +38,7 @@ def test_folders_that_differ_by_case_get_two_homes(mirror: Mirror, root: Path) -
 
 
 def test_unicode_forms_are_one_name_too(mirror: Mirror, root: Path) -> None:
-    put_all(mirror, [("\u00e9", b"1"), ("e\u0301", b"2"), ("É", b"3".replace(b"3", b"2"))][:2])
+    put_all(mirror, [("\u00e9", b"1"), ("e\u0301", b"2")])
     assert tree(root) == {"\u00e9": b"1", "%FF=e\u0301": b"2"}
 
 

@@ -13,7 +13,7 @@ from datasync.models.sync_models import FileStat
 from datasync.services.storage import looking
 from datasync.services.storage.directories import Directories, kind_of, look, translated
 from datasync.services.storage.mirror import Mirror, NotAFile
-from tests.support.disk import MTIME, put_all
+from tests.support.disk import MTIME, open_below, put_all
 
 Stat = Callable[..., os.stat_result]
 
@@ -47,13 +47,13 @@ def test_many_files_in_one_call(mirror: Mirror, root: Path) -> None:
     assert mirror.stat_many([]) == []
 
 
-def test_more_folders_than_handles(mirror: Mirror) -> None:
+def test_more_folders_than_handles(mirror: Mirror, root: Path) -> None:
     files = [(f"d{number}/e/f", b"x") for number in range(150)]
     put_all(mirror, files)
-    before = len(os.listdir("/dev/fd"))
+    before = open_below(root)
     found = mirror.stat_many([key for key, _ in files + files[::-1]])
     assert all(isinstance(one, FileStat) for one in found)
-    assert len(os.listdir("/dev/fd")) == before
+    assert open_below(root) == before
 
 
 @pytest.mark.parametrize(

@@ -217,15 +217,13 @@ def test_a_published_file_whose_folder_is_moved_away_is_no_failure(
 ) -> None:
     """Its folder cannot be made durable any more; the next reconciliation finds it missing."""
     calls.without("sync_file_system")
-    real = calls.rename_new
 
-    def rename_then_lose(source: bytes, at: int, name: bytes, folder: int) -> None:
-        real(source, at, name, folder)
-        if name == b"last":
-            for number in range(80):
-                (root / f"d{number}").rename(root / f"moved{number}")
+    def lose_folders() -> None:
+        for number in range(80):
+            (root / f"d{number}").rename(root / f"moved{number}")
 
-    calls.rename_new = rename_then_lose  # type: ignore[method-assign]
+    waits: list[Callable[[], object]] = [lambda: None] * 80
+    calls.before["rename_new"] = [*waits, lose_folders]
     put_all(mirror, [*((f"d{number}/a", b"1") for number in range(80)), ("last", b"1")])
     assert len(tree(root)) == 81
 

@@ -13,7 +13,7 @@ import pytest
 
 from datasync.errors import DiskFull, MirrorError, MirrorUnavailable
 from datasync.services.storage.mirror import Mirror, Publication, Published
-from tests.support.disk import MTIME, RecordingCalls, put, staged_names, tree
+from tests.support.disk import MTIME, RecordingCalls, open_below, put, staged_names, tree
 
 STAGES_AND_WAITS = """
 import sys
@@ -27,10 +27,6 @@ files[0].write(b"partial")
 print("staged", flush=True)
 sys.stdin.read()
 """
-
-
-def _descriptors() -> int:
-    return len(os.listdir("/dev/fd"))
 
 
 def test_writing_and_reading_back(mirror: Mirror, root: Path) -> None:
@@ -67,28 +63,28 @@ def test_discarding_twice_and_after_publishing(mirror: Mirror, root: Path) -> No
     assert all(isinstance(result, MirrorError) for result in again)
 
 
-def test_descriptors_are_open_only_while_they_are_needed(mirror: Mirror) -> None:
+def test_descriptors_are_open_only_while_they_are_needed(mirror: Mirror, root: Path) -> None:
     mirror.stage().discard()  # the staging folder and its lock are open from here on
-    before = _descriptors()
+    before = open_below(root)
     known = [mirror.stage(2) for _ in range(20)]
     for staged in known:
         staged.write(b"ab")
     empty = [mirror.stage(0) for _ in range(5)]
     unknown = [mirror.stage() for _ in range(5)]
-    assert _descriptors() == before + 5
+    assert open_below(root) == before + 5
     for staged in unknown:
         staged.write(b"x")
         staged.seal()
-    assert _descriptors() == before
+    assert open_below(root) == before
     assert known[3].read_at(0, 2) == b"ab"
     batch = [
         Publication(str(number), staged, MTIME)
         for number, staged in enumerate(known + empty + unknown)
     ]
     assert all(isinstance(result, Published) for result in mirror.publish(batch))
-    assert _descriptors() == before
+    assert open_below(root) == before
     mirror.close()
-    assert _descriptors() == before - 2
+    assert open_below(root) == 0
 
 
 def test_several_threads_may_use_one_file(mirror: Mirror, root: Path) -> None:
@@ -284,11 +280,11 @@ def test_a_disk_without_locks_is_said_so(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    before = _descriptors()
+    before = open_below(root)
     for use in (mirror.stage, mirror.sweep):
         with pytest.raises(MirrorError, match=os.strerror(errno.ENOLCK)):
             use()
-    assert _descriptors() == before
+    assert open_below(root) == before
 
 
 def test_two_sweeps_at_once(mirror: Mirror, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,80 @@
+"""Every way the service is started, and several HTTP workers around one engine."""
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.s3_server import S3Server
+from tests.support.service_process import PROJECT, ServiceProcess
+from tests.support.world import eventually
+
+GUNICORN = (
+    "-m",
+    "gunicorn",
+    "server:app",
+    "-w",
+    "4",
+    "-k",
+    "uvicorn.workers.UvicornWorker",
+    "--bind",
+    "127.0.0.1:{port}",
+)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (str(PROJECT / "server.py"),),
+        ("-c", "import server; server.main()"),
+        ("-m", "datasync", "serve"),
+        GUNICORN,
+    ],
+    ids=["python server.py", "start-server", "datasync serve", "gunicorn"],
+)
+def test_every_start_mirrors_serves_and_stops_cleanly(
+    seaweed: S3Server, tmp_path: Path, command: Sequence[str]
+) -> None:
+    bucket = seaweed.make_bucket()
+    seaweed.client().put_object(Bucket=bucket, Key="a", Body=b"hello")
+    with ServiceProcess(seaweed, bucket, tmp_path, command) as service:
+        service.wait_until_up()
+        eventually(service.in_sync, 20)
+        assert service.files() == {"a": b"hello"}
+        assert service.get("/sync/files")["files"][0]["verdict"] == "md5"
+        assert service.terminate(15) == 0, service.log.read_text()
+    assert "Traceback" not in service.log.read_text()
+    assert "Warning" not in service.log.read_text()
+
+
+def leader(service: ServiceProcess) -> int:
+    """The process that holds the lease, as the kernel knows it."""
+    lease = os.stat(service.root / ".datasync" / "lease.lock").st_ino
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and fields[5].endswith(f":{lease}"):
+            return int(fields[4])
+    return 0
+
+
+def test_four_workers_one_engine_and_a_new_leader_when_it_is_killed(
+    seaweed: S3Server, tmp_path: Path
+) -> None:
+    bucket, client = seaweed.make_bucket(), seaweed.client()
+    for number in range(20):
+        client.put_object(Bucket=bucket, Key=f"{number:02}", Body=b"x" * number)
+    with ServiceProcess(seaweed, bucket, tmp_path, GUNICORN) as service:
+        service.wait_until_up()
+        eventually(service.in_sync, 20)
+        stats = [service.get("/sync/stats")["objects"] for _ in range(20)]
+        assert set(stats) == {20}
+        runs = [service.post("/sync/trigger")["run_id"] for _ in range(4)]
+        assert all(service.get(f"/sync/runs/{run}")["status"] == "success" for run in runs)
+        first = leader(service)
+        os.kill(first, signal.SIGKILL)
+        client.put_object(Bucket=bucket, Key="after", Body=b"the leader died")
+        eventually(lambda: leader(service) not in (0, first), 5)
+        assert service.post("/sync/trigger")["status"] == "success"
+        assert service.files()["after"] == b"the leader died"
