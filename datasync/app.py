@@ -118,6 +118,7 @@ def s3_bucket(settings: Settings) -> Bucket:
                 secret.get_secret_value() if secret else None,
                 token.get_secret_value() if token else None,
                 unsigned=settings.aws_no_sign_request,
+                profile=settings.aws_profile,
             ),
             ca_bundle=str(settings.aws_ca_bundle) if settings.aws_ca_bundle else None,
             timeout_seconds=settings.download_timeout_seconds,

@@ -17,7 +17,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Shutdown:
-    """Whether the process is stopping, and the requests that are open."""
+    """Whether the process is stopping, and the requests that are open.
+
+    Everything is called on `loop`, that of the application, known once it is `listening`.
+    """
 
     def __init__(
         self,
@@ -26,7 +29,7 @@ class Shutdown:
     ) -> None:
         self._on_begin = on_begin
         self._grace_seconds = grace_seconds
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -40,8 +43,8 @@ class Shutdown:
         if not self._stopping.is_set():
             self._stopping.set()
             self._on_begin()
-            if self._loop is not None:
-                self._loop.call_later(self._grace_seconds, self._end_all)
+            if self.loop is not None:
+                self.loop.call_later(self._grace_seconds, self._end_all)
 
     async def pause(self, seconds: float) -> None:
         """Sleep, but not longer than the process lives."""
@@ -68,7 +71,7 @@ class Shutdown:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Hear the process's stop signals beside whoever handles them, while inside."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -86,8 +89,8 @@ class Shutdown:
 
     def _beside(self, previous: Any) -> Callable[[int, FrameType | None], None]:
         def heard(number: int, frame: FrameType | None) -> None:
-            if self._loop is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self.begin)
+            if self.loop is not None and not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(self.begin)
             previous(number, frame)
 
         return heard

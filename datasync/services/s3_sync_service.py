@@ -25,9 +25,10 @@ from datasync.services.engine.scan import Scan
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
-from datasync.utils.logger import get_logger
+from datasync.utils.logger import get_logger, log_many
 
 CLOSE_SECONDS = 8.0
+LOGGER = "datasync.engine"
 
 
 class S3SyncService:
@@ -40,7 +41,7 @@ class S3SyncService:
         self._mirror = mirror
         self._ledger = ledger
         self._options = options
-        self._log = get_logger("datasync.engine")
+        self._log = get_logger(LOGGER)
         self._lease = Lease(mirror.internal)
         self._bell = Bell(mirror.internal)
         self._runner: Runner | None = None
@@ -189,26 +190,14 @@ class S3SyncService:
         )
 
     def _told(self, done: Sequence[Done]) -> None:
+        told = [item.outcome for item in done if item.outcome is not None]
+        failed = [told_of(item) for item in told if item.status is OutcomeStatus.FAILED]
+        others = [told_of(item) for item in told if item.status is not OutcomeStatus.FAILED]
+        log_many(LOGGER, "warning", failed)
+        log_many(LOGGER, "info", others)
         for item in done:
-            if item.outcome is not None:
-                self._log_outcome(item.outcome)
-            elif item.broken is not None:
+            if item.broken is not None:
                 self._problem(item.broken)
-
-    def _log_outcome(self, outcome: Outcome) -> None:
-        failed = outcome.status is OutcomeStatus.FAILED
-        log = self._log.warning if failed else self._log.info
-        log(
-            "outcome",
-            key=outcome.key,
-            operation=outcome.operation.value,
-            status=outcome.status.value,
-            message=outcome.message,
-            bytes=outcome.bytes,
-            seconds=round(outcome.seconds, 3),
-            verdict=outcome.verdict.value if outcome.verdict else None,
-            run_id=outcome.run_id,
-        )
 
     def _problem(self, error: Exception) -> None:
         """Something that is not about one key went wrong: told once, at this edge."""
@@ -224,3 +213,19 @@ class S3SyncService:
                 detail=str(error),
                 exc_info=None if known else error,
             )
+
+
+def told_of(outcome: Outcome) -> dict[str, object]:
+    """An outcome as the fields of its log line."""
+    fields: dict[str, object] = {
+        "event": "outcome",
+        "key": outcome.key,
+        "operation": outcome.operation.value,
+        "status": outcome.status.value,
+        "message": outcome.message,
+        "bytes": outcome.bytes,
+        "seconds": round(outcome.seconds, 3),
+        "verdict": outcome.verdict.value if outcome.verdict else None,
+        "run_id": outcome.run_id,
+    }
+    return {name: value for name, value in fields.items() if value is not None}

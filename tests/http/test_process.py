@@ -1,4 +1,4 @@
-"""The service as a process: importing it, starting it wrongly, stopping it in the middle of work."""
+"""The service as a process: importing it, starting it wrongly, stopping it in mid-work."""
 
 import os
 import signal
@@ -14,7 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.fake_bucket import FakeBucket
 from tests.support.servers import free_ports
+from tests.support.service import Starter
+from tests.support.world import eventually
 
 ROOT = Path(__file__).parents[2]
 SERVER = [sys.executable, str(ROOT / "server.py")]
@@ -213,3 +216,20 @@ class Waiting:
         [answer] = self._answers
         assert answer.status_code in (200, 202)
         assert answer.json()["status"] in ("accepted", "failed")
+
+
+def test_a_client_that_reads_nothing_is_cut_off_when_the_process_stops(
+    start_service: Starter,
+) -> None:
+    bucket = FakeBucket()
+    bucket.put("big", b"x" * 30_000_000)
+    service = start_service(bucket)
+    service.sync()
+    shutdown = service.app.state.shutdown
+    with socket.create_connection(("127.0.0.1", service.port)) as stalled:
+        stalled.sendall(b"GET /sync/download/big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert stalled.recv(100).startswith(b"HTTP/1.1 200")
+        shutdown.loop.call_soon_threadsafe(shutdown.begin)
+        eventually(lambda: '"path": "/sync/download/big"' in service.log())
+        rest = iter(lambda: stalled.recv(2**20), b"")
+        assert sum(map(len, rest)) < 30_000_000

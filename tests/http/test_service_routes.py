@@ -1,5 +1,6 @@
 """What is running and how it is: /, /ping, health, stats, config, metrics, and the aliases."""
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from datasync.errors import LedgerError, MirrorUnavailable
+from datasync.errors import LedgerError, MirrorUnavailable, NetworkFailure
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 from tests.support import fail
@@ -222,7 +223,7 @@ def test_one_line_a_request_with_its_id(service: Service) -> None:
     answer = service.api.get("/sync/runs/999", headers={"X-Request-ID": "my-own.id_1"})
     assert answer.headers["x-request-id"] == "my-own.id_1"
     for bad in ("x" * 65, "a b", "a;b", "ä", '"}'):
-        answer = service.api.get("/ping", headers={"X-Request-ID": bad.encode()})
+        answer = service.api.get("/ping", headers={b"X-Request-ID": bad.encode()})
         assert answer.headers["x-request-id"] != bad
         assert answer.headers["x-request-id"].isalnum()
     eventually(lambda: service.log().count('"logger": "datasync.access"') == 6)
@@ -260,8 +261,6 @@ def test_every_error_has_one_shape(
 ) -> None:
     code, _, body = service.get_raw(path, method=method)
     assert code == status
-    import json
-
     answer = json.loads(body)
     assert set(answer) == {"error", "detail", "hint"}
     assert answer["error"] == error
@@ -294,8 +293,6 @@ def test_every_answer_has_safe_headers(service: Service) -> None:
 
 
 def test_the_engine_starts_although_the_bucket_is_down(start_service: Starter) -> None:
-    from datasync.errors import NetworkFailure
-
     bucket = FakeBucket()
     bucket.put("a", b"a")
     bucket.outage = NetworkFailure("no route")

@@ -153,3 +153,22 @@ def test_credentials_that_appear_later_are_found() -> None:
     clock.now = 1.5
 
     assert chain() == Credentials("key", "secret")
+
+
+def test_a_named_profile_is_read_from_the_shared_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    shared = tmp_path / "credentials"
+    shared.write_text(
+        "[default]\naws_access_key_id = d\naws_secret_access_key = d\n"
+        "[backup]\naws_access_key_id = b\naws_secret_access_key = s\n"
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(shared))
+    chain = source(profile="backup")
+    assert chain is not None and chain().access_key == "b"
+    missing = source(profile="nobody")
+    assert missing is not None
+    with pytest.raises(CredentialsRejected):
+        missing()

@@ -35,20 +35,22 @@ def source(
     token: str | None = None,
     *,
     unsigned: bool = False,
+    profile: str | None = None,
 ) -> CredentialSource | None:
-    """Given keys win, then the chain; None (sign nothing) when `unsigned`."""
+    """Given keys win, then the chain, in that profile if one is named; None (sign nothing) when
+    `unsigned`."""
     if unsigned:
         return None
     if access_key and secret_key:
         given = Credentials(access_key, secret_key, token or None)
         return lambda: given
-    return ChainCredentials()
+    return ChainCredentials(lambda: _resolve(profile))
 
 
-def _resolve() -> "BotocoreCredentials | None":
+def _resolve(profile: str | None) -> "BotocoreCredentials | None":
     from botocore.session import Session
 
-    return Session().get_credentials()
+    return Session(profile=profile).get_credentials()
 
 
 class ChainCredentials:
@@ -56,7 +58,7 @@ class ChainCredentials:
 
     def __init__(
         self,
-        resolve: "Callable[[], BotocoreCredentials | None]" = _resolve,
+        resolve: "Callable[[], BotocoreCredentials | None]",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._resolve = resolve
