@@ -8,6 +8,7 @@ further run of each in turn: wall seconds, CPU seconds and peak memory of its pr
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ def environment(server: S3Server, folder: Path, bucket: str) -> dict[str, str]:
         "LOCAL_DOWNLOAD_DIR": str(folder / "datasync"),
         "LOG_FILE": "",
         "LOG_LEVEL": "ERROR",
+        "RCLONE_CONFIG": os.devnull,
         "RCLONE_CONFIG_S3_TYPE": "s3",
         "RCLONE_CONFIG_S3_PROVIDER": "SeaweedFS",
         "RCLONE_CONFIG_S3_ENV_AUTH": "true",
@@ -78,15 +80,33 @@ def commands(folder: Path, bucket: str) -> dict[str, Sequence[str]]:
 
 
 def measure(command: Sequence[str], variables: dict[str, str], folder: Path) -> Figure:
-    """Run a command to its end. Linux gives its peak memory in KiB."""
-    started = time.perf_counter()
+    """Run a command to its end.
+
+    The peak is VmHWM of /proc: what wait4 tells would include the memory of this very process,
+    which the child shares for an instant before it becomes the command.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started, peak = time.perf_counter(), 0.0
     with open(os.devnull, "wb") as nothing:
         process = subprocess.Popen(command, env=variables, cwd=folder, stdout=nothing)
-        _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
+        while process.poll() is None:
+            peak = max(peak, peak_of(process.pid))
+            time.sleep(0.01)
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed")
-    cpu = usage.ru_utime + usage.ru_stime
-    return Figure(time.perf_counter() - started, cpu, usage.ru_maxrss * 1024 / 1e6)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Figure(wall, cpu, peak)
+
+
+def peak_of(pid: int) -> float:
+    """The peak resident memory of a process in MB; 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if "VmHWM" in line), 0.0)
 
 
 def fill(server: S3Server, bucket: str, first: int, last: int) -> None:

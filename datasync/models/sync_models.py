@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 class Verdict(StrEnum):
-    """How a file was verified. `SIZE` means nothing stronger exists; it is never called verified."""
+    """How a file was verified. `SIZE`: nothing stronger exists; it is never called verified."""
 
     MD5 = "md5"
     MULTIPART_MD5 = "multipart-md5"

@@ -51,7 +51,7 @@ def test_kills_at_random_moments_of_many_small_downloads(seaweed: S3Server, tmp_
         with ServiceProcess(seaweed, bucket, tmp_path) as service:
             service.wait_until_up()
             wanted = chance.randrange(0, 60)
-            eventually(lambda: changed(service, current) <= 60 - wanted or service.in_sync(), 30)
+            wait_for_progress(service, current, 60 - wanted)
             service.kill()
             for key, body in service.files().items():
                 assert body in versions[key], f"round {round_number}: {key} is no whole version"
@@ -60,6 +60,10 @@ def test_kills_at_random_moments_of_many_small_downloads(seaweed: S3Server, tmp_
         eventually(service.in_sync, 30)
         assert service.files() == current
         assert service.staged() == []
+
+
+def wait_for_progress(service: ServiceProcess, current: dict[str, bytes], left: int) -> None:
+    eventually(lambda: changed(service, current) <= left or service.in_sync(), 30)
 
 
 def changed(service: ServiceProcess, current: dict[str, bytes]) -> int:

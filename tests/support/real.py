@@ -8,7 +8,7 @@ from pathlib import Path
 from datasync.app import Components, compose, s3_bucket
 from datasync.config.settings import Settings, load_settings
 from datasync.models.sync_models import ListingPage, ObjectHead, ObjectRequest, Run, RunKind
-from datasync.services.storage.bucket import Answer, Bucket, Channel, Receiver
+from datasync.services.storage.bucket import Bucket, Channel, Receiver
 from tests.support.s3_server import S3Server
 
 

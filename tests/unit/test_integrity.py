@@ -21,10 +21,11 @@ from datasync.services.engine.integrity import (
 )
 
 BODY = bytes(range(256)) * 40
+SIZE = len(BODY)
 MD5 = hashlib.md5(BODY).hexdigest()
 
 
-def head(etag: str = MD5, size: int = len(BODY), **more: object) -> ObjectHead:
+def head(etag: str = MD5, size: int = SIZE, **more: object) -> ObjectHead:
     return ObjectHead(200, etag, size, size, **more)  # type: ignore[arg-type]
 
 

@@ -94,6 +94,7 @@ class Reconciliation:
             self._options,
             self._prefix,
             verify=self._run.kind is RunKind.VERIFY,
+            interrupted=self._interrupted,
         )
         try:
             for step in scan.steps():

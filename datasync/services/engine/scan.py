@@ -3,15 +3,15 @@
 Reads only: dry runs use it as it is. The order of the listing is checked, not assumed.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from queue import Empty, Full, Queue
 from random import random
 from typing import TypeVar
 
-from datasync.errors import BucketError
+from datasync.errors import BucketError, Interrupted
 from datasync.models.sync_models import (
     Action,
     FileStat,
@@ -30,6 +30,7 @@ from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror, conflict_path_for, path_for
 
 ROWS = 1_000
+WAIT_SECONDS = 0.25
 T = TypeVar("T")
 Found = FileStat | object | None
 
@@ -56,6 +57,7 @@ class Scan:
     """One comparison of everything below `prefix`; iterate `steps()` once, to its end.
 
     With `verify`, files that look right are proved again: they come out as adoptions.
+    `interrupted()` is asked now and then while a page is awaited.
     """
 
     bucket: Bucket
@@ -64,6 +66,7 @@ class Scan:
     options: SyncOptions
     prefix: str
     verify: bool = False
+    interrupted: Callable[[], bool] = lambda: False
     sleep: Callable[[float], None] = time.sleep
     listed: int = 0
     _rejected: set[str] = field(default_factory=set)
@@ -117,7 +120,7 @@ class Scan:
         while True:
             with self.ledger.spool() as spool:
                 try:
-                    for page in self.bucket.list(self.prefix):
+                    for page in ahead(self.bucket.list(self.prefix), self.interrupted):
                         spool.add(page.objects)
                 except BucketError as error:
                     failures += 1
@@ -132,7 +135,7 @@ class Scan:
 
     def _ordered(self, pages: Iterator[Sequence[ListedObject]]) -> Iterator[Step]:
         after = ""
-        for page in ahead(pages):
+        for page in ahead(pages, self.interrupted):
             if page and page[0].problem is not None:
                 yield self._refused(page)
             elif page:
@@ -232,14 +235,58 @@ def _on_disk(row: ObjectRow | None, found: Found) -> OnDisk:
     return OnDisk.TOUCHED if found.size == held.size else OnDisk.CHANGED
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, the next one being fetched while the present one is worked on."""
+class _Failure:
+    """An error on its way from the thread that met it to the one that waits."""
 
-    def following() -> list[T]:
-        return list(islice(items, 1))
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
-    with ThreadPoolExecutor(1, thread_name_prefix="listing") as pool:
-        pending = pool.submit(following)
-        while item := pending.result():
-            pending = pool.submit(following)
-            yield item[0]
+
+def ahead(items: Iterator[T], interrupted: Callable[[], bool] = lambda: False) -> Iterator[T]:
+    """The same items, the next one being fetched while the present one is worked on.
+
+    The thread is a daemon and is left behind when the consumer ends early: a server that does
+    not answer must not keep the service from stopping.
+
+    Raises: Interrupted, about half a second after `interrupted()` says so.
+    """
+    ready: Queue[T | _Failure | None] = Queue(maxsize=1)
+    over = threading.Event()
+
+    def hand_over(item: T | _Failure | None) -> None:
+        while not over.is_set():
+            try:
+                ready.put(item, timeout=WAIT_SECONDS)
+                return
+            except Full:
+                continue
+
+    def fetch() -> None:
+        try:
+            for item in items:
+                hand_over(item)
+                if over.is_set():
+                    return
+            hand_over(None)
+        except Exception as error:  # raised again where somebody waits for it
+            hand_over(_Failure(error))
+
+    threading.Thread(target=fetch, name="listing", daemon=True).start()
+    try:
+        while (item := _next(ready, interrupted)) is not None:
+            yield item
+    finally:
+        over.set()
+
+
+def _next(ready: "Queue[T | _Failure | None]", interrupted: Callable[[], bool]) -> T | None:
+    while True:
+        try:
+            item = ready.get(timeout=WAIT_SECONDS)
+        except Empty:
+            if interrupted():
+                raise Interrupted("the listing was stopped") from None
+            continue
+        if isinstance(item, _Failure):
+            raise item.error
+        return item

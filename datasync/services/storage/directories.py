@@ -144,7 +144,7 @@ class Directories:
     def _descend(self, path: str, create: bool) -> int:
         known = self._nearest(path)
         handle = self._handles.get(known, self.root)
-        segments = path[len(known) :].lstrip("/").split("/")
+        segments = path[len(known) + bool(known) :].split("/")
         loose, end = -1, len(known)
         try:
             for index, segment in enumerate(segments):
@@ -172,6 +172,8 @@ class Directories:
         return nearest
 
     def _step(self, parent: int, segment: str, here: str, create: bool) -> int:
+        if segment in ("", ".", ".."):
+            raise MirrorError(f"{here!r} is not a path of the mirror")
         name = segment.encode(errors="surrogateescape")
         try:
             return os.open(name, _FOLDER, dir_fd=parent)

@@ -11,6 +11,7 @@ import pytest
 
 from datasync.errors import FileMissing, MirrorError, PathConflict
 from datasync.models.sync_models import FileStat
+from datasync.services.storage.directories import Directories
 from datasync.services.storage.mirror import Mirror, NotAFile
 from tests.support.disk import put, tree, try_put
 
@@ -246,3 +247,14 @@ def test_case_variants_of_our_folder_stay_out_of_it(root: Path) -> None:
     with Mirror(root, case_sensitive=False) as mirror:
         mirror.prepare(bucket_identity="s3://bucket")
         assert put(mirror, ".DataSync/mirror.json", b"x").file.path == "%FF=.DataSync/mirror.json"
+
+
+@pytest.mark.parametrize("path", [".", "..", "a/..", "a/../..", "/", "a//b", "/etc"])
+def test_folder_handles_never_leave_the_root(root: Path, path: str) -> None:
+    (root / "a").mkdir(parents=True)
+    with Directories(os.open(root, os.O_RDONLY)) as directories:
+        directories.open("a")
+        for create in (False, True):
+            with pytest.raises(MirrorError):
+                directories.open(path, create=create)
+    assert os.listdir(root) == ["a"] and os.listdir(root / "a") == []

@@ -11,7 +11,8 @@ import pytest
 
 from datasync.errors import MirrorError, PathConflict
 from datasync.models.sync_models import FileStat
-from datasync.services.storage.directories import Directories
+from datasync.services.storage import removing
+from datasync.services.storage.directories import Directories, look
 from datasync.services.storage.mirror import Mirror, Published
 from tests.support.disk import BUCKET, RecordingCalls, put, put_all, staged_names, tree, try_put
 
@@ -170,6 +171,24 @@ def test_relocating_what_cannot_be_made_durable(
     with pytest.raises(MirrorError):
         mirror.relocate("a")
     assert mirror.relocate("a").path == "%FF=a"  # tried again, it is found done
+
+
+def test_a_file_swapped_for_a_link_while_it_is_touched(
+    mirror: Mirror, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outside").write_bytes(b"safe")
+    before = os.stat(tmp_path / "outside")
+    put(mirror, "a", b"1")
+
+    def look_and_swap(name: bytes, folder: int) -> os.stat_result | None:
+        found = look(name, folder)
+        (root / "a").unlink()
+        (root / "a").symlink_to("../outside")
+        return found
+
+    monkeypatch.setattr(removing, "look", look_and_swap)
+    mirror.touch("a", 1)
+    assert os.stat(tmp_path / "outside").st_mtime_ns == before.st_mtime_ns
 
 
 def test_two_mirrors_publish_one_key_at_once(

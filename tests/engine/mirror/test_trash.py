@@ -138,13 +138,18 @@ def test_restoring_below_a_prefix_takes_the_newest_of_each_path(
         "../../a",
         "19700101T000000Z-run-1",
     ]
-    + ["19700101T000000Z-run-1/d", "19700101T000000Z-run-1/.datasync/a"],
+    + [
+        "19700101T000000Z-run-1/d",
+        "19700101T000000Z-run-1/.datasync/a",
+        "19700101T000000Z-run-1/../../mirror.json",
+    ],
 )
 def test_restoring_what_is_not_in_the_trash(mirror: Mirror, root: Path, entry: str) -> None:
     _trash(mirror, "d/a", b"1")
     with pytest.raises(MirrorError):
         mirror.restore(entry)
     assert tree(root) == {}
+    mirror.check()
 
 
 def test_restore_takes_an_entry_or_a_prefix(mirror: Mirror) -> None:
