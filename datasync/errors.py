@@ -43,6 +43,7 @@
     │   ├── UnsupportedMedia
     │   ├── ForeignBucket           an event of a bucket that is not ours
     │   └── Unauthorized
+    ├── InternalFault               a mistake in DataSync itself
     └── Interrupted                 work stopped by shutdown or cancellation
 
 `retryable` says whether the same step may succeed if it is tried again soon;
@@ -252,6 +253,10 @@ class Unauthorized(RequestRefused):
         "Set API_KEYS and send one as 'Authorization: Bearer <key>' or 'X-API-Key', "
         "or call from this machine."
     )
+
+
+class InternalFault(DataSyncError):
+    hint = "This is a mistake in DataSync; the log has the traceback. Please report it."
 
 
 class Interrupted(DataSyncError):

@@ -186,7 +186,13 @@ class S3SyncService:
 
     def _engine(self) -> Engine:
         return Engine(
-            self._bucket, self._mirror, self._ledger, self._options, self._told, self._bell.ring
+            self._bucket,
+            self._mirror,
+            self._ledger,
+            self._options,
+            self._told,
+            self._bell.ring,
+            self._problem,
         )
 
     def _told(self, done: Sequence[Done]) -> None:

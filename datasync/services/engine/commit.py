@@ -137,6 +137,8 @@ class Committer(threading.Thread):
         self._remove(group, [result for result in batch if result.found is Found.MISSING])
         for result in batch:
             self._settle_other(group, result)
+        if any(result.found is Found.ADOPTED for result in batch):
+            self._mirror.sync()  # files we did not write may not be on the disk yet
         self._record(group)
         return group.done
 

@@ -233,7 +233,7 @@ class Fetch:
         self._courier.elsewhere(work, then)
 
     def failed_elsewhere(self, error: Exception) -> None:
-        """A hashing thread's error; one that is not ours is a bug and is not hidden."""
+        """A hashing thread's error; one that is not ours is a mistake, and not hidden."""
         if not isinstance(error, DataSyncError):
             raise error
         self.failed(error)

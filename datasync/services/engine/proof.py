@@ -97,10 +97,13 @@ def _file_matches(mirror: Mirror, file: FileStat, expectation: Expectation) -> b
         descriptor = mirror.open(file.path)
     except FileMissing:
         return False
-    with open(descriptor, "rb", buffering=0) as stream:
-        digest = digest_for(expectation)
-        while data := stream.read(READ_BYTES):
-            digest.update(data)
-        now = os.fstat(stream.fileno())
+    digest = digest_for(expectation)
+    try:
+        with open(descriptor, "rb", buffering=0) as stream:
+            while data := stream.read(READ_BYTES):
+                digest.update(data)
+            now = os.fstat(stream.fileno())
+    except OSError:  # a file that cannot be read proves nothing and is fetched anew
+        return False
     same = (now.st_size, now.st_mtime_ns) == (file.size, file.mtime_ns)
     return same and matches(expectation, digest)

@@ -36,6 +36,7 @@ class Engine:
         options: SyncOptions,
         told: Callable[[Sequence[Done]], None],
         ring: Callable[[], None],
+        problem: Callable[[Exception], None],
     ) -> None:
         self._bucket = bucket
         self._mirror = mirror
@@ -44,7 +45,7 @@ class Engine:
         self._told = told
         self._ring = ring
         self._stopping = threading.Event()
-        self._workshop = Workshop(bucket, mirror, ledger, options, self._settled)
+        self._workshop = Workshop(bucket, mirror, ledger, options, self._settled, problem)
         self._dispatcher = Dispatcher(mirror, ledger, options, self._workshop)
 
     def open(self) -> None:

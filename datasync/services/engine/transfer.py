@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from datasync.errors import DataSyncError, Interrupted, SlowDown, TransferStalled
+from datasync.errors import DataSyncError, InternalFault, Interrupted, SlowDown, TransferStalled
 from datasync.models.sync_models import Operation, SyncOptions, Verdict
 from datasync.services.engine.fetch import Fetch
 from datasync.services.engine.integrity import LARGE_BYTES
@@ -34,7 +34,7 @@ _IDLE_SECONDS = 5.0
 class TransferPool:
     """The loops and what they share. Results arrive on the loops' threads, in batches.
 
-    Bulk tasks are begun only while `accepting()` says so.
+    Bulk tasks are begun only while `accepting()` says so; `problem` hears of mistakes of ours.
     """
 
     def __init__(
@@ -43,7 +43,8 @@ class TransferPool:
         mirror: Mirror,
         options: SyncOptions,
         deliver: Callable[[Sequence[Result]], None],
-        accepting: Callable[[], bool] = lambda: True,
+        accepting: Callable[[], bool],
+        problem: Callable[[Exception], None],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -52,6 +53,7 @@ class TransferPool:
         self.options = options
         self.deliver = deliver
         self._accepting = accepting
+        self.problem = problem
         self.clock = clock
         self.level = ConcurrencyLevel(options.concurrency, clock())
         self.hashing = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hash")
@@ -174,7 +176,11 @@ class TransferLoop(threading.Thread):
     def run(self) -> None:
         try:
             while not self._pool.stopping:
-                self._turn()
+                try:
+                    self._turn()
+                except Exception as error:  # the edge of this thread: others must go on
+                    self._pool.problem(error)
+                    self._fail_all(error)
         finally:
             self._end()
 
@@ -261,7 +267,8 @@ class TransferLoop(threading.Thread):
             if isinstance(error, DataSyncError):
                 self._retry(task, error)
             elif error is not None:
-                raise error
+                self._pool.problem(error)
+                self._retry(task, InternalFault(f"{type(error).__name__} in the proof"))
             else:
                 self._looked_at(task, verdicts[0])
 
@@ -310,6 +317,13 @@ class TransferLoop(threading.Thread):
                 fetch.failed(
                     TransferStalled(f"{fetch.task.key!r}: not complete after {limit:g} seconds")
                 )
+
+    def _fail_all(self, error: Exception) -> None:
+        fault = InternalFault(f"{type(error).__name__} in the transfer")
+        for fetch in self._active.copy():
+            fetch.abandon()
+            self._leave(fetch)
+            self._results.append(Result(fetch.task, Found.FAILED, error=fault))
 
     def _end(self) -> None:
         for fetch in self._active:

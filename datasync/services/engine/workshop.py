@@ -100,6 +100,7 @@ class Workshop:
         ledger: Ledger,
         options: SyncOptions,
         settled: Callable[[Sequence[Done]], None],
+        problem: Callable[[Exception], None],
     ) -> None:
         self._settled = settled
         self._waiting: dict[str, deque[Task]] = {}  # keys at work, and who waits for each
@@ -107,7 +108,12 @@ class Workshop:
         self._lock = threading.Lock()
         self._committer = Committer(mirror, ledger, self._released, self._tell)
         self._pool = TransferPool(
-            bucket, mirror, options, self._committer.put, lambda: self._committer.backlog < BACKLOG
+            bucket,
+            mirror,
+            options,
+            self._committer.put,
+            lambda: self._committer.backlog < BACKLOG,
+            problem,
         )
 
     def start(self) -> None:
