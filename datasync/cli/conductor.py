@@ -6,6 +6,7 @@ abandons what is under way and leaves nothing staged. Prints through the display
 
 import threading
 import time
+from collections.abc import Callable
 
 from datasync.cli.display import Display
 from datasync.errors import LeaseHeld
@@ -33,28 +34,48 @@ class Conductor:
 
         Raises: KeyboardInterrupt, after the run was ended; DataSyncError of the run.
         """
+        return self._conduct(
+            lambda: self._service.run(kind, prefix, self._display.show),
+            lambda: self._service.request_run(kind, prefix),
+        )
+
+    def apply(self, run_id: int) -> Run:
+        """Approve a held run, apply it and return it finished.
+
+        Raises: RunMissing, RunNotHeld, and as `perform`.
+        """
+        run = self._service.approve(run_id)
+        return self._conduct(
+            lambda: self._service.apply(run_id, self._display.show), lambda: (run, True)
+        )
+
+    def _conduct(self, here: Callable[[], Run], ask: Callable[[], tuple[Run, bool]]) -> Run:
+        """Do a run `here`, or `ask` the process that holds the lease and follow it there.
+
+        `ask` gives the run, and whether it was asked for anew.
+        """
         while True:
             try:
-                return self._perform_here(kind, prefix)
+                return self._do(here)
             except LeaseHeld:
-                run = self._follow(kind, prefix)
+                run = self._follow(ask)
             if run is not None:
                 return run
 
-    def _perform_here(self, kind: RunKind, prefix: str) -> Run:
+    def _do(self, here: Callable[[], Run]) -> Run:
         try:
-            return self._service.run(kind, prefix, self._display.show)
+            return here()
         except KeyboardInterrupt:
             self._display.say("Stopped. What was complete is kept; the next sync goes on there.")
             raise
 
-    def _follow(self, kind: RunKind, prefix: str) -> Run | None:
+    def _follow(self, ask: Callable[[], tuple[Run, bool]]) -> Run | None:
         """Ask the process that holds the lease, and show its progress.
 
         None when the lease is worth another try: its holder may have gone away meanwhile.
         """
         if self._asked is None:
-            run, created = self._service.request_run(kind, prefix)
+            run, created = ask()
             self._asked = run.id
             self._display.say(
                 f"Another DataSync process serves this directory; it "
@@ -73,7 +94,7 @@ class Conductor:
         while time.monotonic() < retry_at:
             run = self._ledger.run(run_id)
             self._display.show(run)
-            if run.status in _OVER:
+            if run.status in _OVER and not (run.status is RunStatus.HELD and run.approved):
                 return run
             pause.wait(POLL_SECONDS)
         return None

@@ -1,10 +1,12 @@
 """The commands that start, plan, list and decide runs: what they print and how they exit."""
 
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from datasync.app import Components
 from datasync.cli import exits
 from datasync.cli.conductor import Conductor
 from datasync.cli.display import display_for
@@ -99,13 +101,7 @@ def runs(
 def approve(run_id: RunId, json: Json = False) -> int:
     """Apply the deletes of a held run. Each is confirmed with S3 before it is done."""
     with opened() as parts:
-        run = parts.controller.approve(run_id)
-    if json:
-        print_json(run.model_dump(mode="json"))
-    else:
-        print_line(f"Run {run.id} is approved: {run.deletes_planned:,} deletes.")
-        remark("The running service applies it now; without one: datasync sync.")
-    return exits.DONE
+        return _conduct(parts, json, lambda conductor: conductor.apply(run_id))
 
 
 def cancel(run_id: RunId, json: Json = False) -> int:
@@ -140,13 +136,17 @@ def retry(
 def _perform(kind: RunKind, prefix: str, json: bool, adopt: bool = False) -> int:
     with opened(adopt=adopt) as parts:
         scope = scope_of(parts, prefix)
-        with display_for(json) as display:
-            run = Conductor(parts.service, parts.ledger, display).perform(kind, scope)
-        answer = parts.controller.response(run.id)
-        if json:
-            print_json(answer.model_dump(mode="json"))
-        else:
-            _print_end(run, answer)
+        return _conduct(parts, json, lambda conductor: conductor.perform(kind, scope))
+
+
+def _conduct(parts: Components, json: bool, work: Callable[[Conductor], Run]) -> int:
+    with display_for(json) as display:
+        run = work(Conductor(parts.service, parts.ledger, display))
+    answer = parts.controller.response(run.id)
+    if json:
+        print_json(answer.model_dump(mode="json"))
+    else:
+        _print_end(run, answer)
     return exits.exit_code_of(run)
 
 

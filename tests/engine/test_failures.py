@@ -25,7 +25,7 @@ from datasync.models.sync_models import (
     State,
     Verdict,
 )
-from datasync.services.engine import proof, scan
+from datasync.services.engine import fetch, integrity, proof, scan, transfer
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror, StagedFile
 from tests.support import fail
@@ -294,7 +294,7 @@ def test_a_file_that_vanishes_while_it_is_proved_is_downloaded(
 ) -> None:
     world.bucket.put("a", b"bytes")
     (world.root / "a").write_bytes(b"bytes")
-    expect_listed = proof.expect_listed
+    expect_listed = integrity.expect_listed
 
     def unlink_first(listed: object) -> object:
         (world.root / "a").unlink()
@@ -330,9 +330,7 @@ def test_a_mistake_in_one_transfer_is_reported_and_others_go_on(
     world.reopen(concurrency=1)
     world.bucket.put("a", os.urandom(size))
     world.bucket.put("b", b"fine")
-    from datasync.services.engine import fetch
-
-    wrong, expect = [ZeroDivisionError("a mistake")], fetch.expect
+    wrong, expect = [ZeroDivisionError("a mistake")], integrity.expect
 
     def expect_once(head: object, *, verify: bool = True) -> object:
         if wrong:
@@ -350,8 +348,6 @@ def test_a_mistake_in_one_transfer_is_reported_and_others_go_on(
 def test_a_mistake_in_a_proof_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.bucket.put("a", b"x")
     (world.root / "a").write_bytes(b"x")
-    from datasync.services.engine import transfer
-
     monkeypatch.setattr(transfer, "prove_local", _raising(ZeroDivisionError("a mistake")))
     run = world.sync()
     assert told(world, run.id) == {"a": "InternalFault"}

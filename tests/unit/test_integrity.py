@@ -14,7 +14,6 @@ from datasync.models.sync_models import ListedObject, ObjectHead, Verdict
 from datasync.services.engine.integrity import (
     LARGE_BYTES,
     digest_for,
-    even_parts,
     expect,
     expect_listed,
     prove,
@@ -147,28 +146,12 @@ def test_a_multipart_digest_does_not_care_how_the_body_is_cut(
 
 @pytest.mark.parametrize("wrong", [BODY[:-1], BODY + b"x", b""])
 def test_a_multipart_digest_of_another_length_never_matches(wrong: bytes) -> None:
-    parts = even_parts(len(BODY), 4000, 3)
+    parts = (4000, 4000, 2240)
     expectation = expect(head(multipart_etag(BODY, parts))).with_parts(parts)
     digest = digest_for(expectation)
     digest.update(wrong)
     with pytest.raises(ChecksumMismatch):
         prove(expectation, digest, "k")
-
-
-@pytest.mark.parametrize(
-    ("size", "first", "count", "sizes"),
-    [
-        (10, 4, 3, (4, 4, 2)),
-        (12, 4, 3, (4, 4, 4)),
-        (10, 10, 1, (10,)),
-        (10, 4, 2, ()),
-        (10, 2, 4, ()),
-        (10, 0, 1, ()),
-        (10, 4, 0, ()),
-    ],
-)
-def test_even_parts(size: int, first: int, count: int, sizes: tuple[int, ...]) -> None:
-    assert even_parts(size, first, count) == sizes
 
 
 @pytest.mark.parametrize(

@@ -81,13 +81,6 @@ def expect_listed(listed: ListedObject) -> Expectation | None:
     return found if found is not None and not found.needs_parts else None
 
 
-def even_parts(size: int, first: int, count: int) -> tuple[int, ...]:
-    """Part sizes when all but the last are `first` bytes; empty when that cannot be."""
-    if count < 1 or first < 1 or -(-size // first) != count:
-        return ()
-    return (first,) * (count - 1) + (size - first * (count - 1),)
-
-
 def _opaque(head: ObjectHead) -> bool:
     return head.encryption.startswith("aws:kms") or head.encryption == "SSE-C"
 

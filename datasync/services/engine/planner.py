@@ -198,7 +198,3 @@ def hold_reason(files: int, mirrored: int, listed: int, options: SyncOptions) ->
             f"DELETE_LIMIT_PERCENT={options.delete_limit_percent:g}"
         )
     return None
-
-
-def covers(prefix: str, key: str) -> bool:
-    return key.startswith(prefix)

@@ -44,10 +44,6 @@ class Tally:
     def counts(self) -> RunCounts:
         return self._counts
 
-    @property
-    def outstanding(self) -> int:
-        return self._outstanding
-
     def listed(self, keys: int, unchanged: int) -> None:
         with self._changed:
             now = self._counts
