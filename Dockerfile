@@ -8,7 +8,7 @@ FROM python:3.12-slim AS build
 WORKDIR /srv/datasync
 RUN python -m venv /opt/venv
 COPY requirements.txt ./
-RUN /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.txt
+RUN /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements.txt
 COPY pyproject.toml server.py ./
 COPY scripts/link_project.py scripts/
 COPY datasync datasync

@@ -3,9 +3,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(wildcard datasync server.py lambda tests benchmarks scripts)
 POETRY ?= poetry
+
+# A file names every package there is to install: without --no-deps pip would look for others.
+define install_file
+@echo "Installing $(1)"
+@$(PIP) install --quiet --require-hashes --no-deps -r $(1)
+@$(PIP) check --quiet || { $(PIP) check; exit 1; }
+@$(BIN)/python scripts/link_project.py
+endef
 
 .PHONY: run test check bench lock clean help install install-dev
 .DEFAULT_GOAL := help
@@ -37,15 +45,11 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: requirements.txt pyproject.toml scripts/link_project.py | $(BIN)/python
-	@echo "Installing requirements.txt"
-	@$(PIP) -r requirements.txt
-	@$(BIN)/python scripts/link_project.py
+	$(call install_file,requirements.txt)
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt pyproject.toml scripts/link_project.py | $(BIN)/python
-	@echo "Installing requirements-dev.txt"
-	@$(PIP) -r requirements-dev.txt
-	@$(BIN)/python scripts/link_project.py
+	$(call install_file,requirements-dev.txt)
 	@touch $@ $(VENV)/.installed
 
 lock:  ## renew poetry.lock and both requirement files (needs poetry with its export plugin)

@@ -104,6 +104,15 @@ def test_no_file_names_an_index(file: str) -> None:
     assert "index" not in re.sub(r"[a-z]+-?index[a-z-]*==", "", text)
 
 
+@pytest.mark.parametrize("recipe", ["Makefile", "Dockerfile"])
+def test_a_file_is_installed_as_it_is(recipe: str) -> None:
+    """Else a release that came out later is taken where one package asks for another's extra."""
+    lines = (ROOT / recipe).read_text().splitlines()
+    installs = [line for line in lines if re.search(r"(pip|\$\(PIP\)) install .*-r ", line)]
+    assert installs
+    assert all("--no-deps" in line and "--require-hashes" in line for line in installs)
+
+
 def test_the_service_is_part_of_the_development_set() -> None:
     assert entries("requirements.txt").keys() < entries("requirements-dev.txt").keys()
 
@@ -116,3 +125,12 @@ def test_the_direct_dependencies_are_there() -> None:
         pinned = present[canonicalize_name(requirement.name)][0]
         version = str(pinned.specifier).removeprefix("==")
         assert requirement.specifier.contains(version), requirement.name
+
+
+def test_every_direct_dependency_is_named_in_a_decision() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    direct = {Requirement(text).name for text in project["project"]["dependencies"]}
+    for group in project["tool"]["poetry"]["group"].values():
+        direct |= set(group["dependencies"])
+    decision = (ROOT / "docs/decisions/0005-libraries.md").read_text(encoding="utf-8")
+    assert direct - set(re.findall(r"[\w-]+", decision)) == set()
