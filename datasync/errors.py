@@ -7,7 +7,8 @@
     │   ├── BucketMissing           404 NoSuchBucket
     │   ├── AccessDenied            403
     │   │   └── CredentialsRejected   no, unknown, expired or badly signed credentials
-    │   │       └── ClockSkewed         our clock is off; learned from the server, try again
+    │   │       ├── ClockSkewed         our clock is off; learned from the server, try again
+    │   │       └── CredentialsOutdated their source is asked for newer ones; try again
     │   ├── ObjectArchived          403 InvalidObjectState: a cold storage class
     │   ├── PreconditionFailed      412: the object is no longer the version asked for
     │   ├── RangeUnsatisfiable      416
@@ -94,6 +95,12 @@ class ClockSkewed(CredentialsRejected):
 
     retryable = True
     hint = "Set this machine's clock, with NTP for example."
+
+
+class CredentialsOutdated(CredentialsRejected):
+    """Refused, but their source may have newer ones: the next request is signed with those."""
+
+    retryable = True
 
 
 class ObjectArchived(BucketError):

@@ -8,6 +8,7 @@ Environment: API_ENDPOINT (base URL of the service), TIMEOUT_SECONDS=30 (for all
 RETRY_ATTEMPTS=3 (tries in all), API_KEY (sent as X-API-Key when set).
 """
 
+import http.client
 import json
 import os
 import random
@@ -167,7 +168,7 @@ def post(body: bytes, target: Target, timeout_seconds: float) -> int:
     except (OSError, urllib.error.URLError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise Unavailable("no answer: {}".format(_one_line(reason))) from None
-    except Exception as error:  # http.client's own tree: an answer that is no HTTP
+    except http.client.HTTPException as error:
         raise Unavailable("broken answer: {}".format(type(error).__name__)) from None
 
 
@@ -182,14 +183,14 @@ def _judged(error: urllib.error.HTTPError) -> DeliveryFailed:
 
 
 def _retry_after(value: Optional[str]) -> float:
-    return float(value) if value and value.isdigit() else 0.0
+    return float(value) if value and value.isdecimal() else 0.0
 
 
 def _detail(error: urllib.error.HTTPError) -> str:
     """What the service said is wrong: `detail` of its JSON error, else the start of the text."""
     try:
         text = error.read(ANSWER_BYTES).decode("utf-8", "replace")
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return "(no text)"
     try:
         return _one_line(json.loads(text)["detail"])

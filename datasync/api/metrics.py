@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from datasync.controllers.health import MirrorFacts, in_sync
+from datasync.controllers.equality import MirrorFacts, in_sync
 from datasync.models.sync_models import Run, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

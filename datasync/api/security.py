@@ -20,7 +20,8 @@ from datasync.errors import Interrupted, Unauthorized
 
 OPEN_PATHS = frozenset({"/ping"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# Any of these says that the peer is a proxy, so that its address says nothing of the caller.
+# Any of these, and any name with "forwarded" in it, says that the peer is a proxy, so that its
+# address says nothing of the caller.
 FORWARDING_HEADERS = frozenset(
     {
         "forwarded",
@@ -30,6 +31,10 @@ FORWARDING_HEADERS = frozenset(
         "x-cluster-client-ip",
         "true-client-ip",
         "cf-connecting-ip",
+        "fastly-client-ip",
+        "x-azure-clientip",
+        "x-envoy-external-address",
+        "x-proxyuser-ip",
     }
 )
 
@@ -122,7 +127,8 @@ def _offered_key(headers: Headers) -> str | None:
 
 
 def _is_forwarded(headers: Headers) -> bool:
-    return any(name in FORWARDING_HEADERS or name.startswith("x-forwarded") for name in headers)
+    names = {name.replace("_", "-") for name in headers}
+    return any(name in FORWARDING_HEADERS or "forwarded" in name for name in names)
 
 
 def is_loopback(name: str | None) -> bool:

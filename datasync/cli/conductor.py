@@ -7,12 +7,15 @@ abandons what is under way and leaves nothing staged. Prints through the display
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from datasync.cli.display import Display
 from datasync.errors import LeaseHeld
 from datasync.models.sync_models import Run, RunKind, RunStatus
-from datasync.services.s3_sync_service import S3SyncService
-from datasync.services.storage.ledger import Ledger
+
+if TYPE_CHECKING:
+    from datasync.services.s3_sync_service import S3SyncService
+    from datasync.services.storage.ledger import Ledger
 
 POLL_SECONDS = 0.2
 LEASE_RETRY_SECONDS = 3.0
@@ -23,7 +26,7 @@ _OVER = frozenset(RunStatus) - {RunStatus.QUEUED, RunStatus.RUNNING}
 class Conductor:
     """Performs one run to its end and shows it."""
 
-    def __init__(self, service: S3SyncService, ledger: Ledger, display: Display) -> None:
+    def __init__(self, service: "S3SyncService", ledger: "Ledger", display: Display) -> None:
         self._service = service
         self._ledger = ledger
         self._display = display

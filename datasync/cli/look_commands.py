@@ -1,11 +1,10 @@
 """`datasync status`, `files` and `failures`: what the ledger says, with or without a service."""
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datasync.app import Components
 from datasync.cli import exits
 from datasync.cli.run_commands import Json, Limit, Prefix
 from datasync.cli.session import opened, scope_of
@@ -18,11 +17,14 @@ from datasync.cli.terminal import (
     print_table,
     remark,
 )
-from datasync.controllers.health import concerns, in_sync
+from datasync.controllers.equality import concerns, in_sync
 from datasync.controllers.views import file_entry, run_report
 from datasync.models.s3_models import FailureEntry, FilePage, RunReport, StatsReport, Wire
 from datasync.models.sync_models import State
 from datasync.services.file_service import FileFact, FileSlice, make_token, read_token
+
+if TYPE_CHECKING:
+    from datasync.composition import Components
 
 FILE_COLUMNS = (
     Column("key"),
@@ -116,7 +118,7 @@ def files(
 
 
 def _held(
-    parts: Components, prefix: str, token: str | None, limit: int, states: list[State] | None
+    parts: "Components", prefix: str, token: str | None, limit: int, states: list[State] | None
 ) -> FileSlice:
     if not states:
         return parts.files.held(prefix, token, limit)
@@ -143,12 +145,15 @@ def _failure_cells(entry: FailureEntry) -> tuple[Cell, ...]:
     return (entry.key, entry.state, entry.reason, entry.attempts, next_try, entry.hint)
 
 
-def _status(parts: Components) -> StatusReport:
+def _status(parts: "Components") -> StatusReport:
     facts, now = parts.controller.facts(), time.time()
     oldest = facts.totals.oldest_pending
+    noted = concerns(facts, now)
+    if facts.outdated and not facts.overdue:  # as configured, so no concern of health's
+        noted.append("the last complete reconciliation is too old to prove anything")
     return StatusReport(
         in_sync=in_sync(facts),
-        concerns=concerns(facts, now),
+        concerns=noted,
         lag_seconds=0.0 if oldest is None else round(max(0.0, now - oldest), 3),
         held_run=facts.held.id if facts.held else None,
         unfinished_runs=[run_report(run, now) for run in facts.unfinished],

@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datasync.app import Components
 from datasync.cli import exits
 from datasync.cli.conductor import Conductor
 from datasync.cli.display import display_for
@@ -24,6 +23,9 @@ from datasync.cli.terminal import (
 from datasync.controllers.views import run_report
 from datasync.models.s3_models import DetailStatus, RunDetail, SyncResponse
 from datasync.models.sync_models import Run, RunKind, RunStatus
+
+if TYPE_CHECKING:
+    from datasync.composition import Components
 
 FAILURES_SHOWN = 20
 DELETES_SHOWN = 50
@@ -139,7 +141,7 @@ def _perform(kind: RunKind, prefix: str, json: bool, adopt: bool = False) -> int
         return _conduct(parts, json, lambda conductor: conductor.perform(kind, scope))
 
 
-def _conduct(parts: Components, json: bool, work: Callable[[Conductor], Run]) -> int:
+def _conduct(parts: "Components", json: bool, work: Callable[[Conductor], Run]) -> int:
     with display_for(json) as display:
         run = work(Conductor(parts.service, parts.ledger, display))
     answer = parts.controller.response(run.id)

@@ -4,14 +4,10 @@ import os
 from typing import Annotated
 
 import typer
-from dotenv import dotenv_values
 
-from datasync.app import compose
-from datasync.app import serve as serve_until_stopped
 from datasync.cli import exits
 from datasync.cli.run_commands import Adopt
 from datasync.cli.terminal import byte_text, print_line, remark
-from datasync.config.settings import load_settings
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; else API_HOST.")]
 Port = Annotated[
@@ -33,10 +29,13 @@ def serve(
     if demo_if_unconfigured and not _bucket_is_named():
         remark("S3_BUCKET_NAME is not set, in the environment or in .env: starting the demo.")
         return _run_demo(port)
+    from datasync import app, composition
+    from datasync.config.settings import load_settings
+
     settings = load_settings(api_host=host, api_port=port)
     if adopt:
-        compose(settings, adopt=True).close()
-    return serve_until_stopped(settings)
+        composition.compose(settings, adopt=True).close()
+    return app.serve(settings)
 
 
 @demo.callback(invoke_without_command=True)
@@ -67,5 +66,7 @@ def _run_demo(port: int | None) -> int:
 
 
 def _bucket_is_named() -> bool:
+    from dotenv import dotenv_values
+
     in_file = dotenv_values(".env") if os.path.isfile(".env") else {}
     return bool(os.environ.get("S3_BUCKET_NAME") or in_file.get("S3_BUCKET_NAME"))

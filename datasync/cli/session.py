@@ -5,32 +5,40 @@ The only file of the command line that reads settings.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from datasync.app import Components, compose
 from datasync.cli.terminal import remark
-from datasync.config.settings import Settings, load_settings, unknown_variables
 from datasync.errors import MalformedRequest
 from datasync.utils.logger import configure_logging
 
+if TYPE_CHECKING:
+    from datasync.composition import Components
+    from datasync.config.settings import Settings
+
 
 @contextmanager
-def opened(adopt: bool = False) -> Iterator[Components]:
+def opened(adopt: bool = False) -> "Iterator[Components]":
     """The composed parts for one command.
 
     Raises: ConfigurationError, MirrorError, LedgerError.
     """
-    components = compose(prepared(), adopt=adopt)
+    # Only here, and so elsewhere in this package: --help and usage errors come without the wait.
+    from datasync import composition
+
+    components = composition.compose(prepared(), adopt=adopt)
     try:
         yield components
     finally:
         components.close()
 
 
-def prepared() -> Settings:
+def prepared() -> "Settings":
     """The settings, with the engine's log lines sent to the log file and only warnings to stderr.
 
     Raises: ConfigurationError.
     """
+    from datasync.config.settings import load_settings, unknown_variables
+
     settings = load_settings()
     for warning in unknown_variables():
         remark(f"warning: {warning}")
@@ -44,7 +52,7 @@ def prepared() -> Settings:
     return settings
 
 
-def scope_of(parts: Components, prefix: str) -> str:
+def scope_of(parts: "Components", prefix: str) -> str:
     """The prefix to work on: what was asked for, or all that is mirrored.
 
     Raises: MalformedRequest when it is outside S3_PREFIX.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,8 +18,10 @@ from datasync.cli.terminal import (
     print_table,
     remark,
 )
-from datasync.services.storage.mirror import Mirror
-from datasync.services.storage.trash import Restored, TrashEntry
+
+if TYPE_CHECKING:
+    from datasync.services.storage.mirror import Mirror
+    from datasync.services.storage.trash import Restored, TrashEntry
 
 COLUMNS = (Column("entry"), Column("size", "bytes"), Column("trashed", "time"), Column("why"))
 PAGE = 1000
@@ -71,7 +73,7 @@ def restore(
     return exits.FAILED if failed else exits.DONE
 
 
-def _entries(mirror: Mirror, prefix: str) -> Iterator[TrashEntry]:
+def _entries(mirror: "Mirror", prefix: str) -> "Iterator[TrashEntry]":
     after = ""
     while page := mirror.trash_entries(prefix, after, PAGE):
         yield from page
@@ -79,14 +81,14 @@ def _entries(mirror: Mirror, prefix: str) -> Iterator[TrashEntry]:
 
 
 def _restore(
-    mirror: Mirror, entries: Sequence[str], prefix: str, overwrite: bool
-) -> list[Restored]:
+    mirror: "Mirror", entries: Sequence[str], prefix: str, overwrite: bool
+) -> "list[Restored]":
     if prefix:
         return mirror.restore(prefix=prefix, overwrite=overwrite)
     return [item for entry in entries for item in mirror.restore(entry, overwrite=overwrite)]
 
 
-def _print_restored(done: Sequence[Restored]) -> None:
+def _print_restored(done: "Sequence[Restored]") -> None:
     for item in done:
         if item.error is not None:
             print_error(f"{item.entry.id}: {item.error}", item.error.hint)
@@ -96,7 +98,7 @@ def _print_restored(done: Sequence[Restored]) -> None:
         remark("Nothing in the trash begins with that.")
 
 
-def _document(entry: TrashEntry) -> dict[str, object]:
+def _document(entry: "TrashEntry") -> dict[str, object]:
     return {
         "id": entry.id,
         "path": entry.path,
@@ -106,6 +108,6 @@ def _document(entry: TrashEntry) -> dict[str, object]:
     }
 
 
-def _restored_document(item: Restored) -> dict[str, object]:
+def _restored_document(item: "Restored") -> dict[str, object]:
     error = None if item.error is None else str(item.error)
     return {"id": item.entry.id, "path": item.entry.path, "error": error}

@@ -14,6 +14,8 @@ from pydantic_core import PydanticCustomError
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?")
+# As SQLAlchemy reads it: a password may hold slashes and question marks, no @.
+_USER_INFO = re.compile(r"[^:/@]*(?::(?P<password>[^@]*))?@")
 _DATABASES = ("sqlite", "postgresql", "postgresql+psycopg")
 _PAIR = ("aws_access_key_id", "aws_secret_access_key")
 _KEEP_SPACES = frozenset({"s3_prefix"})
@@ -189,17 +191,20 @@ def whole_line(text: str, variable: str) -> PydanticCustomError:
 def without_credentials(url: str) -> str:
     """The URL of a database with user, password and parameters masked."""
     scheme, _, rest = url.partition("://")
-    authority, slash, location = rest.partition("/")
-    user, at, address = authority.rpartition("@")
+    user_info, location = _split_user_info(rest)
     location, mark, _ = location.partition("?")
-    return f"{scheme}://{'***@' if at else ''}{address}{slash}{location}{'?***' if mark else ''}"
+    return f"{scheme}://{'***@' if user_info else ''}{location}{'?***' if mark else ''}"
 
 
 def credentials_in(url: str) -> list[str]:
     """The passwords a database URL carries, as written and decoded."""
-    rest = url.partition("://")[2]
-    user_info = rest.partition("/")[0].rpartition("@")[0]
-    written = user_info.partition(":")[2]
+    user_info, location = _split_user_info(url.partition("://")[2])
+    written = (user_info and user_info["password"]) or ""
     found = [written, unquote(written)]
-    found += parse_qs(rest.partition("?")[2]).get("password", [])
+    found += parse_qs(location.partition("?")[2]).get("password", [])
     return [password for password in dict.fromkeys(found) if password]
+
+
+def _split_user_info(rest: str) -> tuple[re.Match[str] | None, str]:
+    found = _USER_INFO.match(rest)
+    return found, rest[found.end() :] if found else rest

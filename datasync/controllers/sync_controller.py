@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasync.controllers import views
-from datasync.controllers.health import HealthCheck, MirrorFacts, in_sync, read_facts
+from datasync.controllers.equality import MirrorFacts, in_sync
+from datasync.controllers.health import HealthCheck
 from datasync.errors import KeyRejected, MalformedRequest, UnprocessableRequest
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
@@ -68,6 +69,7 @@ class SyncController:
         files: FileService,
         ledger: Ledger,
         options: SyncOptions,
+        read_facts: Callable[[], MirrorFacts],
         health: HealthCheck,
         settings_view: Mapping[str, object],
         clock: Callable[[], float] = time.time,
@@ -76,6 +78,7 @@ class SyncController:
         self._files = files
         self._ledger = ledger
         self._options = options
+        self._read_facts = read_facts
         self._health = health
         self._settings_view = settings_view
         self._clock = clock
@@ -115,7 +118,7 @@ class SyncController:
                 first.append(action)
             if stopped is not None and stopped.is_set():
                 break
-        return views.plan_response(first, counts)
+        return views.plan_response(first, counts, self.in_sync())
 
     def runs(self, limit: int, before: int | None = None) -> RunPage:
         """A page of runs, newest first. Raises: LedgerError."""
@@ -261,7 +264,7 @@ class SyncController:
 
     def facts(self) -> MirrorFacts:
         """What the ledger says of the whole mirror. Raises: LedgerError."""
-        return read_facts(self._ledger, self._options.prefix)
+        return self._read_facts()
 
     def settings(self) -> dict[str, object]:
         """The effective settings, without secrets."""

@@ -1,7 +1,8 @@
 """Turns the engine's values into the wire's shapes. Pure: no ledger, no clock, no HTTP."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
@@ -25,7 +26,9 @@ from datasync.models.sync_models import (
     RunStatus,
 )
 from datasync.services.events.inbox import EventStatus, KeyEvent
-from datasync.services.file_service import FileFact
+
+if TYPE_CHECKING:
+    from datasync.services.file_service import FileFact
 
 UNFINISHED = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
 
@@ -39,6 +42,8 @@ SYNC_STATUS = {
     RunStatus.CANCELLED: SyncStatus.FAILED,
     RunStatus.HELD: SyncStatus.HELD,
 }
+# What a plan with any of these says: the mirror is not equal now.
+CHANGES = (Operation.DOWNLOAD, Operation.DELETE, Operation.ADOPT)
 _PLANNED = {Operation.SKIP: DetailStatus.SKIPPED, Operation.REJECT: DetailStatus.REJECTED}
 _FIRST = (DetailStatus.FAILED, DetailStatus.REJECTED)
 
@@ -167,8 +172,11 @@ _ENDED = {
 }
 
 
-def plan_response(actions: Sequence[Action], counts: dict[Operation, int]) -> SyncResponse:
+def plan_response(
+    actions: Sequence[Action], counts: Mapping[Operation, int], in_sync: bool
+) -> SyncResponse:
     """A plan of which nothing was done; `actions` are its first ones, `counts` all of it."""
+    to_do = sum(counts.get(operation, 0) for operation in CHANGES)
     text = ", ".join(f"{counts.get(operation, 0)} to {operation.value}" for operation in Operation)
     return SyncResponse(
         status=SyncStatus.SUCCESS,
@@ -178,7 +186,7 @@ def plan_response(actions: Sequence[Action], counts: dict[Operation, int]) -> Sy
         failed_operations=0,
         skipped_files=counts.get(Operation.SKIP, 0) + counts.get(Operation.REJECT, 0),
         run_id=None,
-        in_sync=False,
+        in_sync=in_sync and not to_do,
         sync_details=bounded(map(action_detail, actions)),
     )
 
@@ -297,7 +305,7 @@ def _event_operation(event: KeyEvent) -> OperationName:
 # Files and failures
 
 
-def file_entry(fact: FileFact) -> FileEntry:
+def file_entry(fact: "FileFact") -> FileEntry:
     row = fact.row
     return FileEntry(
         key=fact.key,

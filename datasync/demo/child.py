@@ -24,11 +24,18 @@ def main() -> None:
     try:
         runpy.run_module("ministack", run_name="__main__")
     finally:
+        _stay()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
+    _stay()
     raise SystemExit(0)
+
+
+def _stay() -> None:
+    """Let no further SIGTERM cut the end short: the kernel sends one for each thread that dies."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _die_with(parent: int) -> None:

@@ -43,7 +43,10 @@ def _take(root: Path) -> int:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(handle)
-        raise ConfigurationError(f"another demo is running in {root}") from None
+        raise ConfigurationError(
+            f"another demo is running in {root}",
+            hint="Stop it with Ctrl-C, or set LOCAL_DOWNLOAD_DIR to another directory.",
+        ) from None
     return handle
 
 

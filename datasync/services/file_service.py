@@ -10,12 +10,15 @@ import time
 import zlib
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from datasync.errors import FileDrifted, FileMissing, MalformedRequest, MirrorError
 from datasync.models.sync_models import ListedObject, ObjectRow
-from datasync.services.storage.bucket import Bucket
-from datasync.services.storage.ledger import Ledger
-from datasync.services.storage.mirror import Mirror
+
+if TYPE_CHECKING:
+    from datasync.services.storage.bucket import Bucket
+    from datasync.services.storage.ledger import Ledger
+    from datasync.services.storage.mirror import Mirror
 
 OPEN_ATTEMPTS = 6
 PAUSE_SECONDS = 0.05  # the ledger follows the disk within one group commit
@@ -58,9 +61,9 @@ class FileService:
 
     def __init__(
         self,
-        ledger: Ledger,
-        mirror: Mirror,
-        bucket: Bucket,
+        ledger: "Ledger",
+        mirror: "Mirror",
+        bucket: "Bucket",
         *,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -92,19 +95,28 @@ class FileService:
             FileFact(entry.key, entry.size, entry.last_modified, entry.etag, rows.get(entry.key))
             for entry in objects
         )
-        # An illegal key is listed under an escaped form, which is no place to go on from.
-        return FileSlice(facts, make_token(legal[-1]) if more and legal else None)
+        return FileSlice(facts, make_token(legal[-1]) if more else None)
 
     def _first_listed(
         self, prefix: str, after: str, limit: int
     ) -> tuple[tuple[ListedObject, ...], bool]:
+        """The objects of a page of `limit` legal keys, and whether there are more.
+
+        An illegal key is listed under an escaped form, which is no place to go on from: such
+        keys come along with the legal one after them.
+        """
         found: list[ListedObject] = []
+        legal = 0
         pages = self._bucket.list(prefix, after)
         try:
             for page in pages:
-                found += page.objects
-                if len(found) >= limit or page.last:
-                    return tuple(found[:limit]), len(found) > limit or not page.last
+                for entry in page.objects:
+                    if legal == limit:
+                        return tuple(found), True
+                    legal += entry.problem is None
+                    found.append(entry)
+                if legal == limit and not page.last:
+                    return tuple(found), True
         finally:
             if isinstance(pages, Generator):
                 pages.close()  # asks S3 for no further page

@@ -18,7 +18,7 @@ from datasync.models.sync_models import (
     RunKind,
     SyncOptions,
 )
-from datasync.services.engine.commit import Done
+from datasync.services.engine.group import Done
 from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.runner import Engine, Runner
 from datasync.services.engine.scan import Scan
@@ -112,10 +112,12 @@ class S3SyncService:
         self.wake()
         return run
 
-    def plan(self, prefix: str = "") -> Iterator[Action]:
+    def plan(
+        self, prefix: str = "", interrupted: Callable[[], bool] = lambda: False
+    ) -> Iterator[Action]:
         """What a run would do now. Changes nothing and needs no lease.
 
-        Raises: BucketError, LedgerError, MirrorError while iterating.
+        Raises: BucketError, LedgerError, MirrorError while iterating, Interrupted.
         """
         scan = Scan(
             self._bucket,
@@ -123,6 +125,8 @@ class S3SyncService:
             self._mirror,
             self._options,
             prefix or self._options.prefix,
+            sort=True,
+            interrupted=interrupted,
         )
         for step in scan.steps():
             yield from step.actions
@@ -157,8 +161,8 @@ class S3SyncService:
         self._lease.acquire()
         try:
             engine = self._engine()
-            engine.open()
             try:
+                engine.open()
                 yield engine
             except KeyboardInterrupt:
                 engine.stop()

@@ -4,15 +4,17 @@ import os
 import signal
 import stat
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from datasync.app import compose
-from datasync.cli import session
+from datasync import composition
 from datasync.cli.display import Lines
 from datasync.cli.entry import run_command
+from datasync.composition import compose
+from datasync.config.settings import load_settings
 from datasync.models.sync_models import RunKind, RunStatus
 from tests.support import fail
 from tests.support.command_line import CommandLine, use_settings
@@ -29,7 +31,9 @@ def command_line(
     """The command line over an empty bucket and an empty mirror."""
     bucket = FakeBucket()
     use_settings(monkeypatch, tmp_path)
-    monkeypatch.setattr(session, "compose", partial(compose, make_bucket=lambda _settings: bucket))
+    monkeypatch.setattr(
+        composition, "compose", partial(compose, make_bucket=lambda _settings: bucket)
+    )
     return CommandLine(bucket, tmp_path / "mirror", capsys)
 
 
@@ -363,6 +367,21 @@ def test_status_before_and_after_the_first_sync(command_line: CommandLine) -> No
     assert document["held_run"] is None
 
 
+@pytest.mark.parametrize("periodic, said", [("true", "hours ago"), ("false", "too old to prove")])
+def test_an_old_proof_is_none_and_status_says_why(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, periodic: str, said: str
+) -> None:
+    monkeypatch.setenv("ENABLE_PERIODIC_SYNC", periodic)
+    assert command_line("sync").code == 0
+    assert command_line("status").code == 0
+    parts = command_line.parts()
+    parts.ledger.finish_run(1, RunStatus.SUCCESS, time.time() - 3 * 3600)
+    parts.close()
+    ran = command_line("status")
+    assert ran.code == 1
+    assert ran.out.startswith("not in sync\n") and said in ran.out
+
+
 def test_files_are_paged_and_filtered(command_line: CommandLine) -> None:
     for key in ("a", "b", "c/d", "cold"):
         command_line.bucket.put(key, b"x", storage_class="GLACIER" if key == "cold" else "STANDARD")
@@ -493,7 +512,10 @@ def test_another_buckets_directory_is_refused_and_can_be_adopted(
     assert "--adopt" in refused.err
     command_line.bucket.put("b", b"other")
     command_line.bucket.delete("a")
+    compose(load_settings(), adopt=True, make_bucket=lambda _: command_line.bucket).close()
+    assert command_line("status").code == 1  # what was proved is of the other bucket
     assert command_line("sync", "--adopt").code == 0
+    assert command_line("status").code == 0
     assert command_line.files() == {"b": b"other"}
 
 

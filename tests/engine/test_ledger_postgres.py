@@ -4,9 +4,10 @@ import socket
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, Engine, event, text
 
 from datasync.errors import DataSyncError, DiskFull, LedgerBusy, LedgerError
+from datasync.models.sync_models import RunKind
 from datasync.services.storage.ledger import Ledger
 from tests.engine.test_ledger_objects import put, row
 from tests.support.postgres import PostgresServer
@@ -97,13 +98,25 @@ def test_what_the_server_says_becomes_our_error(
     assert type(raised(postgres_url, state)) is kind
 
 
-def test_durable_writes_wait_for_the_servers_disk(postgres_url: str) -> None:
+def test_marks_wait_for_the_servers_disk_and_settlements_do_not(postgres_url: str) -> None:
     ledger = Ledger.open(postgres_url)
-    levels = []
-    for durable in (True, False):
-        with ledger._database.write(durable=durable) as connection:
-            levels.append(connection.execute(text("SHOW synchronous_commit")).scalar_one())
-    assert levels == ["on", "off"]
+    levels: list[str] = []
+
+    def note(connection: Connection) -> None:
+        cursor = connection.connection.cursor()
+        cursor.execute("SHOW synchronous_commit")
+        levels.extend(cursor.fetchone() or ())
+        cursor.close()
+
+    event.listen(Engine, "commit", note)
+    try:
+        ledger.mark({"a": "put"}, 1.0)
+        put(ledger, row("a"))
+        run, _ = ledger.request_run(RunKind.RECONCILE, "", 1.0)
+        ledger.cancel(run.id, 2.0)
+    finally:
+        event.remove(Engine, "commit", note)
+    assert levels == ["on", "off", "on", "on"]
     ledger.close()
 
 

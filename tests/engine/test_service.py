@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from tests.support import fail
 from tests.support.world import OPTIONS, World, eventually
 
 MIB = 2**20
-
-
-@pytest.fixture
-def live(world: World) -> Iterator[World]:
-    world.service.start()
-    eventually(lambda: world.service.leading)
-    yield world
 
 
 def settled(world: World) -> bool:
@@ -106,6 +98,24 @@ def test_an_event_during_the_transfer_of_its_key_brings_the_newer_version(live: 
     live.service.mark([("a", "event")])
     gate.set()
     eventually(lambda: settled(live))
+    live.assert_equal()
+
+
+def test_a_version_that_a_run_is_fetching_never_overtakes_the_one_an_event_tells_of(
+    live: World,
+) -> None:
+    gate = threading.Event()
+    live.bucket.put("a", b"old" * 100_000)
+    live.bucket.script("a", fail.pause_until(gate, at=1000))
+    run, _ = live.service.request_run()
+    eventually(lambda: live.bucket.counts["get"] == 1)
+    live.bucket.put("a", b"new")
+    live.bucket.put("b", b"told of beside it")
+    live.service.mark([("a", "event"), ("b", "event")])
+    eventually(lambda: live.ledger.get("b") is not None)
+    assert [request.key for request in live.bucket.requests] == ["a", "b"]
+    gate.set()
+    eventually(lambda: live.ledger.run(run.id).status is RunStatus.SUCCESS and settled(live))
     live.assert_equal()
 
 

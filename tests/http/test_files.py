@@ -1,12 +1,18 @@
 """GET /sync/files and GET/HEAD /sync/download/{key}: paging, hostile keys, validators, ranges."""
 
+import asyncio
 import os
 import threading
+from collections.abc import Iterator
 from urllib.parse import quote
 
+import anyio.lowlevel
 import pytest
+from starlette.types import Message
 
+from datasync.api.downloads import Download
 from datasync.errors import MalformedRequest
+from datasync.models.sync_models import ListedObject, ListingPage
 from datasync.services.file_service import make_token, read_token
 from tests.support.fake_bucket import FakeBucket
 from tests.support.service import Service, Starter
@@ -157,6 +163,30 @@ def test_keys_without_a_file_are_listed_with_their_state(start_service: Starter)
     stats = service.get("/sync/stats")
     assert (stats["archived"], stats["oversize"]) == (1, 1)
     assert service.get("/sync/download/cold", 404)["error"] == "FileMissing"
+
+
+def test_illegal_keys_of_the_bucket_are_listed_once_and_cut_no_page_off(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = ["a", "b", "\\xff1", "\\xff2", "c", "\\xff3", "d"]
+
+    def listed(_prefix: str, after: str) -> Iterator[ListingPage]:
+        wanted = named[named.index(after) + 1 :] if after else named
+        for key in wanted:
+            problem = "the key is not UTF-8" if key.startswith("\\") else None
+            entry = ListedObject(key, 1, "e", 0, problem=problem)
+            yield ListingPage((entry,), last=key == named[-1])
+
+    monkeypatch.setattr(service.bucket, "list", listed)
+    for limit in range(1, 6):
+        keys: list[str] = []
+        token: str | None = ""
+        while token is not None:
+            query = {"source": "s3", "limit": str(limit), **({"token": token} if token else {})}
+            page = service.get("/sync/files", params=query)
+            keys += [entry["key"] for entry in page["files"]]
+            token = page["next_token"]
+        assert keys == named
 
 
 # Downloading
@@ -363,6 +393,40 @@ def test_no_descriptor_is_left_open_however_a_download_ends(start_service: Start
         ask()
     eventually(lambda: service.log().count('"path": "/sync/download/big"') >= 45)
     eventually(lambda: _descriptors() <= before + 2)
+
+
+def test_nothing_more_is_read_once_the_client_hung_up(one: Service) -> None:
+    opened = one.parts.controller.open("data.bin")
+    answer = Download(opened)
+    answer.chunk_size = 100
+    sent: list[Message] = []
+
+    async def download() -> None:
+        hung_up = asyncio.Event()
+        messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> Message:
+            if (message := next(messages, None)) is None:
+                await hung_up.wait()
+                return {"type": "http.disconnect"}
+            return message
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+            if len(sent) == 3:
+                hung_up.set()
+                await anyio.lowlevel.checkpoint()
+
+        await answer({"type": "http", "method": "GET", "headers": []}, receive, send)
+
+    asyncio.run(download())
+    assert [message["type"] for message in sent[:2]] == [
+        "http.response.start",
+        "http.response.body",
+    ]
+    assert len(sent) < 10  # of more than a hundred
+    with pytest.raises(OSError):
+        os.fstat(opened.descriptor)
 
 
 def test_many_downloads_at_once(one: Service) -> None:

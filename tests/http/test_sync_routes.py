@@ -175,6 +175,7 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(start_service: Starter) ->
     answer = service.post("/sync/trigger", params={"dry_run": "true"})
     assert set(answer) == FIELDS
     assert answer["run_id"] is None
+    assert answer["in_sync"] is False  # the plan says so, whatever was proved before
     assert answer["processed_files"] == 0
     assert "2 to download" in answer["message"]
     assert "1 to delete" in answer["message"]
@@ -187,6 +188,27 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(start_service: Starter) ->
     assert (service.root / "a").read_bytes() == b"a"
     assert (service.root / "gone").exists()
     assert service.get("/sync/runs") == runs
+
+
+def test_a_dry_run_with_nothing_to_do_leaves_what_is_proved(start_service: Starter) -> None:
+    service = start_service(filled("a"))
+    service.bucket.objects.clear()
+    assert service.post("/sync/trigger?dry_run=true")["in_sync"] is False  # nothing is proved yet
+    service.sync()
+    assert service.post("/sync/trigger?dry_run=true")["in_sync"] is True
+
+
+def test_a_rejected_plan_of_a_part_leaves_the_mirror_out_of_sync(start_service: Starter) -> None:
+    keys = [f"a/{i:03}" for i in range(40)]
+    service = start_service(filled(*keys))
+    assert service.sync()["in_sync"] is True
+    for key in keys[:30]:
+        service.bucket.delete(key)
+    held = service.post("/sync/trigger?prefix=a/")
+    assert held["status"] == "held"
+    service.post(f"/sync/runs/{held['run_id']}/cancel")
+    health = service.get("/sync/health")
+    assert (health["held_run"], health["in_sync"]) == (None, False)  # 30 files are not in S3
 
 
 def test_a_dry_run_that_cannot_list_is_an_error_of_the_bucket(start_service: Starter) -> None:

@@ -20,7 +20,7 @@ def test_a_kill_in_the_middle_of_a_large_download(seaweed: S3Server, tmp_path: P
     client.put_object(Bucket=bucket, Key="big", Body=old)
     with ServiceProcess(seaweed, bucket, tmp_path) as service:
         service.wait_until_up()
-        eventually(service.in_sync, 30)
+        eventually(service.caught_up, 30)
         client.put_object(Bucket=bucket, Key="big", Body=new)
         service.post("/sync/trigger?background=true")
         eventually(lambda: any(path.stat().st_size for path in service.staged()), 30)
@@ -29,7 +29,7 @@ def test_a_kill_in_the_middle_of_a_large_download(seaweed: S3Server, tmp_path: P
     assert service.staged()
     with ServiceProcess(seaweed, bucket, tmp_path) as service:
         service.wait_until_up()
-        eventually(service.in_sync, 60)
+        eventually(service.caught_up, 60)
         assert service.files() == {"big": new}
         assert service.staged() == []
 
@@ -57,7 +57,7 @@ def test_kills_at_random_moments_of_many_small_downloads(seaweed: S3Server, tmp_
                 assert body in versions[key], f"round {round_number}: {key} is no whole version"
     with ServiceProcess(seaweed, bucket, tmp_path) as service:
         service.wait_until_up()
-        eventually(service.in_sync, 30)
+        eventually(service.caught_up, 30)
         assert service.files() == current
         assert service.staged() == []
 

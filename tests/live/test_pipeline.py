@@ -3,8 +3,7 @@
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,12 @@ import pytest
 from datasync.demo.cloud import BUCKET, Cloud
 from tests.support.s3_server import S3Server
 from tests.support.servers import ServerProcess, free_ports
+from tests.support.world import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 API_KEY = "pipeline-key"
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> float:
-    """Wait until the condition holds; returns the seconds it took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, f"not in {seconds} s: {what}"
-        time.sleep(0.02)
-    return time.monotonic() - started
+MIB = 2**20
+SECONDS = 20.0
 
 
 def environment(folder: Path, **variables: str) -> dict[str, str]:
@@ -78,26 +71,56 @@ def pipeline(
         ("hello.txt", "hello.txt"),
         ("with space+plus%25.txt", "with space+plus%25.txt"),
         ("Grüße/東京/🚀.txt", "Grüße/東京/🚀.txt"),
+        ("a=b&c?d#e;f'\"\\.txt", "a=b&c?d#e;f'\"\\.txt"),
+        ("line\nbreak.txt", "line\nbreak.txt"),
         ("double//slash.txt", "double/%FF/slash.txt"),
+        ("/lead.txt", "%FF/lead.txt"),
+        ("up/../../out.txt", "up/%FF%2E%2E/%FF%2E%2E/out.txt"),
+        (".datasync/ledger.db", "%FF.datasync/ledger.db"),
     ],
 )
-def test_an_object_becomes_a_file(pipeline: tuple[Cloud, Path], key: str, path: str) -> None:
+def test_an_object_comes_changes_and_goes(
+    pipeline: tuple[Cloud, Path], key: str, path: str
+) -> None:
     cloud, mirror = pipeline
-    body = f"body of {key}".encode()
-    cloud.client("s3").put_object(Bucket=BUCKET, Key=key, Body=body)
-    wait_for((mirror / path).is_file, f"{path} arrives")
-    assert (mirror / path).read_bytes() == body
+    s3, file = cloud.client("s3"), mirror / path
+    s3.put_object(Bucket=BUCKET, Key=key, Body=b"one")
+    eventually(lambda: content(file) == b"one", SECONDS)
+    s3.put_object(Bucket=BUCKET, Key=key, Body=b"two")
+    eventually(lambda: content(file) == b"two", SECONDS)
+    s3.delete_object(Bucket=BUCKET, Key=key)
+    eventually(lambda: content(file) is None, SECONDS)
 
 
-def test_an_overwrite_and_a_delete_follow(pipeline: tuple[Cloud, Path]) -> None:
+def test_an_upload_in_parts_and_a_copy_arrive(pipeline: tuple[Cloud, Path]) -> None:
     cloud, mirror = pipeline
-    s3, file = cloud.client("s3"), mirror / "changing.txt"
-    s3.put_object(Bucket=BUCKET, Key="changing.txt", Body=b"one")
-    wait_for(file.is_file, "the first version")
-    s3.put_object(Bucket=BUCKET, Key="changing.txt", Body=b"two")
-    wait_for(lambda: file.read_bytes() == b"two", "the second version")
-    s3.delete_object(Bucket=BUCKET, Key="changing.txt")
-    wait_for(lambda: not file.exists(), "the delete")
+    s3, parts = cloud.client("s3"), (os.urandom(5 * MIB), b"the end")
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key="parts.bin")["UploadId"]
+    target = {"Bucket": BUCKET, "Key": "parts.bin", "UploadId": upload}
+    sent = [
+        {
+            "PartNumber": number,
+            "ETag": s3.upload_part(**target, PartNumber=number, Body=part)["ETag"],
+        }
+        for number, part in enumerate(parts, start=1)
+    ]
+    s3.complete_multipart_upload(**target, MultipartUpload={"Parts": sent})
+    eventually(lambda: content(mirror / "parts.bin") == b"".join(parts), SECONDS)
+    s3.copy_object(Bucket=BUCKET, Key="copy.bin", CopySource={"Bucket": BUCKET, "Key": "parts.bin"})
+    eventually(lambda: content(mirror / "copy.bin") == b"".join(parts), SECONDS)
+
+
+def test_a_burst_ends_with_what_the_bucket_holds(pipeline: tuple[Cloud, Path]) -> None:
+    """Every key changes three times; a third of them is deleted at the end."""
+    cloud, mirror = pipeline
+    s3, keys = cloud.client("s3"), [f"burst/{number:02}" for number in range(30)]
+    for version in range(3):
+        for key in keys:
+            s3.put_object(Bucket=BUCKET, Key=key, Body=f"{key} {version}".encode())
+    for key in keys[::3]:
+        s3.delete_object(Bucket=BUCKET, Key=key)
+    wanted = {key: None if key in keys[::3] else f"{key} 2".encode() for key in keys}
+    eventually(lambda: {key: content(mirror / key) for key in keys} == wanted, SECONDS)
 
 
 def test_a_service_that_refuses_makes_the_function_fail(pipeline: tuple[Cloud, Path]) -> None:
@@ -139,22 +162,22 @@ class TestDemo:
         self, demo: ServerProcess, tmp_path: Path
     ) -> None:
         files = tmp_path / "demo_files"
-        wait_for(lambda: (files / "large/twenty-megabytes.bin").is_file(), "the large sample")
+        eventually((files / "large/twenty-megabytes.bin").is_file, SECONDS)
         put = ServerProcess(
             [sys.executable, "-m", "datasync", "demo", "put", "hello.txt", "Hello"],
             _folder(tmp_path / "other"),
             environment(tmp_path),
         )
-        wait_for(lambda: (files / "hello.txt").is_file(), "hello.txt arrives")
+        eventually((files / "hello.txt").is_file, SECONDS)
         put.stop()
         assert (files / "hello.txt").read_text() == "Hello"
         assert (files / "a/b").is_file()
         assert (files / "names/one+one.txt").is_file()
-        wait_for(lambda: "+ hello.txt" in screen(tmp_path), "its line on the screen")
+        eventually(lambda: "+ hello.txt" in screen(tmp_path), SECONDS)
         children = child_pids(demo.pid)
         assert children
         os.kill(demo.pid, signal.SIGINT)
-        assert wait_for(lambda: ended(demo.pid), "the demo ends") < 15
+        eventually(lambda: ended(demo.pid), 15)
         assert all(ended(pid) for pid in children)
         assert list(tmp_path.glob("datasync-demo-*")) == []
         assert not (tmp_path / "cache/datasync/demo.json").exists()
@@ -163,8 +186,16 @@ class TestDemo:
         children = child_pids(demo.pid)
         assert children
         os.kill(demo.pid, signal.SIGKILL)
-        wait_for(lambda: all(ended(pid) for pid in children), "its children end")
-        wait_for(lambda: list(tmp_path.glob("datasync-demo-*")) == [], "their files go")
+        eventually(lambda: all(ended(pid) for pid in children), SECONDS)
+        eventually(lambda: list(tmp_path.glob("datasync-demo-*")) == [], SECONDS)
+
+
+def content(file: Path) -> bytes | None:
+    """What a reader finds now; None when there is no such file."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def screen(folder: Path) -> str:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +43,7 @@ def test_every_start_mirrors_serves_and_stops_cleanly(
     seaweed.client().put_object(Bucket=bucket, Key="a", Body=b"hello")
     with ServiceProcess(seaweed, bucket, tmp_path, command) as service:
         service.wait_until_up()
-        eventually(service.in_sync, 20)
+        eventually(service.caught_up, 20)
         assert service.files() == {"a": b"hello"}
         assert service.get("/sync/files")["files"][0]["verdict"] == "md5"
         assert service.terminate(15) == 0, service.log.read_text()
@@ -67,7 +69,7 @@ def test_four_workers_one_engine_and_a_new_leader_when_it_is_killed(
         client.put_object(Bucket=bucket, Key=f"{number:02}", Body=b"x" * number)
     with ServiceProcess(seaweed, bucket, tmp_path, GUNICORN) as service:
         service.wait_until_up()
-        eventually(service.in_sync, 20)
+        eventually(service.caught_up, 20)
         stats = [service.get("/sync/stats")["objects"] for _ in range(20)]
         assert set(stats) == {20}
         runs = [service.post("/sync/trigger")["run_id"] for _ in range(4)]
@@ -78,3 +80,31 @@ def test_four_workers_one_engine_and_a_new_leader_when_it_is_killed(
         eventually(lambda: leader(service) not in (0, first), 5)
         assert service.post("/sync/trigger")["status"] == "success"
         assert service.files()["after"] == b"the leader died"
+
+
+def test_a_process_without_the_lease_wakes_the_one_that_holds_it(
+    seaweed: S3Server, tmp_path: Path
+) -> None:
+    """Without the bell, each of these would wait for a turn of the engine: a second."""
+    bucket, client = seaweed.make_bucket(), seaweed.client()
+    with ServiceProcess(seaweed, bucket, tmp_path) as leading:
+        leading.wait_until_up()
+        eventually(leading.caught_up, 20)
+        with ServiceProcess(seaweed, bucket, tmp_path) as other:
+            other.wait_until_up()
+            assert leader(other) == leading.process.pid
+            waited = []
+            for number in range(9):
+                client.put_object(Bucket=bucket, Key="k", Body=b"x" * number)
+                waited.append(seconds_until_settled(other, bucket, "k"))
+                assert leading.files() == {"k": b"x" * number}
+    assert statistics.median(waited) < 0.4, waited
+
+
+def seconds_until_settled(service: ServiceProcess, bucket: str, key: str) -> float:
+    entity = {"bucket": {"name": bucket}, "object": {"key": key}}
+    records = [{"eventName": "ObjectCreated:Put", "s3": entity}]
+    started = time.monotonic()
+    answer = service.post("/sync/s3-notification?wait=10", json={"Records": records})
+    assert answer["status"] == "success", answer
+    return time.monotonic() - started

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datasync.app import Components, compose
+from datasync.composition import Components, compose
 from datasync.cli.entry import run_command
 from datasync.config.settings import Settings, load_settings
 from tests.support.fake_bucket import FakeBucket

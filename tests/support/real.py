@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from datasync.app import Components, compose, s3_bucket
+from datasync.composition import Components, compose, s3_bucket
 from datasync.config.settings import Settings, load_settings
 from datasync.models.sync_models import ListingPage, ObjectHead, ObjectRequest, Run, RunKind
 from datasync.services.storage.bucket import Bucket, Channel, Receiver

@@ -11,7 +11,8 @@ import httpx
 import pytest
 import uvicorn
 
-from datasync.app import Components, bind, compose, create_app, server_config
+from datasync.app import bind, create_app, server_config
+from datasync.composition import Components, compose
 from datasync.config.settings import Settings
 from datasync.models.sync_models import Run, RunStatus
 from datasync.utils.logger import close_logging

@@ -1,10 +1,12 @@
 """The service as its users run it: a process of its own, told what to do by the environment."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ class ServiceProcess:
         self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "service.log"
-        variables = {
+        self.variables = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "PYTHONPATH": str(PROJECT),
@@ -47,11 +49,12 @@ class ServiceProcess:
             "LOG_FILE": "",
             **environment,
         }
+        self.started = datetime.now(UTC)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *(part.format(port=self.port) for part in command)],
                 cwd=folder,
-                env=variables,
+                env=self.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -80,8 +83,28 @@ class ServiceProcess:
     def post(self, path: str, **more: Any) -> Any:
         return httpx.post(f"{self.url}{path}", trust_env=False, timeout=120, **more).json()
 
+    def datasync(self, *arguments: str) -> Any:
+        """The JSON that a `datasync` command prints, run beside the service."""
+        done = subprocess.run(
+            [sys.executable, "-m", "datasync", *arguments, "--json"],
+            cwd=self.folder,
+            env=self.variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
     def in_sync(self) -> bool:
         return bool(self.get("/sync/health")["in_sync"])
+
+    def caught_up(self) -> bool:
+        """In sync, and proved so by a run of this start: an earlier one knew less of the bucket."""
+        runs = self.get("/sync/runs?limit=5")["runs"]
+        ended = [run["started"] for run in runs if run["status"] == "success"]
+        ours = [at for at in ended if datetime.fromisoformat(at) >= self.started]
+        return bool(ours) and self.in_sync()
 
     def kill(self) -> None:
         """End it and its children as a power switch would."""

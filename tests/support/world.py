@@ -1,8 +1,10 @@
 """A whole small world for engine tests: a fake bucket, a real folder, a real SQLite ledger."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +80,8 @@ class World:
                 folders.remove(".datasync")
             for name in names:
                 file = Path(path) / name
-                found[str(file.relative_to(self.root))] = file.read_bytes()
+                with suppress(FileNotFoundError):  # deleted or moved since it was listed
+                    found[str(file.relative_to(self.root))] = file.read_bytes()
         return found
 
     def trash(self) -> list[str]:
@@ -109,3 +112,19 @@ def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def live(world: World) -> World:
+    """A world whose service runs and leads."""
+    world.service.start()
+    eventually(lambda: world.service.leading)
+    return world
+
+
+@pytest.fixture
+def never() -> Iterator[threading.Event]:
+    """An event that comes only when the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()

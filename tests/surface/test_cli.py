@@ -12,10 +12,10 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 import datasync
-from datasync.app import compose
+from datasync import app as service
 from datasync.cli import app, exits, main
-from datasync.cli import serve_commands
 from datasync.cli.entry import run_command
+from datasync.composition import compose
 from datasync.config.settings import Settings, load_settings
 from datasync.errors import (
     AccessDenied,
@@ -181,6 +181,27 @@ def test_python_m_datasync_works_in_an_empty_environment_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "arguments, absent",
+    [
+        (["--help"], {"fastapi", "uvicorn", "sqlalchemy", "alembic", "botocore", "pycurl"}),
+        (["sync", "--nonsense"], {"fastapi", "uvicorn", "sqlalchemy", "alembic", "botocore"}),
+        (["status"], {"fastapi", "starlette", "uvicorn", "boto3", "ministack"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(
+    arguments: list[str], absent: set[str], tmp_path: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "from datasync.cli.entry import run_command\n"
+        f"run_command({arguments!r})\n"
+        f"print('imported:', sorted({absent!r} & set(sys.modules)))\n"
+    )
+    ran = _start(["-c", code], tmp_path, S3_BUCKET_NAME="my-bucket", AWS_NO_SIGN_REQUEST="true")
+    assert ran.stdout.splitlines()[-1:] == ["imported: []"], ran.stdout + ran.stderr
+
+
 def test_without_a_bucket_a_command_says_what_is_missing(tmp_path: Path) -> None:
     ran = _start(["-m", "datasync", "status"], tmp_path)
     assert ran.returncode == 2
@@ -225,7 +246,7 @@ class _Started:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.served: list[Settings] = []
         self.demos: list[int | None] = []
-        monkeypatch.setattr(serve_commands, "serve_until_stopped", self._serve)
+        monkeypatch.setattr(service, "serve", self._serve)
         monkeypatch.setattr("datasync.demo.run_demo", self.demos.append)
 
     def _serve(self, settings: Settings) -> int:

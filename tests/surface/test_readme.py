@@ -17,7 +17,8 @@ from pydantic_core import PydanticUndefined
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from datasync.app import bind, compose, create_app, server_config
+from datasync.app import bind, create_app, server_config
+from datasync.composition import compose
 from datasync.cli import app as command_line
 from datasync.config.settings import Settings, load_settings
 from datasync.utils.logger import close_logging

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from botocore.credentials import Credentials as BotocoreCredentials
 from botocore.credentials import RefreshableCredentials
+from botocore.session import Session
 
 from datasync.errors import CredentialsRejected
 from datasync.services.storage.s3.credentials import NOTHING_FOUND, ChainCredentials, source
@@ -153,6 +154,48 @@ def test_credentials_that_appear_later_are_found() -> None:
     clock.now = 1.5
 
     assert chain() == Credentials("key", "secret")
+
+
+def test_a_session_that_another_program_renewed_is_read_anew_once_refused(
+    bare: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (
+        "[default]\naws_access_key_id = {0}\naws_secret_access_key = s\naws_session_token = {0}\n"
+    )
+    (tmp_path / "credentials").write_text(text.format("old"))
+    clock = Clock()
+    chain = ChainCredentials(lambda: Session().get_credentials(), clock)
+    assert chain().token == "old"
+    (tmp_path / "credentials").write_text(text.format("new"))
+    clock.now = 1.5
+    assert chain().token == "old"
+
+    assert chain.renew()
+
+    assert chain().token == "new"
+
+
+def test_a_burst_of_refusals_begins_the_chain_anew_once() -> None:
+    clock, asked = Clock(), list[float]()
+
+    def resolve() -> BotocoreCredentials:
+        asked.append(clock.now)
+        return BotocoreCredentials("key", "secret", "token")
+
+    chain = ChainCredentials(resolve, clock)
+    chain()
+    for moment in (0.5, 100.0, 100.0, 100.5, 200.0):
+        clock.now = moment
+        assert chain.renew()
+        chain()
+
+    assert asked == [0.0, 100.0, 200.0]
+
+
+def test_given_keys_cannot_be_renewed() -> None:
+    given = source("key", "secret")
+
+    assert given is not None and not given.renew()
 
 
 def test_a_named_profile_is_read_from_the_shared_files(

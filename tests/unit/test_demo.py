@@ -3,6 +3,8 @@
 import gzip
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from datasync.demo.samples import LARGE_BYTES, samples
 from datasync.demo.screen import Places, changes, commands, look
 from datasync.errors import ConfigurationError, NetworkFailure
 
+ROOT = Path(__file__).parents[2]
 PLACES = Places("http://127.0.0.1:1", "http://127.0.0.1:2/b", Path("/x"), 3, has_put=True)
 
 
@@ -74,15 +77,36 @@ class TestFolder:
 
     def test_two_demos_do_not_share_a_folder(self, tmp_path: Path) -> None:
         with demo_folder(tmp_path / "demo"):
-            with pytest.raises(ConfigurationError, match="another demo is running"):
+            with pytest.raises(ConfigurationError, match="another demo is running") as caught:
                 with demo_folder(tmp_path / "demo"):
                     pass
+        assert "Stop it with Ctrl-C" in caught.value.hint
 
     def test_a_place_that_cannot_be_written_is_one_line(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(ConfigurationError, match="Not a directory"):
             with demo_folder(tmp_path / "file" / "demo"):
                 pass
+
+
+class TestChild:
+    def test_it_removes_its_folder_however_often_it_is_told_to_end(self, tmp_path: Path) -> None:
+        """The kernel may tell it once for each thread of a parent that is killed."""
+        folder, stub = tmp_path / "cloud", tmp_path / "ministack.py"
+        stub.write_text("import signal\nprint('ready', flush=True)\nsignal.pause()\n")
+        for number in range(2000):
+            file = folder / str(number % 40) / str(number)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        with subprocess.Popen(
+            [sys.executable, "-m", "datasync.demo.child", str(os.getpid()), str(folder)],
+            env={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+            stdout=subprocess.PIPE,
+        ) as child:
+            assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+            while child.poll() is None:
+                child.terminate()
+        assert not folder.exists()
 
 
 class TestScreen:

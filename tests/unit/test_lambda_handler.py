@@ -186,6 +186,14 @@ class TestRetries:
         handler.lambda_handler(EVENT, Context())
         assert pauses == [7.0]
 
+    @pytest.mark.parametrize("value", ["soon", "-1", "\u00b2", "Wed, 21 Oct 2026 07:28:00 GMT"])
+    def test_a_retry_after_that_is_no_number_is_none(
+        self, value: str, handler: ModuleType, service: Service, pauses: list[float]
+    ) -> None:
+        service.answer(503, 202, Retry_After=value)
+        assert handler.lambda_handler(EVENT, Context())["attempts"] == 2
+        assert 0.2 <= pauses[0] <= 0.4
+
     def test_it_does_not_wait_beyond_lambdas_deadline(
         self, handler: ModuleType, service: Service, pauses: list[float]
     ) -> None:
@@ -218,6 +226,15 @@ class TestRetries:
         with raw_server(b"SSH-2.0-hello\r\n\r\n") as url:
             monkeypatch.setenv("API_ENDPOINT", url)
             with pytest.raises(handler.DeliveryFailed, match="broken answer"):
+                handler.lambda_handler(EVENT, Context())
+        assert len(pauses) == 2
+
+    def test_a_refusal_that_breaks_off_is_tried_again_as_well(
+        self, handler: ModuleType, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+    ) -> None:
+        with raw_server(b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ncut") as url:
+            monkeypatch.setenv("API_ENDPOINT", url)
+            with pytest.raises(handler.DeliveryFailed, match="answered 503"):
                 handler.lambda_handler(EVENT, Context())
         assert len(pauses) == 2
 
@@ -284,7 +301,7 @@ class TestFile:
             for alias in node.names
         } | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         assert named <= {
-            *("json", "os", "random", "time", "typing"),
+            *("http.client", "json", "os", "random", "time", "typing"),
             *("urllib.error", "urllib.parse", "urllib.request"),
         }
 

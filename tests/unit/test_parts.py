@@ -85,6 +85,7 @@ TOLD: dict[str, tuple[list[int], Reply]] = {
     ),
     "uneven parts, not recorded": ([5, 9, 1, 2], attributes({})),
     "recorded wrongly": ([5, 9, 1], answer("200 OK", b"<html>")),
+    "a server that knows no attributes": ([5, 9, 1, 2], refuse("404 Not Found", "NoSuchKey")),
 }
 
 

@@ -3,6 +3,8 @@
 import os
 import resource
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,13 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from botocore.credentials import Credentials as BotocoreCredentials
 
 from datasync.errors import (
     AccessDenied,
     BucketMissing,
     ClockSkewed,
+    CredentialsOutdated,
     CredentialsRejected,
     DataSyncError,
+    Interrupted,
     LengthMismatch,
     NetworkFailure,
     ObjectArchived,
@@ -32,9 +37,9 @@ from datasync.errors import (
     UnexpectedAnswer,
 )
 from datasync.models.sync_models import ObjectHead, ObjectRequest
-from datasync.services.storage.bucket import S3Bucket
+from datasync.services.storage.bucket import S3Bucket, S3Channel
 from datasync.services.storage.s3.client import S3Client
-from datasync.services.storage.s3.credentials import source
+from datasync.services.storage.s3.credentials import ChainCredentials, source
 from datasync.services.storage.s3.endpoint import S3Config
 from tests.support.receivers import Collector, drain, fetch
 from tests.support.scripted_server import (
@@ -265,6 +270,11 @@ WRONG: dict[str, tuple[ObjectRequest, Reply, type[DataSyncError]]] = {
         raw(head("304 Not Modified", None, ETag='"e1"')),
         TornRead,
     ),
+    "not modified, unasked": (
+        GET,
+        raw(head("304 Not Modified", None, ETag='"e1"')),
+        UnexpectedAnswer,
+    ),
     "a part that was not asked for": (GET, ranged("bytes 10-19/1024"), TornRead),
     "range ignored": (RANGE, answer("200 OK", BODY, ETag='"e"'), TornRead),
     "part ignored": (
@@ -281,8 +291,17 @@ WRONG: dict[str, tuple[ObjectRequest, Reply, type[DataSyncError]]] = {
     "range of another length": (RANGE, ranged("bytes 10-19/1024", BODY[:9]), LengthMismatch),
     # refusals
     "missing": (GET, refuse("404 Not Found", "NoSuchKey"), ObjectMissing),
-    "missing version": (GET, refuse("404 Not Found", "NoSuchVersion"), ObjectMissing),
-    "delete marker": (GET, answer("404 Not Found", x_amz_delete_marker="true"), ObjectMissing),
+    "missing version": (GET, refuse("404 Not Found", "NoSuchVersion"), UnexpectedAnswer),
+    "delete marker": (
+        GET,
+        refuse("404 Not Found", "NoSuchKey", x_amz_delete_marker="true"),
+        ObjectMissing,
+    ),
+    "delete marker without a word": (
+        GET,
+        answer("404 Not Found", b"<html>", x_amz_delete_marker="true"),
+        UnexpectedAnswer,
+    ),
     "no bucket": (GET, refuse("404 Not Found", "NoSuchBucket"), BucketMissing),
     "404 without a word": (GET, answer("404 Not Found"), UnexpectedAnswer),
     "404 of a proxy": (GET, answer("404 Not Found", b"<html>NoSuchKey</html>"), UnexpectedAnswer),
@@ -492,17 +511,83 @@ def test_the_clock_is_learned_from_the_server(server: ScriptedServer, config: S3
     client.close()
 
 
-def test_a_clock_that_was_learned_is_not_learned_again(
+def test_all_that_was_under_way_with_a_wrong_clock_may_be_repeated(
+    server: ScriptedServer, config: S3Config
+) -> None:
+    server.script(refuse("403 Forbidden", "RequestTimeTooSkewed"))
+    channel = S3Channel(S3Client(config, clock=lambda: WHEN - 3600.0), 4)
+    for number in range(4):
+        channel.start(GET, None, number)
+
+    answers = drain(channel)
+
+    assert [type(found.error) for found in answers] == [ClockSkewed] * 4
+    channel.close()
+
+
+def test_a_clock_that_somebody_sets_right_is_learned_again(
+    server: ScriptedServer, config: S3Config
+) -> None:
+    now = [WHEN - 3600.0]
+    client = S3Client(config, clock=lambda: now[0])
+    server.script(refuse("403 Forbidden", "RequestTimeTooSkewed"))
+    for moment in (WHEN - 3600.0, WHEN + 10.0):
+        now[0] = moment
+        with pytest.raises(ClockSkewed):
+            client.head(HEAD)
+
+    server.script(good(BODY))
+    client.head(HEAD)
+
+    assert server.requests[-1].headers["x-amz-date"] == "20261123T080000Z"
+    client.close()
+
+
+def test_a_complaint_without_a_date_teaches_nothing(
     server: ScriptedServer, config: S3Config
 ) -> None:
     client = S3Client(config, clock=lambda: float(WHEN))
-    server.script(refuse("403 Forbidden", "RequestTimeTooSkewed"))
+    skewed = refuse("403 Forbidden", "RequestTimeTooSkewed", Date="yesterday")
+    server.script(skewed, skewed, good(BODY))
 
-    with pytest.raises(CredentialsRejected) as caught:
+    with pytest.raises(ClockSkewed):
         client.head(HEAD)
+    client.head(HEAD)
 
-    assert not caught.value.retryable
+    assert {seen.headers["x-amz-date"] for seen in server.requests} == {"20261123T080000Z"}
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("400 Bad Request", "ExpiredToken"), ("403 Forbidden", "InvalidAccessKeyId")],
+)
+def test_credentials_that_expire_during_a_run_are_replaced(
+    server: ScriptedServer, config: S3Config, status: str, code: str
+) -> None:
+    sets = [BotocoreCredentials("OLD", "hush", "t1"), BotocoreCredentials("NEW", "hush", "t2")]
+    now = [0.0]
+    chain = ChainCredentials(lambda: sets.pop(0), lambda: now[0])
+    chain()
+    now[0] = 3600.0
+
+    def guarded(peer: Peer, seen: Seen) -> bool:
+        renewed = "Credential=NEW/" in seen.headers["authorization"]
+        return (good(BODY) if renewed else refuse(status, code))(peer, seen)
+
+    server.script(guarded)
+    bucket = S3Bucket(replace(config, credentials=chain))
+    channel = bucket.channel(3)
+    for token in range(3):
+        channel.start(GET, None, token)
+    errors = [found.error for found in drain(channel)]
+
+    assert [type(error) for error in errors] == [CredentialsOutdated] * 3
+    assert all(error is not None and error.retryable for error in errors)
+    assert fetch(bucket, GET)[1].body == BODY
+    assert server.requests[-1].headers["x-amz-security-token"] == "t2"
+    channel.close()
+    bucket.close()
 
 
 # The channel
@@ -671,6 +756,89 @@ def test_descriptors_over_1024_are_fine(server: ScriptedServer, bucket: S3Bucket
         for descriptor in filler:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# The end of a bucket
+
+
+def test_closing_ends_a_listing_that_hangs_and_all_later_questions(
+    server: ScriptedServer, config: S3Config
+) -> None:
+    asked, problems = threading.Event(), list[DataSyncError]()
+
+    def silent(peer: Peer, seen: Seen) -> bool:
+        asked.set()
+        return peer.hold()
+
+    server.script(silent)
+    bucket = S3Bucket(replace(config, timeout_seconds=60.0))
+
+    def read() -> None:
+        try:
+            list(bucket.list())
+        except DataSyncError as error:
+            problems.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert asked.wait(10)
+
+    bucket.close()
+    reader.join(10)
+
+    assert not reader.is_alive()
+    assert [type(problem) for problem in problems] == [Interrupted]
+    with pytest.raises(Interrupted):
+        bucket.head("a")
+    bucket.close()
+
+
+def test_a_closed_bucket_holds_no_connection(config: S3Config, server: ScriptedServer) -> None:
+    server.script(good(BODY))
+    before = len(os.listdir("/proc/self/fd"))
+    bucket = S3Bucket(config)
+    bucket.head("a")
+    assert len(os.listdir("/proc/self/fd")) > before
+
+    bucket.close()
+    server.close()
+
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+FORK = """
+import os, sys
+from datasync.errors import BucketError
+from datasync.services.storage.bucket import S3Bucket
+from datasync.services.storage.s3.endpoint import S3Config
+
+bucket, unused = (S3Bucket(S3Config("bucket", endpoint_url=sys.argv[1])) for _ in range(2))
+bucket.head("a")
+if (child := os.fork()) == 0:
+    for use in (lambda: bucket.head("a"), lambda: bucket.channel(1)):
+        try:
+            use()
+        except BucketError as error:
+            assert "forked" in str(error)
+        else:
+            os._exit(1)
+    bucket.close()
+    unused.head("a")
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+bucket.head("a")
+bucket.close()
+"""
+
+
+def test_a_forked_process_leaves_the_connections_of_its_parent_alone(
+    server: ScriptedServer,
+) -> None:
+    server.script(good(BODY))
+
+    subprocess.run([sys.executable, "-c", FORK, server.url], check=True, timeout=60)
+
+    assert server.connections == 2 and len(server.requests) == 3
 
 
 # The way to the server

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from datasync.config import checks
 from datasync.config.settings import Settings, load_settings, unknown_variables
 from datasync.errors import ConfigurationError
 
@@ -265,6 +266,24 @@ class TestSecrets:
         assert (shown["aws_access_key_id"], shown["api_keys"]) == ("set", "set")
         assert shown["database_url"] == "postgresql://***@db:5432/sync?***"
         assert load_settings(api_keys=()).redacted()["api_keys"] is None
+
+    @pytest.mark.parametrize(
+        "url, shown",
+        [
+            ("postgresql://user:hush/pw@db/sync", "postgresql://***@db/sync"),
+            ("postgresql://user:hush?pw@db/sync?a=b", "postgresql://***@db/sync?***"),
+            ("postgresql://user:hush#pw@db", "postgresql://***@db"),
+            ("postgresql://user@db/sync", "postgresql://***@db/sync"),
+            ("postgresql:///sync?password=hush@pw", "postgresql:///sync?***"),
+            ("sqlite:////var/lib/ledger.db", "sqlite:////var/lib/ledger.db"),
+        ],
+    )
+    def test_a_database_url_is_shown_without_any_password(self, url: str, shown: str) -> None:
+        assert checks.without_credentials(url) == shown
+        masked = url
+        for password in checks.credentials_in(url):
+            masked = masked.replace(password, "")
+        assert "hush" not in masked
 
     def test_every_setting_is_shown(self, settings: Settings) -> None:
         assert set(settings.redacted()) == set(Settings.model_fields)

@@ -10,14 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from datasync.errors import DataSyncError, Interrupted, LedgerBusy, MirrorError, PathConflict
 from datasync.models.sync_models import (
     Action,
-    DirtyKey,
     ObjectRow,
     Operation,
     Outcome,
@@ -26,52 +25,13 @@ from datasync.models.sync_models import (
     Settlement,
 )
 from datasync.services.engine import outcomes
+from datasync.services.engine.group import Done, Group
 from datasync.services.engine.tasks import Found, Result, Task
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror, Publication, Published, path_for
 
 GROUP = 1_000
 LEDGER_TRIES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A task that is settled: on disk, in the ledger. `row` is the key's row now.
-
-    `outcome` is None when the work was interrupted: nothing is known to have happened. `broken`
-    is then the error that kept a whole group from being recorded, if there was one.
-    """
-
-    task: Task
-    outcome: Outcome | None
-    row: ObjectRow | None
-    broken: Exception | None = None
-
-
-@dataclass(slots=True)
-class _Group:
-    """One group being committed."""
-
-    now: float
-    rows: dict[str, ObjectRow]  # as the ledger has them before the group
-    kept: list[ObjectRow] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    cleared: list[DirtyKey] = field(default_factory=list)
-    deferred: list[DirtyKey] = field(default_factory=list)
-    done: list[Done] = field(default_factory=list)
-
-    def keep(self, row: ObjectRow) -> None:
-        """The row to write for its key; a later one replaces it."""
-        self.kept = [kept for kept in self.kept if kept.key != row.key] + [row]
-
-    def settle(self, task: Task, row: ObjectRow | None, done: Outcome) -> None:
-        if row is not None:
-            self.kept.append(row)
-        elif task.key in self.rows:
-            self.removed.append(task.key)
-        if task.mark is not None:
-            self.cleared.append(task.mark)
-        self.done.append(Done(task, done, row))
 
 
 class Committer(threading.Thread):
@@ -86,6 +46,7 @@ class Committer(threading.Thread):
         ledger: Ledger,
         settled: Callable[[Sequence[Done]], None],
         counts: Callable[[Sequence[Outcome]], dict[int, RunCounts]],
+        problem: Callable[[Exception], None],
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -94,26 +55,35 @@ class Committer(threading.Thread):
         self._ledger = ledger
         self._settled = settled
         self._counts = counts
+        self._problem = problem
         self._clock = clock
         self._queue: deque[Result] = deque()
         self._ready = threading.Condition()
         self._stopping = False
+        self._ended = False
+        self._owed: dict[str, ObjectRow] = {}  # of files in their places, not recorded yet
 
     @property
     def backlog(self) -> int:
         return len(self._queue)
 
     def put(self, results: Sequence[Result]) -> None:
+        """Take results over; after the end they are dropped, and nothing of them stays staged."""
         with self._ready:
-            self._queue.extend(results)
-            self._ready.notify()
+            if not self._ended:
+                self._queue.extend(results)
+                self._ready.notify()
+                return
+        _abandoned(results, Interrupted("the commit has ended"))
 
     def stop(self, timeout_seconds: float) -> None:
         """Commit what has been put, then end."""
         with self._ready:
             self._stopping = True
+            self._ended = self.ident is None
             self._ready.notify()
-        self.join(timeout_seconds)
+        if self.ident is not None:
+            self.join(timeout_seconds)
 
     def run(self) -> None:
         while batch := self._next():
@@ -121,19 +91,28 @@ class Committer(threading.Thread):
                 done = self._commit(batch)
             except Exception as error:  # the edge of this thread: tell, keep what is on disk
                 done = _abandoned(batch, error)
-            self._settled(done)
+            try:
+                self._settled(done)
+            except Exception as error:  # nothing that hears of it may stop the commit
+                self._problem(error)
+        if self._owed:
+            with suppress(DataSyncError):  # the next reconciliation finds and proves them
+                self._record(Group(self._clock(), {}))
 
     def _next(self) -> list[Result]:
         with self._ready:
             while not self._queue and not self._stopping:
                 self._ready.wait()
+            self._ended = not self._queue
             return [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
 
     def _commit(self, batch: Sequence[Result]) -> list[Done]:
         keys = [result.task.key for result in batch]
-        group = _Group(self._clock(), self._ledger.get_many(keys))
+        group = Group(self._clock(), self._ledger.get_many(keys))
+        group.rows.update((key, self._owed[key]) for key in keys if key in self._owed)
         staged = [result for result in batch if result.found is Found.STAGED]
         self._publish(group, staged)
+        self._owed.update(group.kept)
         self._remove(group, [result for result in batch if result.found is Found.MISSING])
         for result in batch:
             self._settle_other(group, result)
@@ -144,7 +123,7 @@ class Committer(threading.Thread):
 
     # Disk
 
-    def _publish(self, group: _Group, results: Sequence[Result]) -> None:
+    def _publish(self, group: Group, results: Sequence[Result]) -> None:
         waiting = [result for result in results if not _marker(result)]
         conflicts = self._publish_round(group, waiting)
         while conflicts:  # each round frees at least one level of folders, or is the last
@@ -160,7 +139,7 @@ class Committer(threading.Thread):
                 self._marked_folder(group, result)
 
     def _publish_round(
-        self, group: _Group, results: Sequence[Result]
+        self, group: Group, results: Sequence[Result]
     ) -> list[tuple[Result, PathConflict]]:
         """Publish what can be; what a file of the name of a folder keeps out comes back."""
         batch = [self._publication(group, result) for result in results]
@@ -174,27 +153,29 @@ class Committer(threading.Thread):
                 self._failed(group, result, published)
         return conflicts
 
-    def _publication(self, group: _Group, result: Result) -> Publication:
+    def _publication(self, group: Group, result: Result) -> Publication:
         assert result.staged is not None
         held = outcomes.held_file(group.rows.get(result.task.key))
         return Publication(result.task.key, result.staged, outcomes.last_modified(result), held)
 
-    def _make_way(self, group: _Group, conflicts: Sequence[tuple[Result, PathConflict]]) -> None:
-        """Our own file `a` becomes `%FF=a` beside the folder that `a/b` needs."""
+    def _make_way(self, group: Group, conflicts: Sequence[tuple[Result, PathConflict]]) -> None:
+        """Our own file `a` becomes `%FF=a` beside the folder that `a/b` needs.
+
+        Also a file that somebody changed: its row does not match it there either: it is repaired.
+        """
         wanted = {conflict.at: result.task.key for result, conflict in conflicts}
-        fresh = {row.key: row for row in group.kept}
         for path, key in wanted.items():
             above = next((name for name in _folders(key) if path_for(name) == path), None)
-            row = fresh.get(above) or self._ledger.get(above) if above is not None else None
+            if above is None:
+                continue
+            row = group.kept.get(above) or self._owed.get(above) or self._ledger.get(above)
             file = outcomes.held_file(row)
             if row is None or file is None or file.path != path:
                 continue
             with suppress(MirrorError):  # the conflict then shows when publishing again
-                if self._mirror.stat_many([file.path]) == [file]:
-                    moved = self._mirror.relocate(row.key)
-                    group.keep(replace(row, path=moved.path, mtime_ns=moved.mtime_ns))
+                group.moved(replace(row, path=self._mirror.relocate(row.key).path))
 
-    def _remove(self, group: _Group, results: Sequence[Result]) -> None:
+    def _remove(self, group: Group, results: Sequence[Result]) -> None:
         by_label: dict[str, list[Result]] = {}
         for result in results:
             if outcomes.held_file(group.rows.get(result.task.key)) is None:
@@ -205,7 +186,7 @@ class Committer(threading.Thread):
         for label, labelled in by_label.items():
             self._trash(group, labelled, label)
 
-    def _trash(self, group: _Group, results: Sequence[Result], label: str) -> None:
+    def _trash(self, group: Group, results: Sequence[Result], label: str) -> None:
         files = [outcomes.held_file(group.rows[result.task.key]) for result in results]
         answers = self._mirror.remove([file for file in files if file is not None], label=label)
         for result, answer in zip(results, answers, strict=True):
@@ -215,7 +196,7 @@ class Committer(threading.Thread):
                 message = "Deleted, moved to trash" if answer else "Deleted, was already gone"
                 self._success(group, result, None, Operation.DELETE, message)
 
-    def _marked_folder(self, group: _Group, result: Result) -> None:
+    def _marked_folder(self, group: Group, result: Result) -> None:
         assert result.staged is not None
         result.staged.discard()
         held = outcomes.held_file(group.rows.get(result.task.key))
@@ -228,27 +209,27 @@ class Committer(threading.Thread):
 
     # What each result means
 
-    def _downloaded(self, group: _Group, result: Result, published: Published) -> None:
+    def _downloaded(self, group: Group, result: Result, published: Published) -> None:
         row = outcomes.synced_row(result, published.file, group.now)
         message = f"Downloaded successfully in {result.seconds:.2f} seconds"
         if published.trashed:
             message += "; what was there before is in the trash"
         self._success(group, result, row, Operation.DOWNLOAD, message)
 
-    def _nothing_held(self, group: _Group, result: Result) -> None:
+    def _nothing_held(self, group: Group, result: Result) -> None:
         known = result.task.key in group.rows
         operation = Operation.DELETE if known else Operation.SKIP
         message = "Forgotten, no file was stored" if known else "Not in the bucket, not held"
         self._success(group, result, None, operation, message)
 
-    def _settle_other(self, group: _Group, result: Result) -> None:
+    def _settle_other(self, group: Group, result: Result) -> None:
         row = group.rows.get(result.task.key)
         if result.found is Found.ADOPTED:
             self._adopted(group, result)
         elif result.found is Found.UNCHANGED:
             self._unchanged(group, result, row)
-        elif result.found is Found.RECORDED:
-            self._recorded(group, result.task)
+        elif result.found in (Found.RECORDED, Found.FORGOTTEN):
+            self._as_planned(group, result, row)
         elif result.found in (Found.ARCHIVED, Found.OVERSIZE):
             refused = outcomes.refused_row(result, row)
             self._success(group, result, refused, Operation.SKIP, refused.reason or "")
@@ -256,16 +237,19 @@ class Committer(threading.Thread):
             assert result.error is not None
             self._failed(group, result, result.error)
 
-    def _adopted(self, group: _Group, result: Result) -> None:
+    def _adopted(self, group: Group, result: Result) -> None:
         assert result.file is not None
-        row = outcomes.synced_row(result, result.file, group.now)
+        held, file = outcomes.held_file(group.rows.get(result.task.key)), result.file
+        if held is not None and replace(held, path=file.path) == file:
+            file = held  # the same file, which may have moved aside since
+        row = outcomes.synced_row(result, file, group.now)
         row = self._dated(row, outcomes.last_modified(result))
-        known = outcomes.held_file(group.rows.get(result.task.key)) == result.file
+        known = held == file
         operation = Operation.SKIP if known else Operation.ADOPT
         message = f"{'Verified' if known else 'Adopted'} in {result.seconds:.2f} seconds"
         self._success(group, result, row, operation, message)
 
-    def _unchanged(self, group: _Group, result: Result, row: ObjectRow | None) -> None:
+    def _unchanged(self, group: Group, result: Result, row: ObjectRow | None) -> None:
         if row is None:  # forgotten while we asked; the next look starts from nothing
             self._success(group, result, None, Operation.SKIP, "No longer held")
             return
@@ -273,7 +257,16 @@ class Committer(threading.Thread):
         row = self._dated(outcomes.refreshed_row(row, modified, None), modified)
         self._success(group, result, row, Operation.SKIP, "Unchanged")
 
-    def _recorded(self, group: _Group, task: Task) -> None:
+    def _as_planned(self, group: Group, result: Result, row: ObjectRow | None) -> None:
+        """What the ledger alone decided holds only while the key's file is the one it was."""
+        if outcomes.held_file(row) != outcomes.held_file(result.task.row):
+            self._success(group, result, row, Operation.SKIP, "Changed since it was listed")
+        elif result.found is Found.FORGOTTEN:
+            self._nothing_held(group, result)
+        else:
+            self._recorded(group, result.task)
+
+    def _recorded(self, group: Group, task: Task) -> None:
         action = task.action
         assert action is not None and action.record is not None
         row = self._dated(action.record, action.record.last_modified)
@@ -292,7 +285,7 @@ class Committer(threading.Thread):
 
     def _success(
         self,
-        group: _Group,
+        group: Group,
         result: Result,
         row: ObjectRow | None,
         operation: Operation,
@@ -311,7 +304,7 @@ class Committer(threading.Thread):
         )
         group.settle(result.task, row, done)
 
-    def _failed(self, group: _Group, result: Result, error: DataSyncError) -> None:
+    def _failed(self, group: Group, result: Result, error: DataSyncError) -> None:
         if result.staged is not None:
             result.staged.discard()
         task = result.task
@@ -323,7 +316,7 @@ class Committer(threading.Thread):
             group.deferred.append(outcomes.deferred(task.mark, error, group.now, random.random()))
         if not task.urgent:
             row = outcomes.failed_row(result, row, error)
-            group.kept.append(row)
+            group.kept[task.key] = row
         done = outcomes.outcome(
             task,
             task.operation,
@@ -337,11 +330,16 @@ class Committer(threading.Thread):
 
     # Ledger
 
-    def _record(self, group: _Group) -> None:
-        """One transaction. The disk is ahead of the ledger until it succeeds, which is safe."""
+    def _record(self, group: Group) -> None:
+        """One transaction. The disk is ahead of the ledger until it succeeds, which is safe.
+
+        What an earlier group could not record goes with it.
+        """
+        for key in group.removed:
+            self._owed.pop(key, None)
         told = [done.outcome for done in group.done if done.outcome is not None]
         settlement = Settlement(
-            rows=tuple(group.kept),
+            rows=tuple({**self._owed, **group.kept}.values()),
             removed=tuple(group.removed),
             cleared=tuple(group.cleared),
             deferred=tuple(group.deferred),
@@ -355,6 +353,7 @@ class Committer(threading.Thread):
             reraise=True,
         )
         retrying(self._ledger.settle, settlement)
+        self._owed.clear()
 
 
 _EFFECTS = frozenset({Operation.DOWNLOAD, Operation.DELETE, Operation.ADOPT})

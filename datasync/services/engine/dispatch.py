@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from datasync.models.sync_models import DirtyKey, ObjectRow, Settlement, SyncOptions
-from datasync.services.engine.commit import Done
+from datasync.services.engine.group import Done
 from datasync.services.engine.outcomes import held_file
 from datasync.services.engine.tasks import Task
 from datasync.services.engine.workshop import Workshop
@@ -42,7 +42,7 @@ class Dispatcher:
         return len(self._in_hand)
 
     def dispatch(self) -> int:
-        """Hand out what is due, up to the bound; the number of keys handed out.
+        """Hand out what is due, up to the bound; how many were due.
 
         Raises: LedgerError, MirrorError.
         """
@@ -58,13 +58,13 @@ class Dispatcher:
         self._mirror.check()
         ours = [mark for mark in due if mark.key.startswith(self._options.prefix)]
         if len(ours) < len(due):  # marked before S3_PREFIX was what it is now
-            foreign = tuple(mark for mark in due if mark not in ours)
+            foreign = tuple(m for m in due if not m.key.startswith(self._options.prefix))
             self._ledger.settle(Settlement(cleared=foreign))
         tasks = self._tasks(ours)
         with self._lock:
             self._in_hand.update(task.key for task in tasks)
         self._workshop.submit_urgent(tasks)
-        return len(tasks)
+        return len(due)
 
     def settled(self, done: Sequence[Done]) -> bool:
         """Take keys out of hand; whether more may be due now."""

@@ -98,13 +98,13 @@ class Fetch:
             raise ObjectTooLarge(
                 f"{self.task.key!r}: " + oversize_reason(head.size, options.max_bytes)
             )
-        if head.size <= MEMORY_BYTES:
+        expectation = expect(head, verify=options.verify)
+        if head.size <= MEMORY_BYTES and not expectation.needs_parts:
             return
         self._staged = self._courier.mirror.stage(head.size)
         if head.size > LARGE_BYTES:
             self._ranges = Ranges(self, self._courier, self._staged, head)
             return
-        expectation = expect(head, verify=options.verify)
         if not expectation.needs_parts:
             self._digest = digest_for(expectation)
 
@@ -133,6 +133,11 @@ class Fetch:
         else:
             self._received()
 
+    def exhausted(self, error: DataSyncError) -> None:
+        """A part of this try was tried as often as the object may be: it is the last one."""
+        self.task.failures = max(self.task.failures, self._courier.options.attempts - 1)
+        self.failed(error)
+
     def more(self, budget: int) -> int:
         """Start up to `budget` further requests of a large object; the number started."""
         return self._ranges.more(budget) if self._ranges is not None and not self.over else 0
@@ -154,20 +159,14 @@ class Fetch:
         self.over = True
         self._courier.channel.cancel(self)
         self._chunks = []
-        if not self.hashing:  # else the hashing thread still reads the staging file
-            self._discard()
+        staged, self._staged = self._staged, None
+        if staged is not None:  # a hashing thread that still reads it gets an error, and ends
+            staged.discard()
 
     def hashed(self) -> bool:
         """The hashing thread is done; whether anyone still wants to know."""
         self.hashing = False
-        if self.over:
-            self._discard()
         return not self.over
-
-    def _discard(self) -> None:
-        staged, self._staged = self._staged, None
-        if staged is not None:
-            staged.discard()
 
     def _received(self) -> None:
         assert self.head is not None
@@ -188,13 +187,9 @@ class Fetch:
     def _stage_small(self, head: ObjectHead) -> Verdict:
         body = b"".join(self._chunks)
         self._check_length(len(body))
-        expectation = expect(head, verify=self._courier.options.verify)
-        if expectation.needs_parts:
-            parts = self._courier.bucket.parts(self.task.key, head.etag, expectation.count)
-            expectation = expectation.with_parts(parts) if parts else expect(head, verify=False)
-        digest = digest_for(expectation)
+        digest = digest_for(expect(head, verify=self._courier.options.verify))
         digest.update(body)
-        verdict = prove(expectation, digest, self.task.key)
+        verdict = self._proved(digest)
         self._chunks = []
         self._staged = self._courier.mirror.stage(len(body))
         self._staged.write(body)

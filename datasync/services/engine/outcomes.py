@@ -83,9 +83,17 @@ def refused_row(result: Result, row: ObjectRow | None) -> ObjectRow:
 
 def failed_row(result: Result, row: ObjectRow | None, error: DataSyncError) -> ObjectRow:
     """The row of a key that could not be made current; what we hold of it is kept."""
-    listed = seen(result)
+    listed, task = seen(result), result.task
     if row is not None and row.path is not None:
-        return replace(row, state=State.FAILED, reason=str(error), seen_etag=listed.etag or None)
+        # A file that was found not to be the object must not pass for intact the next time.
+        doubted = task.found is not None and not task.intact
+        return replace(
+            row,
+            state=State.FAILED,
+            reason=str(error),
+            seen_etag=listed.etag or None,
+            mtime_ns=0 if doubted else row.mtime_ns,
+        )
     return unmirrored(None, listed, State.FAILED, str(error))
 
 

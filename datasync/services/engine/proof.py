@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from datasync.errors import FileMissing
+from datasync.errors import FileMissing, Interrupted
 from datasync.models.sync_models import FileStat, ListedObject, Verdict
 from datasync.services.engine.integrity import (
     SIZE_ONLY,
@@ -69,14 +69,18 @@ class ReadBack:
 
 
 def prove_local(
-    bucket: Bucket, mirror: Mirror, file: FileStat, listed: ListedObject
+    bucket: Bucket,
+    mirror: Mirror,
+    file: FileStat,
+    listed: ListedObject,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> Verdict | None:
     """The verdict if the file at `file.path` holds exactly the listed object, else None.
 
     `Verdict.SIZE` means that S3 offers nothing to prove it by. Asks S3 only when the listing
     offers no proof by itself.
 
-    Raises: BucketError.
+    Raises: BucketError, Interrupted.
     """
     if file.size != listed.size:
         return None
@@ -89,10 +93,13 @@ def prove_local(
     if expectation.needs_parts:
         parts = bucket.parts(listed.key, listed.etag, expectation.count)
         expectation = expectation.with_parts(parts) if parts else SIZE_ONLY
-    return expectation.verdict if _file_matches(mirror, file, expectation) else None
+    proved = _file_matches(mirror, file, expectation, interrupted)
+    return expectation.verdict if proved else None
 
 
-def _file_matches(mirror: Mirror, file: FileStat, expectation: Expectation) -> bool:
+def _file_matches(
+    mirror: Mirror, file: FileStat, expectation: Expectation, interrupted: Callable[[], bool]
+) -> bool:
     try:
         descriptor = mirror.open(file.path)
     except FileMissing:
@@ -102,6 +109,8 @@ def _file_matches(mirror: Mirror, file: FileStat, expectation: Expectation) -> b
         with open(descriptor, "rb", buffering=0) as stream:
             while data := stream.read(READ_BYTES):
                 digest.update(data)
+                if interrupted():
+                    raise Interrupted("the proof was stopped")
             now = os.fstat(stream.fileno())
     except OSError:  # a file that cannot be read proves nothing and is fetched anew
         return False

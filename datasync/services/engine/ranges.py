@@ -5,6 +5,7 @@ after the first range and the others are asked for beside one another. Hashing f
 on another thread, through the page cache.
 """
 
+from random import random
 from typing import TYPE_CHECKING
 
 from datasync.errors import (
@@ -14,6 +15,7 @@ from datasync.errors import (
     TornRead,
 )
 from datasync.models.sync_models import ObjectHead, ObjectRequest, Verdict
+from datasync.services.engine.levels import pause_seconds
 from datasync.services.storage.bucket import Answer
 from datasync.services.storage.mirror import StagedFile
 
@@ -34,6 +36,8 @@ class _Range:
     def __init__(self, offset: int, end: int, staged: StagedFile, pinned: ObjectHead) -> None:
         self.offset = offset
         self.end = end
+        self.failures = 0
+        self.not_before = 0.0
         self._staged = staged
         self._pinned = pinned
 
@@ -67,7 +71,6 @@ class Ranges:
         self._first = _Range(0, self._next, staged, head)
         self._live: dict[int, _Range] = {0: self._first}  # by the offset of the request
         self._waiting: list[_Range] = []  # failed ones, to be asked for again
-        self._failures = 0
         self._read_back = fetch.read_back()
 
     @property
@@ -83,9 +86,12 @@ class Ranges:
             raise FirstRangeRead("the ranges take over")
 
     def more(self, budget: int) -> int:
-        """Ask for further ranges; the number of requests started."""
+        """Ask for further ranges; the number of requests started.
+
+        One may always be under way, so that a stream of other work cannot starve the object.
+        """
         started = 0
-        while started < budget and len(self._live) < MAX_RANGES_IN_FLIGHT:
+        while (started < budget or not self._live) and len(self._live) < MAX_RANGES_IN_FLIGHT:
             part = self._take()
             if part is None:
                 break
@@ -95,18 +101,17 @@ class Ranges:
 
     def answered(self, answer: Answer) -> None:
         part = self._live.pop(answer.request.first or 0)
-        if part.offset == part.end:
-            self._failures = 0
-        elif answer.error is not None:
-            self._retry(part, answer.error)
-        else:
-            self._retry(part, TornRead("a range ended early"))
+        if part.offset != part.end:
+            self._retry(part, answer.error or TornRead("a range ended early"))
         if not self._fetch.over:
             self._hash()
 
     def _take(self) -> _Range | None:
-        if self._waiting:
-            return self._waiting.pop()
+        now = self._courier.now()
+        ready = next((part for part in self._waiting if part.not_before <= now), None)
+        if ready is not None:
+            self._waiting.remove(ready)
+            return ready
         if self._next >= self._head.size:
             return None
         start, self._next = self._next, min(self._next + RANGE_BYTES, self._head.size)
@@ -123,14 +128,18 @@ class Ranges:
         self._courier.channel.start(request, part, self._fetch)
 
     def _retry(self, part: _Range, error: DataSyncError) -> None:
-        """Ask for the rest of a range again, as long as other ranges still get through.
+        """Ask for the rest of a range again, after a pause; no range more often than `attempts`.
 
         Whatever speaks of another version starts the whole object again.
         """
-        self._failures += 1
-        if _ends_try(error) or self._failures >= self._courier.options.attempts:
+        part.failures += 1
+        if _ends_try(error):
             self._fetch.failed(error)
+        elif self._fetch.task.failures + part.failures >= self._courier.options.attempts:
+            self._fetch.exhausted(error)
         else:
+            pause = pause_seconds(error, part.failures, random())
+            part.not_before = self._courier.now() + pause
             self._waiting.append(part)
 
     def _frontier(self) -> int:

@@ -6,9 +6,10 @@ approval. Every delete is one more look at the key in S3: only its 404 removes t
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from datasync.errors import DataSyncError, Interrupted
+from datasync.errors import DataSyncError, Interrupted, LedgerBusy, LedgerError
 from datasync.models.sync_models import (
     Action,
     FileStat,
@@ -17,6 +18,7 @@ from datasync.models.sync_models import (
     RunCounts,
     RunKind,
     RunStatus,
+    State,
     SyncOptions,
 )
 from datasync.services.engine import planner
@@ -31,6 +33,7 @@ from datasync.services.storage.mirror import Mirror
 
 TICK_SECONDS = 0.5
 _RECORDED = frozenset({Operation.SKIP, Operation.REJECT})
+_COMPARED = frozenset({RunStatus.SUCCESS, RunStatus.PARTIAL, RunStatus.HELD})
 
 
 class Reconciliation:
@@ -59,28 +62,42 @@ class Reconciliation:
         self._on_progress = on_progress
         self._clock = clock
         self._prefix = run.prefix or options.prefix
-        self._tally = workshop.open_tally(run.id, run.counts if run.approved else RunCounts())
         self._cancelled = False
         self._ticked = 0.0
-        # Before the first complete run everything is new, and nothing of it is drift.
-        self._baseline = any(done.status is RunStatus.SUCCESS for done in ledger.runs(limit=100))
+        # Before everything was compared once it is all new, and nothing of it is drift.
+        self._baseline = any(
+            done.status in _COMPARED and self._prefix.startswith(done.prefix)
+            for done in ledger.runs(limit=100)
+        )
+        self._tally = workshop.open_tally(run.id, run.counts if run.approved else RunCounts())
         self._files_to_delete = 0
 
     def perform(self) -> Run:
         """Do the run to its end and record it; errors become its status."""
+        error: DataSyncError | None
         try:
-            status = self._apply() if self._run.approved else self._reconcile()
-        except Interrupted as error:
+            status, error = self._work()
+        except Interrupted as stopped:
             self._workshop.withdraw(self._run.id)
-            self._drain(until_stop=True)
-            status = RunStatus.CANCELLED if self._cancelled else RunStatus.INTERRUPTED
-            return self._finish(status, error)
-        except DataSyncError as error:
-            self._drain(until_stop=True)
-            return self._finish(RunStatus.FAILED, error)
+            while not self._tally.wait(TICK_SECONDS) and not self._stopping():
+                pass
+            status, error = RunStatus.INTERRUPTED, stopped
+            if self._cancelled:
+                status = RunStatus.CANCELLED
         finally:
             self._workshop.close_tally(self._tally)
-        return self._finish(status, None)
+        return self._finish(status, error)
+
+    def _work(self) -> tuple[RunStatus, DataSyncError | None]:
+        try:
+            return self._apply() if self._run.approved else self._reconcile(), None
+        except Interrupted:
+            raise
+        except DataSyncError as error:
+            while not self._tally.wait(TICK_SECONDS):  # what was handed over is done all the same
+                with suppress(LedgerError):
+                    self._tick()
+            return RunStatus.FAILED, error
 
     # The two kinds of work
 
@@ -96,12 +113,8 @@ class Reconciliation:
             verify=self._run.kind is RunKind.VERIFY,
             interrupted=self._interrupted,
         )
-        try:
-            for step in scan.steps():
-                self._take(step)
-        except BaseException:
-            self._ledger.drop_plan(self._run.id)
-            raise
+        for step in scan.steps():
+            self._take(step)
         self._drain()
         self._supersede()
         reason = planner.hold_reason(self._files_to_delete, mirrored, scan.listed, self._options)
@@ -119,13 +132,14 @@ class Reconciliation:
             self._confirm([key for key, _ in plan])
             self._tick()
         self._drain()
-        self._ledger.drop_plan(self._run.id)
-        if self._tally.broken is not None:
-            raise self._tally.broken
         return RunStatus.PARTIAL if self._tally.counts.failed else RunStatus.SUCCESS
 
     def _take(self, step: Step) -> None:
         self._tick()
+        if self._tally.broken is not None:  # what cannot be recorded is not worth going on
+            raise self._tally.broken
+        if step.again:
+            self._begin_again()
         self._tally.listed(step.listed, step.unchanged)
         deletes = [action for action in step.actions if action.operation is Operation.DELETE]
         if deletes:
@@ -141,6 +155,13 @@ class Reconciliation:
         ]
         if work:
             self._submit(work, step.files)
+
+    def _begin_again(self) -> None:
+        """An unordered listing made keys look deleted that only come later."""
+        self._ledger.drop_plan(self._run.id)
+        self._ledger.plan_deletes(self._run.id, ())
+        self._files_to_delete = 0
+        self._tally.relisted()
 
     def _plan_deletes(self, actions: Sequence[Action]) -> None:
         rows = [action.row for action in actions if action.row is not None]
@@ -162,7 +183,7 @@ class Reconciliation:
             )
             for action in actions
         ]
-        drift = sum(action.reason != "verify" and action.key not in marks for action in actions)
+        drift = sum(action.key not in marks and _is_drift(action) for action in actions)
         self._workshop.submit_bulk(
             self._tally, tasks, self._interrupted, drift if self._baseline else 0
         )
@@ -182,7 +203,7 @@ class Reconciliation:
         ]
         held = [task for task in tasks if task.intact]
         # Where no file is stored there is nothing to lose and nothing to ask.
-        bare = [Result(task, Found.MISSING) for task in tasks if not task.intact]
+        bare = [Result(task, Found.FORGOTTEN) for task in tasks if not task.intact]
         drift = len(tasks) - len(marks) if self._baseline else 0
         self._workshop.submit_results(self._tally, bare)
         self._workshop.submit_bulk(self._tally, held, self._interrupted, max(0, drift))
@@ -207,21 +228,18 @@ class Reconciliation:
         self._ticked = now
         counts = self._tally.counts
         moving = self._workshop.bytes_in_flight(self._run.id)
-        self._ledger.save_counts(self._run.id, replace(counts, bytes=counts.bytes + moving))
+        with suppress(LedgerBusy):  # the next look saves them
+            self._ledger.save_counts(self._run.id, replace(counts, bytes=counts.bytes + moving))
         current = self._ledger.run(self._run.id)
         self._cancelled = current.cancel_requested
         if self._on_progress is not None:
             self._on_progress(current)
 
-    def _drain(self, *, until_stop: bool = False) -> None:
-        """Wait for everything handed over. With `until_stop`, only a stop ends the wait."""
+    def _drain(self) -> None:
+        """Wait for everything handed over. Raises: Interrupted, and what kept it off the ledger."""
         while not self._tally.wait(TICK_SECONDS):
-            if until_stop:
-                if self._stopping():
-                    return
-            else:
-                self._tick()
-        if self._tally.broken is not None and not until_stop:
+            self._tick()
+        if self._tally.broken is not None:
             raise self._tally.broken
 
     def _supersede(self) -> None:
@@ -238,6 +256,10 @@ class Reconciliation:
             self._ledger.drop_plan(held.id)
 
     def _finish(self, status: RunStatus, error: DataSyncError | None) -> Run:
+        if status is RunStatus.INTERRUPTED and self._run.approved:
+            return self._leave_approved()
+        if status is not RunStatus.HELD:
+            self._ledger.drop_plan(self._run.id)
         reason = str(error) if error is not None else self._run.error
         hint = error.hint if error is not None else None
         if status is RunStatus.HELD:
@@ -258,6 +280,18 @@ class Reconciliation:
         if self._on_progress is not None:
             self._on_progress(run)
         return run
+
+    def _leave_approved(self) -> Run:
+        """A plan that was approved stays so: whoever leads next goes on with it."""
+        self._ledger.save_counts(self._run.id, self._tally.counts)
+        self._ledger.interrupt_runs(self._clock())
+        return self._ledger.run(self._run.id)
+
+
+def _is_drift(action: Action) -> bool:
+    """Whether the key changed, here or in S3; another try of a failed one is no change."""
+    failed = action.row is not None and action.row.state is State.FAILED
+    return not failed and action.reason not in ("verify", _AGAIN)
 
 
 def _intact(action: Action, files: dict[str, FileStat]) -> bool:

@@ -6,12 +6,13 @@ holds it for a service and works until it is stopped.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from datasync.errors import DataSyncError, LeaseHeld, RunNotHeld
 from datasync.models.sync_models import Run, RunKind, RunStatus, SyncOptions
-from datasync.services.engine.commit import Done
 from datasync.services.engine.dispatch import Dispatcher
+from datasync.services.engine.group import Done
 from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.reconcile import Reconciliation
 from datasync.services.engine.workshop import Workshop
@@ -157,48 +158,48 @@ class Runner(threading.Thread):
         while not self._stopping.is_set():
             try:
                 self._lease.acquire()
+                try:
+                    self._lead()
+                finally:
+                    self._lease.release()
             except LeaseHeld:
                 self._stopping.wait(TURN_SECONDS)
-                continue
-            except DataSyncError as error:
-                self._failed(error)
-                self._stopping.wait(5 * TURN_SECONDS)
-                continue
-            try:
-                self._lead()
             except Exception as error:  # the edge of this thread: tell, pause, begin again
                 self._failed(error)
                 self._stopping.wait(5 * TURN_SECONDS)
-            finally:
-                self._lease.release()
 
     def _lead(self) -> None:
         engine = self._make_engine()
         runs = _RunThread(engine, self._ledger, self._failed, self._bell.ring)
-        self._bell.listen()
         try:
+            self._bell.listen()
             engine.open()
             while not self._stopping.is_set():
                 self._turn(engine, runs)
                 self._bell.wait(TURN_SECONDS)
         finally:
+            deadline = time.monotonic() + self._close_within
             engine.stop()
             runs.join(self._close_within)
-            engine.close(self._close_within)
+            engine.close(max(1.0, deadline - time.monotonic()))
             self._bell.close()
 
     def _turn(self, engine: Engine, runs: "_RunThread") -> None:
         try:
             now = time.monotonic()
-            for done in runs.finished():
-                self._schedule.ended(done.status, now)
+            while runs.finished:
+                self._schedule.ended(runs.finished.popleft().status, now)
+            if runs.idle and runs.unrecorded:  # else it would look as if it went on for ever
+                self._ledger.interrupt_runs(time.time())
+                runs.unrecorded = False
+                self._schedule.ended(RunStatus.INTERRUPTED, now)
             self._plan_ahead(now)
             if runs.idle and (run := self._ledger.next_run()) is not None:
-                if not run.prefix:
+                if not run.prefix and not run.approved:
                     self._schedule.began(now)
                 runs.begin(run)
+            self._keep_house(now)  # first: it makes room on a disk that is too full to work on
             engine.dispatch()
-            self._keep_house(now)
         except DataSyncError as error:
             self._failed(error)
             self._stopping.wait(TURN_SECONDS)
@@ -230,7 +231,8 @@ class _RunThread:
         self._failed = failed
         self._ring = ring
         self._thread: threading.Thread | None = None
-        self._finished: list[Run] = []
+        self.finished: deque[Run] = deque()
+        self.unrecorded = False  # a run ended and the ledger could not be told
 
     @property
     def idle(self) -> bool:
@@ -242,17 +244,13 @@ class _RunThread:
         )
         self._thread.start()
 
-    def finished(self) -> list[Run]:
-        done, self._finished = self._finished, []
-        return done
-
     def join(self, timeout_seconds: float) -> None:
         if self._thread is not None:
             self._thread.join(timeout_seconds)
 
     def _perform(self, run: Run) -> None:
         try:
-            self._finished.append(self._engine.perform(run))
+            self.finished.append(self._engine.perform(run))
         except Exception as error:  # the edge of this thread: the run must not stay 'running'
             self._failed(error)
             self._give_up(run, error)
@@ -263,10 +261,11 @@ class _RunThread:
         text = str(error) if isinstance(error, DataSyncError) else type(error).__name__
         hint = error.hint if isinstance(error, DataSyncError) else "See the log for the traceback."
         try:
-            self._finished.append(
+            self.finished.append(
                 self._ledger.finish_run(
                     run.id, RunStatus.FAILED, time.time(), error=text, hint=hint
                 )
             )
-        except DataSyncError as problem:  # the next leader marks the run interrupted
+        except DataSyncError as problem:
+            self.unrecorded = True
             self._failed(problem)

@@ -44,19 +44,22 @@ class Step:
     """What one stretch of the listing needs, and how many keys were looked at for it.
 
     `files` are stat results for the paths of the actions' keys, where something was found.
+    `again`: the steps so far compared an unordered listing and do not count, all of them follow.
     """
 
     actions: Sequence[Action]
     files: dict[str, FileStat]
     listed: int
     unchanged: int
+    again: bool = False
 
 
 @dataclass(slots=True)
 class Scan:
     """One comparison of everything below `prefix`; iterate `steps()` once, to its end.
 
-    With `verify`, files that look right are proved again: they come out as adoptions.
+    With `verify`, files that look right are proved again: they come out as adoptions. With
+    `sort`, the listing is sorted in any case, so that no step is ever taken back.
     `interrupted()` is asked now and then while a page is awaited.
     """
 
@@ -66,18 +69,22 @@ class Scan:
     options: SyncOptions
     prefix: str
     verify: bool = False
+    sort: bool = False
     interrupted: Callable[[], bool] = lambda: False
-    sleep: Callable[[float], None] = time.sleep
     listed: int = 0
     _rejected: set[str] = field(default_factory=set)
 
     def steps(self) -> Iterator[Step]:
         """Raises: BucketError when the listing fails; nothing was proved then. LedgerError."""
+        if self.sort:
+            yield from self._sorted_first()
+            return
         try:
             yield from self._ordered(self._checked(self._pages()))
         except _Disorder:
             self.listed = 0
             self._rejected.clear()
+            yield Step((), {}, 0, 0, again=True)
             yield from self._sorted_first()
 
     # The listing
@@ -100,7 +107,15 @@ class Scan:
                 failures += 1
                 if not error.retryable or failures >= self.options.attempts:
                     raise
-                self.sleep(pause_seconds(error, failures, random()))
+                time.sleep(pause_seconds(error, failures, random()))
+
+    def _pause(self, seconds: float) -> None:
+        """Raises: Interrupted."""
+        over = time.monotonic() + seconds
+        while (left := over - time.monotonic()) > 0:
+            if self.interrupted():
+                raise Interrupted("the listing was stopped")
+            time.sleep(min(left, WAIT_SECONDS))
 
     def _checked(self, pages: Iterator[Sequence[ListedObject]]) -> Iterator[Sequence[ListedObject]]:
         last = ""
@@ -126,7 +141,7 @@ class Scan:
                     failures += 1
                     if not error.retryable or failures >= self.options.attempts:
                         raise
-                    self.sleep(pause_seconds(error, failures, random()))
+                    self._pause(pause_seconds(error, failures, random()))
                     continue
                 yield from self._ordered(self._checked(iter(spool.pages())))
                 return
@@ -198,6 +213,7 @@ class Scan:
         decided = [
             planner.decide(Pair(item, rows.get(item.key)), OnDisk.ABSENT, self.options)
             for item in page
+            if not _is_another(rows.get(item.key))
         ]
         actions = [action for action in decided if action is not None]
         self.listed += len(page)
@@ -222,6 +238,11 @@ def _path(item: Pair) -> str | None:
     if listed is None or planner.is_marker(listed):
         return None
     return row.path if row is not None and row.path is not None else path_for(listed.key)
+
+
+def _is_another(row: ObjectRow | None) -> bool:
+    """Whether a legal key happens to be called what a refused one is reported as: it counts."""
+    return row is not None and row.state is not State.REJECTED
 
 
 def _on_disk(row: ObjectRow | None, found: Found) -> OnDisk:

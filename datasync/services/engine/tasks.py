@@ -51,6 +51,7 @@ class Found(Enum):
     ARCHIVED = "archived"
     OVERSIZE = "oversize"
     RECORDED = "recorded"
+    FORGOTTEN = "forgotten"  # no longer listed, and no file of it is stored
     FAILED = "failed"
 
 

@@ -11,11 +11,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
-from datasync.errors import DataSyncError, InternalFault, Interrupted, SlowDown, TransferStalled
+from datasync.errors import (
+    BucketError,
+    DataSyncError,
+    InternalFault,
+    Interrupted,
+    SlowDown,
+    TransferStalled,
+)
 from datasync.models.sync_models import Operation, SyncOptions, Verdict
 from datasync.services.engine.fetch import Fetch
+from datasync.services.engine.hashing import HashingThreads
 from datasync.services.engine.integrity import LARGE_BYTES
 from datasync.services.engine.levels import MAXIMUM, ConcurrencyLevel, pause_seconds
 from datasync.services.engine.proof import prove_local
@@ -25,6 +32,7 @@ from datasync.services.storage.mirror import Mirror
 
 LOOPS = 2
 HASHING_THREADS = 2
+HASHING_SECONDS = 1.0  # that a stop waits for them
 BULK_QUEUE = 2_000
 # Events may go beyond the level by this many requests, so that they never wait for bulk work.
 URGENT_RESERVE = 8
@@ -56,8 +64,9 @@ class TransferPool:
         self.problem = problem
         self.clock = clock
         self.level = ConcurrencyLevel(options.concurrency, clock())
-        self.hashing = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hash")
+        self.hashing = HashingThreads(HASHING_THREADS)
         self.stopping = False
+        self.withdrawn: set[int] = set()  # runs whose work is to end
         self._urgent: deque[Task] = deque()
         self._bulk: deque[Task] = deque()
         self._lock = threading.Condition()
@@ -65,6 +74,7 @@ class TransferPool:
         self._loops = [TransferLoop(self, index, count) for index in range(count)]
 
     def start(self) -> None:
+        self.hashing.start()
         for loop in self._loops:
             loop.start()
 
@@ -76,10 +86,8 @@ class TransferPool:
         self._wake()
         deadline = self.clock() + timeout_seconds
         for loop in self._loops:
-            loop.join(max(0.1, deadline - self.clock()))
-        self.hashing.shutdown(wait=True, cancel_futures=True)
-        for loop in self._loops:
-            loop.run_posted()
+            loop.end(max(0.1, deadline - self.clock()))
+        self.hashing.stop(max(0.1, min(HASHING_SECONDS, deadline - self.clock())))
 
     def submit_urgent(self, tasks: Sequence[Task]) -> None:
         with self._lock:
@@ -91,15 +99,19 @@ class TransferPool:
 
         Raises: Interrupted, when the pool stops or `interrupted()` says so.
         """
-        with self._lock:
-            while len(self._bulk) >= BULK_QUEUE:
-                if self.stopping or interrupted():
-                    raise Interrupted("the transfer was stopped")
-                self._lock.wait(0.25)
-            if self.stopping:
+        while not self._queue_bulk(tasks):
+            if self.stopping or interrupted():
                 raise Interrupted("the transfer was stopped")
-            self._bulk.extend(tasks)
         self._wake()
+
+    def _queue_bulk(self, tasks: Sequence[Task]) -> bool:
+        with self._lock:
+            if len(self._bulk) >= BULK_QUEUE:
+                self._lock.wait(0.25)
+            if self.stopping or len(self._bulk) >= BULK_QUEUE:
+                return False
+            self._bulk.extend(tasks)
+            return True
 
     def resubmit(self, tasks: Sequence[Task]) -> None:
         """Queue tasks that were admitted before; never waits."""
@@ -112,14 +124,19 @@ class TransferPool:
 
     def withdraw(self, run_id: int) -> list[Task]:
         """End a run's work: the tasks not begun are given back, those under way come out as
-        failed by `Interrupted`."""
+        failed by `Interrupted`, and so do any that follow until `forget`."""
         with self._lock:
+            self.withdrawn.add(run_id)
             tasks = [task for task in self._bulk if task.run_id == run_id]
             self._bulk = deque(task for task in self._bulk if task.run_id != run_id)
             self._lock.notify_all()
         for loop in self._loops:
             loop.withdraw(run_id)
         return tasks
+
+    def forget(self, run_id: int) -> None:
+        """The run is over."""
+        self.withdrawn.discard(run_id)
 
     def take(self, urgent_room: int, room: int, bulk_share: int) -> list[Task]:
         """Urgent tasks up to `urgent_room`, then bulk ones in what is left of `room`.
@@ -165,6 +182,7 @@ class TransferLoop(threading.Thread):
         self._active: set[Fetch] = set()
         self._bulk_active = 0
         self._local = 0  # tasks on the hashing threads that have no fetch
+        self._taken: deque[Task] = deque()  # from the pool, not begun yet
         self._later: list[tuple[float, int, Task]] = []
         self._order = itertools.count()
         self._results: list[Result] = []
@@ -186,6 +204,13 @@ class TransferLoop(threading.Thread):
 
     def wake(self) -> None:
         self.channel.wake()
+
+    def end(self, timeout_seconds: float) -> None:
+        """Wait for the thread, once the pool is stopping; one never started is only cleared."""
+        if self.ident is None:
+            self.channel.close()
+        else:
+            self.join(timeout_seconds)
 
     def bytes_in_flight(self, run_id: int | None) -> int:
         fetches = self._active.copy()  # atomic under the interpreter lock
@@ -226,9 +251,10 @@ class TransferLoop(threading.Thread):
         share = -(-self._pool.level.current // self._loops)
         room = share - self.channel.in_flight - self._local
         room -= self._more_ranges(room)
-        bulk_share = share // 4 - self._bulk_active
-        for task in self._pool.take(room + URGENT_RESERVE, room, bulk_share):
-            self._begin(task)
+        bulk_share = max(1, share // 4) - self._bulk_active
+        self._taken.extend(self._pool.take(room + URGENT_RESERVE, room, bulk_share))
+        while self._taken:  # those behind one that fails to begin have the next turn
+            self._begin(self._taken.popleft())
 
     def _more_ranges(self, room: int) -> int:
         started = 0
@@ -244,6 +270,10 @@ class TransferLoop(threading.Thread):
             self._fetch(task)
 
     def _fetch(self, task: Task) -> None:
+        if task.run_id in self._pool.withdrawn:
+            stopped = Interrupted("the run was ended")
+            self._results.append(Result(task, Found.FAILED, error=stopped))
+            return
         fetch = Fetch(task, self)
         self._active.add(fetch)
         self._bulk_active += not task.urgent
@@ -260,11 +290,14 @@ class TransferLoop(threading.Thread):
         assert found is not None and listed is not None
 
         def work() -> None:
-            verdicts.append(prove_local(self.bucket, self.mirror, found, listed))
+            stopped = self._pool.hashing.is_stopping
+            verdicts.append(prove_local(self.bucket, self.mirror, found, listed, stopped))
 
         def then(error: Exception | None) -> None:
             self._local -= 1
-            if isinstance(error, DataSyncError):
+            if isinstance(error, BucketError) and not error.retryable:
+                self._looked_at(task, None)  # what the question did not tell, the object will
+            elif isinstance(error, DataSyncError):
                 self._retry(task, error)
             elif error is not None:
                 self._pool.problem(error)
@@ -339,18 +372,11 @@ class TransferLoop(threading.Thread):
         return self._pool.clock()
 
     def elsewhere(self, work: Callable[[], None], then: Callable[[Exception | None], None]) -> None:
-        def done(future: Future[None]) -> None:
-            error = None if future.cancelled() else future.exception()
-            problem = error if isinstance(error, Exception) else None
-            if future.cancelled():
-                problem = Interrupted("the transfer was stopped")
-            self._posted.append(lambda: then(problem))
+        def done(error: Exception | None) -> None:
+            self._posted.append(lambda: then(error))
             self.channel.wake()
 
-        try:
-            self._pool.hashing.submit(work).add_done_callback(done)
-        except RuntimeError:  # the pool is shutting down
-            self._posted.append(lambda: then(Interrupted("the transfer was stopped")))
+        self._pool.hashing.submit(work, done)
 
     def finish(self, fetch: Fetch, result: Result) -> None:
         self._leave(fetch)
@@ -362,7 +388,7 @@ class TransferLoop(threading.Thread):
 
     def _retry(self, task: Task, error: DataSyncError) -> None:
         task.failures += 1
-        if error.retryable and task.failures < self.options.attempts and not self._pool.stopping:
+        if error.retryable and task.failures < self.options.attempts:
             pause = pause_seconds(error, task.failures, random.random())
             heapq.heappush(self._later, (self.now() + pause, next(self._order), task))
         else:

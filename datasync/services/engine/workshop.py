@@ -5,11 +5,11 @@ So an older version cannot be committed after a newer one.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from datasync.errors import Interrupted
 from datasync.models.sync_models import (
     Operation,
     Outcome,
@@ -17,7 +17,8 @@ from datasync.models.sync_models import (
     RunCounts,
     SyncOptions,
 )
-from datasync.services.engine.commit import Committer, Done
+from datasync.services.engine.commit import Committer
+from datasync.services.engine.group import Done
 from datasync.services.engine.outcomes import add, held_file
 from datasync.services.engine.tasks import Result, Task
 from datasync.services.engine.transfer import TransferPool
@@ -27,7 +28,6 @@ from datasync.services.storage.mirror import Mirror
 
 # Staged files that wait for their commit; beyond it the loops' results hold bulk work back.
 BACKLOG = 4_000
-_TICK_SECONDS = 0.25
 
 
 class Tally:
@@ -68,6 +68,11 @@ class Tally:
                 drift=now.drift + drift,
             )
 
+    def relisted(self) -> None:
+        """The listing begins anew."""
+        with self._changed:
+            self._counts = replace(self._counts, listed=0, unchanged=0)
+
     def tell(self, told: Iterable[Outcome]) -> RunCounts:
         with self._changed:
             for outcome in told:
@@ -102,7 +107,7 @@ class Workshop:
         self._waiting: dict[str, deque[Task]] = {}  # keys at work, and who waits for each
         self._tallies: dict[int, Tally] = {}
         self._lock = threading.Lock()
-        self._committer = Committer(mirror, ledger, self._released, self._tell)
+        self._committer = Committer(mirror, ledger, self._released, self._tell, problem)
         self._pool = TransferPool(
             bucket,
             mirror,
@@ -118,8 +123,9 @@ class Workshop:
 
     def stop(self, timeout_seconds: float) -> None:
         """Abandon what is on its way, commit what has arrived, end every thread."""
+        deadline = time.monotonic() + timeout_seconds
         self._pool.stop(timeout_seconds)
-        self._committer.stop(timeout_seconds)
+        self._committer.stop(max(0.1, deadline - time.monotonic()))
 
     def open_tally(self, run_id: int, counts: RunCounts) -> Tally:
         tally = self._tallies[run_id] = Tally(run_id, counts)
@@ -127,6 +133,7 @@ class Workshop:
 
     def close_tally(self, tally: Tally) -> None:
         self._tallies.pop(tally.run_id, None)
+        self._pool.forget(tally.run_id)
 
     def submit_urgent(self, tasks: Sequence[Task]) -> None:
         self._pool.submit_urgent(self._admit(tasks))
@@ -136,32 +143,38 @@ class Workshop:
     ) -> None:
         """Hand tasks of a run over; waits while too many are queued.
 
-        Raises: Interrupted.
+        Raises: Interrupted, and whatever `interrupted` raises; nothing is handed over then.
         """
         tally.begun(tasks, drift)
         admitted = self._admit(tasks)
         try:
             self._pool.submit_bulk(admitted, interrupted)
-        except Interrupted:
+        except BaseException:
             self._released([Done(task, None, None) for task in admitted])
             raise
 
-    def submit_results(self, tally: Tally, results: Sequence[Result], drift: int = 0) -> None:
-        """Results that needed no transfer go straight to the commit."""
-        tasks = [result.task for result in results]
-        tally.begun(tasks, drift)
+    def submit_results(self, tally: Tally, results: Sequence[Result]) -> None:
+        """Results that needed no transfer go straight to the commit.
+
+        A key at work is being looked at right now: what is known of it here is older, and dropped.
+        """
         with self._lock:
-            busy = {task.key for task in tasks if task.key in self._waiting}
-            for task in tasks:
-                if task.key not in busy:
-                    self._waiting[task.key] = deque()
-        # A key at work is being looked at right now: what is known of it here is older.
-        self._released_without_owner([task for task in tasks if task.key in busy])
-        self._committer.put([result for result in results if result.task.key not in busy])
+            ours = [result for result in results if result.task.key not in self._waiting]
+            self._waiting.update((result.task.key, deque()) for result in ours)
+        tally.begun([result.task for result in ours], 0)
+        self._committer.put(ours)
 
     def withdraw(self, run_id: int) -> None:
         """End a run's work early; what is being committed is still committed."""
         self._released([Done(task, None, None) for task in self._pool.withdraw(run_id)])
+        with self._lock:
+            queues = [queue for queue in self._waiting.values() if queue]
+            waiting = [task for queue in queues for task in queue if task.run_id == run_id]
+            for queue in queues:
+                others = [task for task in queue if task.run_id != run_id]
+                queue.clear()
+                queue.extend(others)
+        self._count_down([Done(task, None, None) for task in waiting])
 
     def bytes_in_flight(self, run_id: int) -> int:
         return self._pool.bytes_in_flight(run_id)
@@ -196,12 +209,11 @@ class Workshop:
                     following.append(_following(waiting.popleft(), item))
                 else:
                     self._waiting.pop(item.task.key, None)
-        self._settled(done)
-        self._count_down(done)
-        self._pool.resubmit(following)
-
-    def _released_without_owner(self, tasks: Sequence[Task]) -> None:
-        self._count_down([Done(task, None, None) for task in tasks])
+        try:
+            self._settled(done)
+        finally:
+            self._count_down(done)
+            self._pool.resubmit(following)
 
     def _count_down(self, done: Sequence[Done]) -> None:
         by_run: dict[int, list[Done]] = {}
@@ -225,4 +237,6 @@ def _following(task: Task, before: Done) -> Task:
         )
         if task.operation is Operation.ADOPT:
             task.operation = Operation.DOWNLOAD
+    elif before.broken is not None:  # the disk may be ahead of what the task knows
+        task.intact = False
     return task

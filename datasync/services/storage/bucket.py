@@ -107,7 +107,10 @@ class Bucket(Protocol):
         """
 
     def close(self) -> None:
-        """Free connections. Channels are closed by their owners."""
+        """Free connections; questions under way and later ones raise Interrupted.
+
+        Channels are closed by their owners.
+        """
 
 
 # The S3 adapter

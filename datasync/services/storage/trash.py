@@ -137,12 +137,21 @@ def put_back(
 
 
 def prune(directories: Directories, before: float) -> int:
-    """Remove for good what was trashed before that time; the number of files. Raises: OSError."""
-    removed = 0
+    """Remove for good what was trashed before that time; the number of files.
+
+    One folder that cannot be removed does not keep the others. Raises: MirrorError, for the
+    last of such folders and once all have been tried; OSError.
+    """
+    removed, failure = 0, None
     for folder in list(_folders(directories)):
         moment = _moment(folder)
         if moment is not None and moment[0] < before:
-            removed += _remove_tree(directories, f"{TRASH}/{folder}")
+            try:
+                removed += _remove_tree(directories, f"{TRASH}/{folder}")
+            except OSError as error:
+                failure = translated(error, f"{TRASH}/{folder}")
+    if failure is not None:
+        raise failure
     return removed
 
 

@@ -1,6 +1,7 @@
 """The trash: listing it page by page, restoring from it, pruning it."""
 
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,6 +189,28 @@ def test_pruning_removes_what_is_old_and_nothing_else(
     assert mirror.trash_entries() == []
     assert [path.name for path in (root / ".datasync/trash").iterdir()] == ["notes"]
     assert tree(root) == {"kept": b"1"}
+
+
+def test_pruning_goes_on_beside_a_folder_that_cannot_be_removed(
+    mirror: Mirror, clock: Clock, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        clock.now = number * DAY
+        _trash(mirror, "d/a", b"1")
+    stubborn = os.stat(root / ".datasync/trash/19700102T000000Z-run-1/d").st_ino
+    unlink = os.unlink
+
+    def refusing(name: bytes, *, dir_fd: int) -> None:
+        if os.fstat(dir_fd).st_ino == stubborn:
+            raise PermissionError(errno.EPERM, "immutable")
+        unlink(name, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refusing)
+        with pytest.raises(MirrorError, match="19700102T000000Z-run-1"):
+            mirror.prune_trash(0, now=9 * DAY)
+        assert [entry.trashed_at for entry in mirror.trash_entries()] == [DAY]
+    assert mirror.prune_trash(0, now=9 * DAY) == 1
 
 
 def test_folders_deeper_than_a_recursion_may_be(mirror: Mirror, root: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,8 @@ RESTART_HINT = (
     "Restart DataSync: it sets the damaged ledger aside "
     "and builds a new one from the files on disk."
 )
+LOG_BYTES = 64 * 2**20  # how long the log of a SQLite ledger may become
+LOG_PATIENCE_SECONDS = 0.25
 # Numbers of PostgreSQL's advisory locks; arbitrary, but never to be changed.
 TURNS = {"migrate": 7_301_001, "runs": 7_301_002, "settle": 7_301_003}
 
@@ -46,6 +48,9 @@ class Backend(Protocol):
 
     def begin_write(self, connection: Connection, durable: bool, turn: str | None) -> None:
         """Begin; `turn` names a lock under which only one writer at a time works."""
+
+    def written(self, connection: Connection) -> None:
+        """Keep house behind a write that is committed; what goes wrong here is no error."""
 
     def begin_snapshot(self, connection: Connection) -> None:
         """Begin a read in which several statements see the same state."""
@@ -73,6 +78,7 @@ class SqliteBackend:
         self.path = path
         self._busy_seconds = busy_seconds
         self._identity: tuple[int, int] | None = None
+        self._log_limit = LOG_BYTES
         # SQLite waits by polling; threads of one process queue here instead, which is fair.
         self._writer = threading.Lock()
 
@@ -87,6 +93,7 @@ class SqliteBackend:
             connect_args={"timeout": self._busy_seconds},
             pool_size=8,
             max_overflow=56,
+            pool_use_lifo=True,  # every connection in use fills a cache of its own
             pool_timeout=self._busy_seconds,
             hide_parameters=True,
         )
@@ -99,7 +106,7 @@ class SqliteBackend:
         connection.isolation_level = None  # transactions begin when we say so
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA cache_size=-16384")
-        connection.execute("PRAGMA journal_size_limit=67108864")
+        connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
 
     @staticmethod
     def _begin(connection: Connection) -> None:
@@ -157,6 +164,30 @@ class SqliteBackend:
         cursor.execute(f"PRAGMA synchronous={level}")
         cursor.close()
         connection.execution_options(begin="BEGIN IMMEDIATE").begin()
+
+    def written(self, connection: Connection) -> None:
+        """Empty the log when it is long.
+
+        By itself it starts over only in a moment without readers, which may never come. This
+        waits for the present readers, shortly: one that stays must not hold up every commit.
+        """
+        size = self._log_size()
+        if size < LOG_BYTES:
+            self._log_limit = LOG_BYTES
+        elif size >= self._log_limit:
+            cursor = connection.connection.cursor()
+            with suppress(sqlite3.Error):
+                cursor.execute(f"PRAGMA busy_timeout={round(LOG_PATIENCE_SECONDS * 1000)}")
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                cursor.execute(f"PRAGMA busy_timeout={round(self._busy_seconds * 1000)}")
+            cursor.close()
+            self._log_limit = self._log_size() + LOG_BYTES
+
+    def _log_size(self) -> int:
+        try:
+            return os.stat(f"{self.path}-wal").st_size
+        except OSError:
+            return 0
 
     def begin_snapshot(self, connection: Connection) -> None:
         connection.begin()
@@ -238,6 +269,9 @@ class PostgresBackend:
         connection.exec_driver_sql(f"SET LOCAL synchronous_commit = {level}")
         if turn is not None:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({TURNS[turn]})"))
+
+    def written(self, connection: Connection) -> None:
+        """The server keeps its own house."""
 
     def begin_snapshot(self, connection: Connection) -> None:
         connection.execution_options(isolation_level="REPEATABLE READ").begin()

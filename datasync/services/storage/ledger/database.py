@@ -107,6 +107,7 @@ class Database:
             self.backend.begin_write(connection, durable, turn)
             yield connection
             connection.commit()
+            self.backend.written(connection)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:

@@ -52,6 +52,8 @@ def object_head(status: int, fields: Fields, request: ObjectRequest) -> ObjectHe
 
     Raises: TornRead (another range or version than asked for), LengthMismatch, UnexpectedAnswer.
     """
+    if status == 304 and request.if_none_match is None:
+        raise UnexpectedAnswer(f"{request.key!r}: 'not modified' answers a question nobody asked")
     etag = _etag(status, fields, request)
     if status == 304:
         return ObjectHead(status=304, etag=etag, size=0, length=0, version_id=_version(fields))

@@ -4,23 +4,32 @@ Many requests at once are the channel's business (`storage/bucket.py`); it takes
 requests and the loops from here. Must not know: the engine, settings, retries.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from threading import Lock
 
 import certifi
 
-from datasync.errors import BucketError, DataSyncError, TransferStalled, UnexpectedAnswer
+from datasync.errors import (
+    BucketError,
+    ClockSkewed,
+    CredentialsOutdated,
+    CredentialsRejected,
+    DataSyncError,
+    Interrupted,
+    TransferStalled,
+    UnexpectedAnswer,
+)
 from datasync.models.sync_models import ObjectHead, ObjectRequest
 from datasync.services.storage.s3.answers import Fields, object_head, parse_lines
 from datasync.services.storage.s3.endpoint import S3Config, locate
 from datasync.services.storage.s3.loop import Ended, LoopOptions, Transfer, TransferLoop
 from datasync.services.storage.s3.refusals import (
     MAX_ERROR_BYTES,
-    Refusal,
     error_for,
     error_for_curl,
     parse_refusal,
@@ -34,7 +43,6 @@ from datasync.services.storage.s3.signing import (
     stamp_of,
 )
 
-SKEW_SECONDS = 300.0  # smaller differences are no reason to doubt our clock
 CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
 UNTOLD = frozenset({301, 302, 307, 308, 400, 401, 403, 404})
 
@@ -69,7 +77,10 @@ class S3Client:
         self._origin = self.location.origin
         self._base = self.location.base
         self._spare: list[TransferLoop] = []
+        self._lent: set[TransferLoop] = set()
         self._lock = Lock()
+        self._closed = False
+        self._process: int | None = None  # that of the first connection
 
     def object_call(self, request: ObjectRequest) -> tuple[str, list[str]]:
         """URL and header lines of a GET or HEAD of an object.
@@ -112,28 +123,26 @@ class S3Client:
         return url, sign(scope, stamp, method, self.location.host, path, query, headers)
 
     def refuse(self, status: int, fields: Fields, body: bytes, what: str) -> BucketError:
-        """The error of a refusal; a complaint about our clock teaches it the server's."""
+        """The error of a refusal; it teaches the client the server's clock, or new credentials."""
         if status < 300:
             return UnexpectedAnswer(f"{what}: S3 answers {status} to what it refused before")
-        refusal = parse_refusal(status, fields, body)
-        if refusal.code == "RequestTimeTooSkewed" and not self._learn_clock(fields):
-            refusal = Refusal(status, "SignatureDoesNotMatch")  # the clock is not what is wrong
-        return error_for(refusal, what)
+        error = error_for(parse_refusal(status, fields, body), what)
+        if isinstance(error, ClockSkewed):
+            self._learn_clock(fields)
+        elif isinstance(error, CredentialsRejected):
+            source = self.config.credentials
+            if source is not None and source.renew():
+                return CredentialsOutdated(str(error))
+        return error
 
-    def _learn_clock(self, fields: Fields) -> bool:
-        """Whether the answer's Date tells something new."""
-        try:
+    def _learn_clock(self, fields: Fields) -> None:
+        with suppress(TypeError, ValueError):
             theirs = parsedate_to_datetime(fields.get("date", "")).timestamp()
-        except (TypeError, ValueError):
-            return False
-        offset = theirs - self._clock()
-        if abs(offset - self._offset_seconds) < SKEW_SECONDS:
-            return False
-        self._offset_seconds = offset
-        return True
+            self._offset_seconds = theirs - self._clock()
 
     def new_loop(self, max_connections: int) -> TransferLoop:
         """A loop for the calling thread, with this bucket's timeouts and certificates."""
+        self._require_own_process()
         config = self.config
         secure = self.location.scheme == "https"
         options = LoopOptions(
@@ -170,7 +179,7 @@ class S3Client:
         """Send one request, wait for its whole answer, whatever its status.
 
         Raises: NetworkFailure, TransferStalled (also when the total time is over),
-        UnexpectedAnswer (over `max_bytes`, no HTTP).
+        UnexpectedAnswer (over `max_bytes`, no HTTP), Interrupted (the client was closed).
         """
         with self._borrowed() as loop:
             exchange = Exchange(max_bytes)
@@ -183,28 +192,51 @@ class S3Client:
     @contextmanager
     def _borrowed(self) -> Iterator[TransferLoop]:
         """A loop nobody else uses; the one last used, for its open connection."""
-        with self._lock:
-            loop = self._spare.pop() if self._spare else None
-        loop = loop or self.new_loop(2)
+        loop, whole = self._lend(), False
         try:
             yield loop
+            whole = True
         except DataSyncError:
-            self._give_back(loop)
+            whole = True
             raise
-        except BaseException:
-            loop.close()
-            raise
-        else:
-            self._give_back(loop)
+        finally:
+            self._take_back(loop, whole)
 
-    def _give_back(self, loop: TransferLoop) -> None:
+    def _lend(self) -> TransferLoop:
+        self._require_own_process()
         with self._lock:
-            self._spare.append(loop)
+            if self._closed:
+                raise Interrupted("the bucket is closed")
+            loop = self._spare.pop() if self._spare else self.new_loop(2)
+            self._lent.add(loop)
+            return loop
+
+    def _take_back(self, loop: TransferLoop, whole: bool) -> None:
+        with self._lock:
+            self._lent.remove(loop)
+            if whole and not self._closed:
+                self._spare.append(loop)
+                return
+        loop.close()
+
+    def _require_own_process(self) -> None:
+        """A connection has one owner: two processes would read one another's answers."""
+        self._process = self._process or os.getpid()
+        if self._process != os.getpid():
+            raise BucketError(
+                "the bucket was in use before this process was forked",
+                hint="Make the bucket in the process that uses it.",
+            )
 
     def close(self) -> None:
-        """Close the connections of the blocking requests."""
+        """End the blocking requests: those under way, and later ones, raise Interrupted."""
+        if self._process not in (None, os.getpid()):
+            return
         with self._lock:
+            self._closed = True
             spare, self._spare = self._spare, []
+            for loop in self._lent:
+                loop.wake()
         for loop in spare:
             loop.close()
 
@@ -232,6 +264,8 @@ def _wait(
         if remaining <= 0:
             raise TransferStalled(f"{what}: no answer within {timeout_seconds:g} seconds")
         moved, ended = loop.turn(min(remaining, 60.0))
+        if loop.take_wake():
+            raise Interrupted(f"{what}: the bucket was closed")
         if moved or ended:
             _collect(transfer, exchange, what)
         for end in ended:

@@ -28,6 +28,9 @@ class CredentialSource(Protocol):
     def __call__(self) -> Credentials:
         """The same object as long as nothing changed. Raises: CredentialsRejected."""
 
+    def renew(self) -> bool:
+        """S3 refused what was given: look for newer ones; whether there may be any."""
+
 
 def source(
     access_key: str | None = None,
@@ -42,8 +45,7 @@ def source(
     if unsigned:
         return None
     if access_key and secret_key:
-        given = Credentials(access_key, secret_key, token or None)
-        return lambda: given
+        return GivenCredentials(Credentials(access_key, secret_key, token or None))
     return ChainCredentials(lambda: _resolve(profile))
 
 
@@ -51,6 +53,19 @@ def _resolve(profile: str | None) -> "BotocoreCredentials | None":
     from botocore.session import Session
 
     return Session(profile=profile).get_credentials()
+
+
+class GivenCredentials:
+    """One set, for good."""
+
+    def __init__(self, given: Credentials) -> None:
+        self._given = given
+
+    def __call__(self) -> Credentials:
+        return self._given
+
+    def renew(self) -> bool:
+        return False
 
 
 class ChainCredentials:
@@ -68,6 +83,7 @@ class ChainCredentials:
         self._frozen: Credentials | None = None
         self._failure: CredentialsRejected | None = None
         self._fresh_until = float("-inf")
+        self._begun_at = float("-inf")
 
     def __call__(self) -> Credentials:
         frozen = self._frozen
@@ -80,6 +96,16 @@ class ChainCredentials:
                 raise CredentialsRejected(str(self._failure), hint=self._failure.hint)
             assert self._frozen is not None
             return self._frozen
+
+    def renew(self) -> bool:
+        """Begin the chain anew: botocore reads the files of a profile only once.
+
+        Requests that were under way together are refused together; the chain begins anew once.
+        """
+        with self._lock:
+            if self._clock() >= self._begun_at + RECHECK_SECONDS:
+                self._chain, self._fresh_until = None, float("-inf")
+        return True
 
     def _refresh(self) -> None:
         """Take what the chain gives now, or its failure, for the next second.
@@ -98,7 +124,9 @@ class ChainCredentials:
     def _ask(self) -> Credentials:
         """Botocore renews by itself what is about to expire."""
         try:
-            self._chain = self._chain or self._resolve()
+            if self._chain is None:
+                self._begun_at = self._clock()
+                self._chain = self._resolve()
             found = self._chain.get_frozen_credentials() if self._chain is not None else None
         except Exception as error:  # the chain's providers raise whatever they like
             problem = f"the AWS credential chain failed: {type(error).__name__}"

@@ -10,6 +10,7 @@ from lxml import etree
 from datasync.errors import (
     AccessDenied,
     IntegrityError,
+    ObjectMissing,
     PreconditionFailed,
     RangeUnsatisfiable,
     ServerFault,
@@ -93,7 +94,10 @@ def _by_attributes(client: S3Client, key: str, etag: str, count: int) -> tuple[i
 
 
 def _attributes(client: S3Client, key: str, etag: str, marker: int) -> dict[int, int]:
-    """One page of parts by number. Raises: PreconditionFailed, ObjectMissing, NetworkFailure."""
+    """One page of parts by number. Raises: PreconditionFailed, NetworkFailure, SlowDown.
+
+    A 404 to this question proves nothing of the object: not every server knows the question.
+    """
     headers = {
         "x-amz-object-attributes": "ETag,ObjectParts",
         "x-amz-max-parts": str(PAGE_PARTS),
@@ -106,7 +110,7 @@ def _attributes(client: S3Client, key: str, etag: str, marker: int) -> dict[int,
         if answer.status != 200:
             raise client.refuse(answer.status, answer.fields, answer.body, what)
         return _parse(answer.body, etag)
-    except CANNOT_TELL:
+    except (*CANNOT_TELL, ObjectMissing):
         return {}
 
 

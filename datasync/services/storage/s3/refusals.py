@@ -82,7 +82,6 @@ class Refusal:
     code: str = ""
     message: str = ""
     region: str = ""
-    deleted: bool = False  # a delete marker is what is there
 
 
 def parse_refusal(status: int, fields: Fields, body: bytes) -> Refusal:
@@ -95,7 +94,6 @@ def parse_refusal(status: int, fields: Fields, body: bytes) -> Refusal:
         code=code if _CODE.fullmatch(code) else "",
         message=texts.get("Message", "")[:MAX_TEXT],
         region=region if _REGION.fullmatch(region) else "",
-        deleted=fields.get("x-amz-delete-marker") == "true",
     )
 
 
@@ -138,7 +136,7 @@ def error_for_curl(code: int, text: str, what: str) -> BucketError:
 
 def _missing(refusal: Refusal, text: str) -> BucketError:
     """Only S3's own word for it makes an object missing: a proxy's 404 proves nothing."""
-    if refusal.code in ("NoSuchKey", "NoSuchVersion") or (refusal.deleted and not refusal.code):
+    if refusal.code == "NoSuchKey":
         return ObjectMissing(text)
     if refusal.code == "NoSuchBucket":
         return BucketMissing(text)

@@ -1,0 +1,163 @@
+"""The rule of `in_sync`: what proves the mirror equal to the bucket, and what speaks against it.
+
+Reads the ledger and changes nothing. Knows no HTTP, disk or bucket.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datasync.controllers.views import UNFINISHED, work_done
+from datasync.models.sync_models import LedgerTotals, Run, RunKind, RunStatus
+
+if TYPE_CHECKING:
+    from datasync.services.storage.ledger import Ledger
+
+UNTAKEN_SECONDS = 15.0  # a leader takes a queued run at once
+RUNS_AT_ONCE = 50
+PROOF_SLACK_SECONDS = 60.0
+# The bucket was compared to its end, and whatever differed was tried.
+_COMPLETE = frozenset({RunStatus.SUCCESS, RunStatus.PARTIAL, RunStatus.HELD})
+_CUT_SHORT = frozenset(
+    {RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProofRule:
+    """How long a complete reconciliation counts, and whether the next one comes by itself."""
+
+    interval_seconds: float
+    scheduled: bool = True
+
+    def is_outdated(self, proof: Run, now: float) -> bool:
+        """Whether a run is too old to speak for now: two intervals without another one.
+
+        An approved run compared the bucket when it was asked for, however late it was approved.
+        """
+        proved = proof.requested if proof.approved else proof.finished
+        limit = 2 * self.interval_seconds + PROOF_SLACK_SECONDS
+        return proved is None or now - proved > limit
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorFacts:
+    """What the ledger says that bears on equality.
+
+    `last_run` is the latest finished reconciliation of the whole scope, `since` are all runs
+    asked for after it, newest first. `outdated` says that it is too old to speak for now,
+    `overdue` that the next one should have been by now.
+    """
+
+    totals: LedgerTotals
+    last_run: Run | None
+    since: tuple[Run, ...] = ()
+    held: Run | None = None
+    outdated: bool = False
+    overdue: bool = False
+
+    @property
+    def unfinished(self) -> tuple[Run, ...]:
+        """Queued and running runs, newest first."""
+        return tuple(run for run in self.since if run.status in UNFINISHED)
+
+
+def in_sync(facts: MirrorFacts) -> bool:
+    """Whether the mirror is proved equal to the bucket.
+
+    The last finished reconciliation of the whole scope ended `success` and is not outdated, no
+    key is dirty, failed or stale, no run since knows of work that is not done, and no plan is
+    held.
+    """
+    last, totals = facts.last_run, facts.totals
+    return (
+        last is not None
+        and last.status is RunStatus.SUCCESS
+        and not facts.outdated
+        and totals.pending == 0
+        and totals.failed == 0
+        and not _knows_of_work(facts.since)
+        and facts.held is None
+    )
+
+
+def _knows_of_work(since: tuple[Run, ...]) -> bool:
+    """Whether a run found differences that neither it nor a later one over them dealt with."""
+    complete: list[str] = []
+    for run in since:
+        if run.status in _COMPLETE:
+            complete.append(run.prefix)
+        elif _has_work_left(run) and not run.prefix.startswith(tuple(complete)):
+            return True
+    return False
+
+
+def _has_work_left(run: Run) -> bool:
+    # Planned deletes are among the planned keys only once they are being confirmed.
+    planned = run.deletes_planned > 0 or run.counts.planned > work_done(run.counts)
+    return run.status in _CUT_SHORT and planned
+
+
+def read_facts(
+    ledger: "Ledger", scope: str, rule: ProofRule, clock: Callable[[], float] = time.time
+) -> MirrorFacts:
+    """The facts of now. Raises: LedgerError."""
+    last, since = _recent_runs(ledger, scope)
+    outdated = last is not None and rule.is_outdated(last, clock())
+    return MirrorFacts(
+        totals=ledger.totals(),
+        last_run=last,
+        since=tuple(since),
+        held=ledger.held_run(),
+        outdated=outdated,
+        overdue=outdated and rule.scheduled,
+    )
+
+
+def _recent_runs(ledger: "Ledger", scope: str) -> tuple[Run | None, list[Run]]:
+    """The latest finished reconciliation of the whole scope, and the runs since, newest first."""
+    since: list[Run] = []
+    before: int | None = None
+    while page := ledger.runs(RUNS_AT_ONCE, before):
+        for run in page:
+            if _compared_everything(run, scope):
+                return run, since
+            since.append(run)
+        before = page[-1].id
+    return None, since
+
+
+def _compared_everything(run: Run, scope: str) -> bool:
+    """Whether this is a finished reconciliation of the whole scope, however it ended."""
+    never_began = run.status is RunStatus.CANCELLED and run.started is None
+    return (
+        run.kind is RunKind.RECONCILE
+        and run.status not in UNFINISHED
+        and scope.startswith(run.prefix)
+        and not never_began
+    )
+
+
+def concerns(facts: MirrorFacts, now: float) -> list[str]:
+    """What is not well although the service works, each in a sentence without its full stop."""
+    found: list[str] = []
+    if facts.held is not None:
+        found.append(f"run {facts.held.id} is held and waits for approval")
+    if facts.totals.failed:
+        found.append(f"{facts.totals.failed} keys failed, see /sync/failures")
+    last = facts.last_run
+    if last is not None and last.status in (RunStatus.FAILED, RunStatus.PARTIAL):
+        found.append(f"the last run ended {last.status.value}: {last.error or 'see its failures'}")
+    if facts.overdue and last is not None and last.finished is not None:
+        hours = (now - last.finished) / 3600
+        found.append(f"the last complete reconciliation ended {hours:.1f} hours ago")
+    if _nobody_leads(facts.unfinished, now):
+        found.append("no process runs the engine: a run is queued and not taken")
+    return found
+
+
+def _nobody_leads(unfinished: tuple[Run, ...], now: float) -> bool:
+    if any(run.status is RunStatus.RUNNING for run in unfinished):
+        return False
+    return any(now - run.requested > UNTAKEN_SECONDS for run in unfinished)

@@ -1,0 +1,50 @@
+"""One group of results while it is committed: what it changes in the ledger, and what came of it.
+
+Knows no disk and no network.
+"""
+
+from dataclasses import dataclass, field
+
+from datasync.models.sync_models import DirtyKey, ObjectRow, Outcome
+from datasync.services.engine.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A task that is settled: on disk, in the ledger. `row` is the key's row now.
+
+    `outcome` is None when the work was interrupted: nothing is known to have happened. `broken`
+    is then the error that kept a whole group from being recorded, if there was one.
+    """
+
+    task: Task
+    outcome: Outcome | None
+    row: ObjectRow | None
+    broken: Exception | None = None
+
+
+@dataclass(slots=True)
+class Group:
+    """One group being committed."""
+
+    now: float
+    rows: dict[str, ObjectRow]  # as the ledger has them before the group, files moved aside apart
+    kept: dict[str, ObjectRow] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    cleared: list[DirtyKey] = field(default_factory=list)
+    deferred: list[DirtyKey] = field(default_factory=list)
+    done: list[Done] = field(default_factory=list)
+
+    def moved(self, row: ObjectRow) -> None:
+        """A file that went aside: whatever else the group does to its key starts from there."""
+        self.rows[row.key] = self.kept[row.key] = row
+
+    def settle(self, task: Task, row: ObjectRow | None, done: Outcome) -> None:
+        if row is not None:
+            self.kept[task.key] = row
+        elif task.key in self.rows:
+            self.kept.pop(task.key, None)
+            self.removed.append(task.key)
+        if task.mark is not None:
+            self.cleared.append(task.mark)
+        self.done.append(Done(task, done, row))

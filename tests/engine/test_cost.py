@@ -1,0 +1,60 @@
+"""Cost follows change, not size: what an unchanged bucket costs, in memory and in requests."""
+
+import tracemalloc
+
+from datasync.models.sync_models import RunStatus
+from datasync.services.engine.scan import Scan
+from tests.support.world import World
+
+MIB = 2**20
+
+
+def compared(world: World, keys: int) -> int:
+    """Bytes that comparing a bucket of so many unchanged keys needs at its peak."""
+    for number in range(keys):
+        world.bucket.put(f"{number:06}/")  # markers: they need no files here
+    assert world.sync().status is RunStatus.SUCCESS
+    world.bucket.counts.clear()
+    scan = Scan(world.bucket, world.ledger, world.mirror, world.options, "")
+    tracemalloc.start()
+    try:
+        unchanged = sum(step.unchanged for step in scan.steps())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert unchanged == keys
+    assert dict(world.bucket.counts) == {"list": keys // world.bucket.page_size}
+    return peak
+
+
+def test_memory_does_not_grow_with_the_bucket(world: World) -> None:
+    few, many = compared(world, 3_000), compared(world, 15_000)
+    assert many - few < MIB
+
+
+def test_the_listing_is_read_only_a_little_ahead_of_its_comparison(world: World) -> None:
+    world.bucket.page_size = 10
+    for number in range(500):
+        world.bucket.put(f"{number:06}/")
+    world.sync()
+    world.bucket.counts.clear()
+    scan = Scan(world.bucket, world.ledger, world.mirror, world.options, "")
+
+    steps = scan.steps()
+    next(steps)
+
+    assert world.bucket.counts["list"] <= 4
+    assert sum(step.unchanged for step in steps) == 490
+
+
+def test_rows_that_no_listing_speaks_of_are_taken_in_pieces(world: World) -> None:
+    for number in range(2_500):
+        world.bucket.put(f"{number:06}/")
+    world.sync()
+    world.bucket.list_empty()
+    scan = Scan(world.bucket, world.ledger, world.mirror, world.options, "")
+
+    sizes = [len(step.actions) for step in scan.steps()]
+
+    assert sum(sizes) == 2_500
+    assert max(sizes) <= 1_000
