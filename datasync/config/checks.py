@@ -16,6 +16,7 @@ _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?")
 # As SQLAlchemy reads it: a password may hold slashes and question marks, no @.
 _USER_INFO = re.compile(r"[^:/@]*(?::(?P<password>[^@]*))?@")
+_TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?")
 _DATABASES = ("sqlite", "postgresql", "postgresql+psycopg")
 _PAIR = ("aws_access_key_id", "aws_secret_access_key")
 _KEEP_SPACES = frozenset({"s3_prefix"})
@@ -128,6 +129,33 @@ def _endpoint_parts(value: str, parts: SplitResult) -> None:
         raise ValueError("must be scheme, host and port only, without a path or a query")
     if not re.fullmatch(r"[\x21-\x7e]+", value) or "\\" in value:
         raise ValueError("must be a URL of plain ASCII characters without spaces")
+
+
+def queue_url(value: str | None) -> str | None:
+    """The URL of a queue, as SQS shows it."""
+    if value is None:
+        return None
+    if value.startswith("arn:"):
+        raise ValueError("must be the queue's URL, not its ARN")
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  reading it is what checks it
+    except ValueError:
+        raise ValueError("must be the URL of a queue") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must begin with https:// and name a host, without credentials")
+    if not parts.path.strip("/") or "?" in value or "#" in value:
+        raise ValueError("must end with the account and the name of the queue")
+    if not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ValueError("must be a URL of plain ASCII characters without spaces")
+    return value
+
+
+def topic_arns(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not _TOPIC.fullmatch(value):
+            raise ValueError("must be ARNs of SNS topics, by commas")
+    return values
 
 
 def database_url(value: SecretStr | None) -> SecretStr | None:

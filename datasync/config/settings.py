@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     aws_endpoint_url: str | None = _field(
         None, "Any S3-compatible server.", "http://127.0.0.1:9000"
     )
+    aws_endpoint_url_sqs: str | None = _field(
+        None, "Any SQS-compatible server; wins over AWS_ENDPOINT_URL.", "http://127.0.0.1:9324"
+    )
     aws_ca_bundle: Path | None = _field(
         None, "File with the certificate authorities to trust.", "/etc/ssl/certs/ca.pem"
     )
@@ -140,6 +143,23 @@ class Settings(BaseSettings):
     notification_secret: SecretStr | None = _field(
         None, "Shared secret that signs notifications.", "a-long-random-text"
     )
+    sqs_queue_url: str | None = _field(
+        None,
+        "Queue to take S3 events from, beside HTTP.",
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/datasync",
+    )
+    sns_topic_arns: Annotated[tuple[str, ...], NoDecode] = _field(
+        (),
+        "SNS topics whose signed messages are let in, by commas.",
+        "arn:aws:sns:eu-central-1:123456789012:datasync",
+    )
+    lag_limit_seconds: float = _field(
+        300.0,
+        "Health is degraded when a key has been pending for longer.",
+        "300",
+        gt=0,
+        allow_inf_nan=False,
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = _field(
         (), "Web origins that browsers may call from, by commas.", "https://ops.example.com"
     )
@@ -161,7 +181,9 @@ class Settings(BaseSettings):
     _path = field_validator("local_download_dir", "log_file", "aws_ca_bundle")(checks.path)
     _root = field_validator("local_download_dir")(checks.mirror_root)
     _bundle = field_validator("aws_ca_bundle")(checks.readable_file)
-    _lists = field_validator("api_keys", "cors_origins", mode="before")(checks.comma_list)
+    _lists = field_validator("api_keys", "cors_origins", "sns_topic_arns", mode="before")(
+        checks.comma_list
+    )
     _level = field_validator("log_level", mode="before")(checks.upper)
     _lower = field_validator("log_format", "durability", "sync_concurrency", mode="before")(
         checks.lower
@@ -169,7 +191,11 @@ class Settings(BaseSettings):
     _bucket = field_validator("s3_bucket_name")(checks.bucket_name)
     _prefix = field_validator("s3_prefix")(checks.prefix)
     _region = field_validator("aws_region")(checks.region)
-    _endpoint = field_validator("aws_endpoint_url_s3", "aws_endpoint_url")(checks.endpoint)
+    _endpoint = field_validator("aws_endpoint_url_s3", "aws_endpoint_url_sqs", "aws_endpoint_url")(
+        checks.endpoint
+    )
+    _queue = field_validator("sqs_queue_url")(checks.queue_url)
+    _topics = field_validator("sns_topic_arns")(checks.topic_arns)
     _host = field_validator("api_host")(checks.host)
     _database = field_validator("database_url")(checks.database_url)
     _keys = field_validator("api_keys")(checks.header_safe)
@@ -184,6 +210,11 @@ class Settings(BaseSettings):
     def endpoint_url(self) -> str | None:
         """The S3-compatible server to use, None for AWS itself."""
         return self.aws_endpoint_url_s3 or self.aws_endpoint_url
+
+    @property
+    def queue_endpoint_url(self) -> str | None:
+        """The SQS-compatible server to use, None for AWS itself."""
+        return self.aws_endpoint_url_sqs or self.aws_endpoint_url
 
     @property
     def root(self) -> Path:

@@ -18,6 +18,7 @@ TABLE: dict[str, object] = {
     "AWS_NO_SIGN_REQUEST": False,
     "AWS_REGION": "us-east-1",
     "AWS_ENDPOINT_URL_S3": None,
+    "AWS_ENDPOINT_URL_SQS": None,
     "AWS_ENDPOINT_URL": None,
     "AWS_CA_BUNDLE": None,
     "S3_BUCKET_NAME": REQUIRED,
@@ -44,6 +45,9 @@ TABLE: dict[str, object] = {
     "DATABASE_URL": None,
     "API_KEYS": (),
     "NOTIFICATION_SECRET": None,
+    "SQS_QUEUE_URL": None,
+    "SNS_TOPIC_ARNS": (),
+    "LAG_LIMIT_SECONDS": 300.0,
     "CORS_ORIGINS": (),
 }
 
