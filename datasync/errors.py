@@ -236,7 +236,7 @@ class RequestRefused(DataSyncError):
 
 
 class MalformedRequest(RequestRefused):
-    pass
+    hint = "Correct the request; /docs shows what this route takes."
 
 
 class UnprocessableRequest(RequestRefused):

@@ -21,6 +21,7 @@ from datasync.cli.run_commands import approve, cancel, plan, retry, runs, sync, 
 from datasync.cli.serve_commands import demo, serve
 from datasync.cli.terminal import print_error, silence_stdout
 from datasync.cli.trash_commands import trash
+from datasync.cli.wording import in_commands
 from datasync.errors import DataSyncError
 from datasync.utils.logger import close_logging, get_logger
 
@@ -80,7 +81,7 @@ def _invoke(arguments: Sequence[str]) -> int:
         result = app(args=list(arguments), prog_name="datasync", standalone_mode=False)
         sys.stdout.flush()
     except DataSyncError as error:
-        print_error(str(error), error.hint)
+        print_error(str(error), in_commands(error.hint))
         return exits.exit_code_of_error(error)
     except typer.TyperException as error:
         return _usage(error)

@@ -18,6 +18,7 @@ from datasync.cli.terminal import (
     print_table,
     remark,
 )
+from datasync.cli.wording import in_commands
 
 if TYPE_CHECKING:
     from datasync.services.storage.mirror import Mirror
@@ -91,7 +92,7 @@ def _restore(
 def _print_restored(done: "Sequence[Restored]") -> None:
     for item in done:
         if item.error is not None:
-            print_error(f"{item.entry.id}: {item.error}", item.error.hint)
+            print_error(f"{item.entry.id}: {item.error}", in_commands(item.error.hint))
         else:
             print_line(f"restored {item.entry.path}")
     if not done:

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from datasync.errors import DataSyncError, Interrupted, LeaseHeld
+from datasync.errors import DataSyncError, Interrupted, LeaseHeld, RunNotHeld
 from datasync.models.sync_models import (
-    Action,
     Outcome,
     OutcomeStatus,
     Run,
@@ -21,7 +20,7 @@ from datasync.models.sync_models import (
 from datasync.services.engine.group import Done
 from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.runner import Engine, Runner
-from datasync.services.engine.scan import Scan
+from datasync.services.engine.scan import Scan, Step
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
@@ -102,20 +101,31 @@ class S3SyncService:
 
     def approve(self, run_id: int) -> Run:
         """Let a held plan be applied. Raises: RunMissing, RunNotHeld."""
-        run = self._ledger.approve(run_id)
+        with self._saying_why(run_id):
+            run = self._ledger.approve(run_id)
         self.wake()
         return run
 
     def cancel(self, run_id: int) -> Run:
         """End a run early, or reject a held plan. Raises: RunMissing, RunNotHeld."""
-        run = self._ledger.cancel(run_id, time.time())
+        with self._saying_why(run_id):
+            run = self._ledger.cancel(run_id, time.time())
         self.wake()
         return run
 
+    @contextmanager
+    def _saying_why(self, run_id: int) -> Iterator[None]:
+        """Add to a refusal how the run ended: superseded by a later one, say."""
+        try:
+            yield
+        except RunNotHeld as error:
+            ended = self._ledger.run(run_id).error
+            raise RunNotHeld(f"{error}: {ended}" if ended else str(error)) from None
+
     def plan(
         self, prefix: str = "", interrupted: Callable[[], bool] = lambda: False
-    ) -> Iterator[Action]:
-        """What a run would do now. Changes nothing and needs no lease.
+    ) -> Iterator[Step]:
+        """What a run would do now, with what it would leave alone. Changes nothing, needs no lease.
 
         Raises: BucketError, LedgerError, MirrorError while iterating, Interrupted.
         """
@@ -129,7 +139,9 @@ class S3SyncService:
             interrupted=interrupted,
         )
         for step in scan.steps():
-            yield from step.actions
+            if interrupted():
+                raise Interrupted("the plan was stopped before its end")
+            yield step
 
     # The foreground
 

@@ -133,7 +133,7 @@ def test_failed_keys_make_it_degraded(start_service: Starter) -> None:
     service.sync()
     health = service.get("/sync/health")
     assert (health["status"], health["failed"], health["in_sync"]) == ("degraded", 1, False)
-    assert "1 keys failed" in health["message"]
+    assert "1 key failed" in health["message"]
 
 
 def test_a_pending_key_is_not_in_sync_and_lags(start_service: Starter) -> None:

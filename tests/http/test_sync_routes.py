@@ -190,6 +190,25 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(start_service: Starter) ->
     assert service.get("/sync/runs") == runs
 
 
+def test_a_dry_run_says_that_a_run_would_be_held_and_counts_what_stays(
+    start_service: Starter,
+) -> None:
+    keys = [f"k{i:03}" for i in range(40)]
+    service = start_service(filled(*keys))
+    service.sync()
+    for key in keys[:30]:
+        service.bucket.delete(key)
+    planned = service.post("/sync/trigger?dry_run=true")
+    assert (planned["status"], planned["run_id"], planned["in_sync"]) == ("held", None, False)
+    assert "a run would be held: 30 of 40 files (75 %) would be deleted" in planned["message"]
+    assert planned["skipped_files"] == 10
+    real = service.sync()
+    assert (real["status"], real["skipped_files"]) == ("held", 10)
+    service.bucket.list_empty()
+    assert "the listing is empty" in service.post("/sync/trigger?dry_run=true")["message"]
+    assert len(list(service.root.glob("k*"))) == 40
+
+
 def test_a_dry_run_with_nothing_to_do_leaves_what_is_proved(start_service: Starter) -> None:
     service = start_service(filled("a"))
     service.bucket.objects.clear()

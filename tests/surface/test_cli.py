@@ -131,7 +131,9 @@ def test_the_exit_codes_are_what_scripts_rely_on() -> None:
     ],
 )
 def test_how_a_run_ended_is_the_exit_code(status: RunStatus, code: int) -> None:
-    assert exits.exit_code_of(Run(1, RunKind.RECONCILE, "", status, 0.0)) == code
+    run = Run(1, RunKind.RECONCILE, "", status, 0.0)
+    assert exits.exit_code_of(run) == code
+    assert exits.exit_code_of(run, failing=1) == (code or 1)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from datasync.cli.display import LINE_EVERY_SECONDS, Bar, Lines, Silence, display_for, figures
 from datasync.cli.pace import WINDOW_SECONDS, Pace, objects_done
-from datasync.cli.plan_report import held_because, print_plan, print_plan_json, summarise
+from datasync.cli.plan_report import print_plan, print_plan_json
 from datasync.cli.terminal import (
     Column,
     byte_text,
@@ -23,6 +23,7 @@ from datasync.cli.terminal import (
     print_table,
     remark,
 )
+from datasync.controllers.plan import PlanReport, held_because, summarise
 from datasync.models.sync_models import (
     Action,
     ListedObject,
@@ -35,6 +36,7 @@ from datasync.models.sync_models import (
     State,
     SyncOptions,
 )
+from datasync.services.engine.scan import Step
 
 HOSTILE = "a[red]\x1b[31m\n\u202egpj.exe[/red]"
 
@@ -263,16 +265,22 @@ def _delete(key: str) -> Action:
     return Action(Operation.DELETE, key, "no longer in the bucket", None, row)
 
 
+def _plan(*actions: Action, keep: int = 9, unchanged: int = 0) -> PlanReport:
+    listed = unchanged + sum(action.listed is not None for action in actions)
+    return summarise([Step(actions, {}, listed, unchanged)], keep)
+
+
 def test_a_plan_is_counted_whole_and_kept_in_part() -> None:
-    report = summarise((_download(f"k{n}", 10) for n in range(500)), keep=3)
-    assert report.total == 500
+    steps = (Step([_download(f"k{n}", 10)], {}, 3, 2) for n in range(500))
+    report = summarise(steps, keep=3)
+    assert (report.total, report.listed, report.unchanged) == (500, 1500, 1000)
     assert report.download_bytes == 5000
     assert [action.key for action in report.actions] == ["k0", "k1", "k2"]
 
 
 def test_a_plan_that_deletes_too_much_would_be_held() -> None:
     options = SyncOptions(bucket="b", delete_limit_files=2, delete_limit_percent=10.0)
-    report = summarise([_delete(f"k{n}") for n in range(3)], keep=10)
+    report = _plan(*(_delete(f"k{n}") for n in range(3)), unchanged=1)
     assert held_because(report, mirrored=100, options=options) is None  # 3 %: under the share
     reason = held_because(report, mirrored=10, options=options)
     assert reason is not None and "3 of 10" in reason
@@ -280,13 +288,13 @@ def test_a_plan_that_deletes_too_much_would_be_held() -> None:
 
 def test_a_plan_that_deletes_everything_would_be_held_as_an_empty_listing() -> None:
     options = SyncOptions(bucket="b")
-    assert held_because(summarise([_delete("k")], keep=1), mirrored=1, options=options) is not None
-    replaced = summarise([_delete("k"), _download("l", 1)], keep=2)
+    assert held_because(_plan(_delete("k")), mirrored=1, options=options) is not None
+    replaced = _plan(_delete("k"), _download("l", 1))
     assert held_because(replaced, mirrored=1, options=options) is None
 
 
 def test_a_plan_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan(summarise([_download("a", 10), _delete("b")], keep=1), held="too many")
+    print_plan(_plan(_download("a", 10), _delete("b"), keep=1), held="too many")
     captured = capsys.readouterr()
     assert captured.out == "download\ta\t10\tnew in the bucket\n"
     assert "and 1 more" in captured.err
@@ -295,12 +303,23 @@ def test_a_plan_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_empty_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan(summarise([], keep=1), held=None)
-    assert "Nothing to do" in capsys.readouterr().err
+    print_plan(_plan(), held=None)
+    assert "Nothing to do: the mirror is equal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "failing, words", [(1, "1 key is failing"), (2000, "2,000 keys are failing")]
+)
+def test_a_mirror_with_failing_keys_is_not_called_equal(
+    failing: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_plan(_plan(), held=None, failing=failing)
+    assert f"Nothing to download or delete; {words}: " in (said := capsys.readouterr().err)
+    assert "equal" not in said
 
 
 def test_a_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan_json(summarise([_download("a", 10), _delete("\x1b")], keep=9), held=None)
+    print_plan_json(_plan(_download("a", 10), _delete("\x1b")), held=None)
     document = json.loads(capsys.readouterr().out)
     assert document["counts"]["download"] == document["counts"]["delete"] == 1
     assert document["bytes_planned"] == 10
