@@ -2,6 +2,7 @@
 
     DataSyncError
     ├── ConfigurationError          a setting is missing or bad
+    ├── AddressInUse                API_PORT is taken by another program
     ├── BucketError                 S3 or the way to it
     │   ├── ObjectMissing           S3 answered 404 NoSuchKey for this key, and only then
     │   ├── BucketMissing           404 NoSuchBucket
@@ -67,7 +68,14 @@ class DataSyncError(Exception):
 
 
 class ConfigurationError(DataSyncError):
-    hint = "Correct the setting and start again."
+    """Its text has one line for each bad setting: variable, problem, example."""
+
+
+class AddressInUse(DataSyncError):
+    """Nothing is wrong with the settings: another program listens there, for now."""
+
+    retryable = True
+    hint = "Stop it, or choose another port. Example: API_PORT=8889"
 
 
 class BucketError(DataSyncError):

@@ -66,7 +66,6 @@ def _run_demo(port: int | None) -> int:
 
 
 def _bucket_is_named() -> bool:
-    from dotenv import dotenv_values
+    from datasync.config.sources import env_file_values
 
-    in_file = dotenv_values(".env") if os.path.isfile(".env") else {}
-    return bool(os.environ.get("S3_BUCKET_NAME") or in_file.get("S3_BUCKET_NAME"))
+    return bool(os.environ.get("S3_BUCKET_NAME") or env_file_values().get("S3_BUCKET_NAME"))

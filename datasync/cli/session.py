@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from datasync.cli.terminal import remark
 from datasync.errors import MalformedRequest
-from datasync.utils.logger import configure_logging
 
 if TYPE_CHECKING:
     from datasync.composition import Components
@@ -37,18 +36,13 @@ def prepared() -> "Settings":
 
     Raises: ConfigurationError.
     """
+    from datasync.composition import start_logging
     from datasync.config.settings import load_settings, unknown_variables
 
     settings = load_settings()
     for warning in unknown_variables():
         remark(f"warning: {warning}")
-    configure_logging(
-        settings.log_level,
-        settings.log_file,
-        settings.log_format,
-        secrets=settings.secret_values(),
-        stderr_level="WARNING",
-    )
+    start_logging(settings, stderr_level="WARNING")
     return settings
 
 

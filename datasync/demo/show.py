@@ -12,6 +12,7 @@ import uvicorn
 from rich.console import Console
 
 from datasync.app import bind, create_app, server_config
+from datasync.composition import check_log_file
 from datasync.config.settings import Settings, load_settings
 from datasync.demo.cloud import BUCKET, KEY, REGION, Cloud, running_cloud
 from datasync.demo.folder import demo_folder
@@ -62,6 +63,7 @@ def _bypass_proxies() -> None:
 
 def _run(stack: ExitStack, screen: Console, port: int | None) -> None:
     wanted = _settings("http://127.0.0.1", port)
+    check_log_file(wanted)
     root = stack.enter_context(demo_folder(wanted.root))
     with screen.status("Starting a local AWS and filling a bucket ..."):
         cloud = stack.enter_context(running_cloud())

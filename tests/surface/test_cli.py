@@ -208,7 +208,7 @@ def test_without_a_bucket_a_command_says_what_is_missing(tmp_path: Path) -> None
     ran = _start(["-m", "datasync", "status"], tmp_path)
     assert ran.returncode == 2
     assert ran.stdout == ""
-    assert ran.stderr.startswith("error: S3_BUCKET_NAME")
+    assert ran.stderr == "datasync: S3_BUCKET_NAME is required. Example: S3_BUCKET_NAME=my-bucket\n"
     assert "Traceback" not in ran.stderr
     assert list(tmp_path.iterdir()) == []
 
