@@ -24,7 +24,8 @@ from datasync import __version__
 from datasync.api import docs
 from datasync.api.dependencies import Lanes
 from datasync.api.error_responses import HANDLERS
-from datasync.api.middleware import LateCors, RequestMiddleware
+from datasync.api.file_routes import DOWNLOAD
+from datasync.api.middleware import HeadMiddleware, LateCors, RequestMiddleware
 from datasync.api.routes import add_routes
 from datasync.api.security import AccessMiddleware, AccessPolicy
 from datasync.api.shutdown import Shutdown
@@ -92,6 +93,7 @@ def create_app(
     app.state.origins = ()
     app.state.shutdown = Shutdown()
     # The last one added is the first that a request meets.
+    app.add_middleware(HeadMiddleware, apart=(DOWNLOAD,))
     app.add_middleware(AccessMiddleware, policy=lambda: app.state.access)
     app.add_middleware(LateCors, origins=lambda: app.state.origins)
     app.add_middleware(RequestMiddleware, shutdown=lambda: app.state.shutdown)
