@@ -245,6 +245,31 @@ def test_bad_parameters_have_the_shape_of_every_error(service: Service, query: s
     assert "x" * 100 not in refused["detail"]
 
 
+@pytest.mark.parametrize(
+    "query, body, words",
+    [
+        ("?dry-run=true", b"", "query.dry-run: there is no such parameter; did you mean dry_run?"),
+        ("?dryrun=true", b"", "did you mean dry_run?"),
+        ("?DRY_RUN=true", b"", "did you mean dry_run?"),
+        ("?dry_run=true&x=" + "y" * 500, b"", "query.x: there is no such parameter"),
+        ("?prefx=a/", b"", "did you mean prefix?"),
+        ("", b'{"dry_run": true}', "the body: this route reads none"),
+        ("", b"dry_run=true", "the body: this route reads none"),
+        ("?background=true", b"{}", "the body: this route reads none"),
+    ],
+)
+def test_a_slip_of_the_pen_does_not_do_the_real_thing(
+    start_service: Starter, query: str, body: bytes, words: str
+) -> None:
+    service = start_service(filled("a"))
+    refused = service.post(f"/sync/trigger{query}", 422, content=body)
+    assert refused["error"] == "UnprocessableRequest"
+    assert words in refused["detail"]
+    assert "prefix, background, dry_run and no body" in refused["hint"]
+    assert service.get("/sync/runs")["runs"] == []
+    assert not (service.root / "a").exists()
+
+
 def test_a_plan_that_looks_wrong_is_held_and_applied_by_approval(start_service: Starter) -> None:
     keys = [f"k{i:03}" for i in range(40)]
     service = start_service(filled(*keys))
