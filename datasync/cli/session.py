@@ -32,7 +32,10 @@ def opened(adopt: bool = False) -> "Iterator[Components]":
 
 
 def prepared() -> "Settings":
-    """The settings, with the engine's log lines sent to the log file and only warnings to stderr.
+    """The settings, with the engine's log lines sent to the log file.
+
+    The command itself says on the terminal how its work ended; without a log file, warnings go
+    there as well.
 
     Raises: ConfigurationError.
     """
@@ -42,7 +45,7 @@ def prepared() -> "Settings":
     settings = load_settings()
     for warning in unknown_variables():
         remark(f"warning: {warning}")
-    start_logging(settings, stderr_level="WARNING")
+    start_logging(settings, stderr_level="CRITICAL" if settings.log_file else "WARNING")
     return settings
 
 

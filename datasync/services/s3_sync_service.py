@@ -21,13 +21,13 @@ from datasync.services.engine.group import Done
 from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.runner import Engine, Runner
 from datasync.services.engine.scan import Scan, Step
+from datasync.services.run_log import LOGGER, LoggedEngine, tell_run
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 from datasync.utils.logger import get_logger, log_many
 
 CLOSE_SECONDS = 8.0
-LOGGER = "datasync.engine"
 
 
 class S3SyncService:
@@ -110,6 +110,7 @@ class S3SyncService:
         """End a run early, or reject a held plan. Raises: RunMissing, RunNotHeld."""
         with self._saying_why(run_id):
             run = self._ledger.cancel(run_id, time.time())
+        tell_run(run)  # if it is over by that: a running one is told of where it runs
         self.wake()
         return run
 
@@ -201,7 +202,7 @@ class S3SyncService:
     # What happens inside
 
     def _engine(self) -> Engine:
-        return Engine(
+        return LoggedEngine(
             self._bucket,
             self._mirror,
             self._ledger,

@@ -609,9 +609,13 @@ def test_the_engines_lines_go_to_the_log_file_not_to_the_terminal(
     command_line: CommandLine, tmp_path: Path
 ) -> None:
     command_line.bucket.put("a", b"1")
+    command_line.bucket.put("bad", b"1")
+    command_line.bucket.script("bad", fail.status(403, times=50))
     ran = command_line("sync")
-    assert "outcome" not in ran.err
-    assert "outcome" in (tmp_path / "datasync.log").read_text()
+    assert ran.code == 1
+    assert ran.err == ""
+    log = (tmp_path / "datasync.log").read_text()
+    assert "WARNING  outcome" in log and "WARNING  run ended" in log
 
 
 def test_files_in_the_mirror_have_the_modes_of_the_umask(command_line: CommandLine) -> None:
