@@ -174,7 +174,7 @@ def serve(settings: Settings) -> int:
     except DataSyncError as error:
         return refused(error)
     app = create_app(settings)
-    server = uvicorn.Server(server_config(app))
+    server = Server(server_config(app), settings)
     # The server raises the signal again once it has stopped in good order: that is no failure.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -187,6 +187,34 @@ def serve(settings: Settings) -> int:
     code = _exit_code(app, server)
     end_if_held_up(code)
     return code
+
+
+class Server(uvicorn.Server):
+    """Says where it serves and what, once it does."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        get_logger(__name__).info("serving", **places(self._settings))
+
+
+def places(settings: Settings) -> dict[str, str]:
+    """Where the service and its parts are, without any secret."""
+    every = settings.api_host in ("0.0.0.0", "::")
+    host = "localhost" if every else settings.api_host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
+    found = {
+        "url": url,
+        "docs": f"{url}/docs",
+        "bucket": f"s3://{settings.s3_bucket_name}/{settings.s3_prefix}",
+        "endpoint": settings.endpoint_url or "",
+        "directory": str(settings.root),
+        "access": "with a key" if settings.api_keys else "from this machine only",
+    }
+    return {name: text for name, text in found.items() if text}
 
 
 def _ready(settings: Settings) -> socket.socket:

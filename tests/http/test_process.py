@@ -1,6 +1,8 @@
 """The service as a process: importing it, starting it wrongly, stopping it in mid-work."""
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -236,6 +238,32 @@ def test_a_port_in_use_is_one_line_and_may_be_tried_again(
         [line] = output.splitlines()
         assert line.startswith(f"datasync: API_PORT {hanging_port} is in use: ")
         assert line.endswith(" Example: API_PORT=8889")
+
+
+@pytest.mark.parametrize("command", [SERVER, SERVE], ids=NAMES[:2])
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_one_line_says_where_it_serves_and_what(
+    tmp_path: Path, hanging_port: int, command: list[str], form: str
+) -> None:
+    [port] = free_ports(1)
+    settings = working(tmp_path, hanging_port, PYTHONPATH=ROOT, API_PORT=port, LOG_FORMAT=form)
+    settings |= {"API_HOST": "0.0.0.0", "S3_PREFIX": "a b/", "API_KEYS": "hush-hush"}
+    with started(command, tmp_path, settings, port) as process:
+        log = tmp_path / "service.log"
+        eventually(lambda: "serving" in log.read_text())
+        process.terminate()
+        output, _ = process.communicate(timeout=15)
+    lines = [line for line in output.splitlines() if "serving" in line]
+    assert lines == [line for line in log.read_text().splitlines() if "serving" in line]
+    [line] = lines
+    told = (
+        json.loads(line) if form == "json" else dict(re.findall(r'(\w+)="?([^"]+?)"?(?= |$)', line))
+    )
+    url = f"http://localhost:{port}"
+    assert (told["url"], told["docs"]) == (url, f"{url}/docs")
+    assert told["bucket"].startswith("s3://bucket/a")
+    assert told["directory"] == str(tmp_path / "mirror")
+    assert "hush" not in output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
