@@ -49,6 +49,7 @@ COMMANDS = {
     "trash list": {"--prefix", "--limit", "--json"},
     "trash restore": {"--prefix", "--overwrite", "--json"},
     "demo put": set[str](),
+    "demo env": set[str](),
 }
 
 
