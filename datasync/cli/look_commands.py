@@ -32,15 +32,15 @@ FILE_COLUMNS = (
     Column("key"),
     Column("size", "bytes"),
     Column("modified", "time"),
-    Column("state"),
-    Column("verdict"),
+    Column("state", "word"),
+    Column("verdict", "word"),
     Column("path"),
 )
 FAILURE_COLUMNS = (
     Column("key"),
-    Column("state"),
+    Column("state", "word"),
     Column("reason"),
-    Column("tries"),
+    Column("tries", "word"),
     Column("next try", "time"),
     Column("hint"),
 )
@@ -167,7 +167,7 @@ def _print_status(report: StatusReport) -> None:
         print_line("not in sync", style="yellow")
     for concern in report.concerns:
         print_line(f"- {concern}", style="yellow")
-    print_table((Column("fact"), Column("value")), _status_facts(report))
+    print_table((Column("fact", "word"), Column("value")), _status_facts(report))
 
 
 def _status_facts(report: StatusReport) -> list[tuple[str, Cell]]:

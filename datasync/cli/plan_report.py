@@ -8,7 +8,7 @@ from datasync.controllers.plan import PlanReport, size_of
 from datasync.controllers.views import counted
 from datasync.models.sync_models import Operation
 
-COLUMNS = (Column("operation"), Column("key"), Column("size", "bytes"), Column("reason"))
+COLUMNS = (Column("operation", "word"), Column("key"), Column("size", "bytes"), Column("reason"))
 
 
 def print_plan(report: PlanReport, held: str | None, failing: int = 0) -> None:

@@ -41,13 +41,13 @@ RunId = Annotated[int, typer.Argument(min=1, help="Number of the run, as in: dat
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Show at most so many.")]
 
 RUN_COLUMNS = (
-    Column("run"),
-    Column("kind"),
-    Column("status"),
+    Column("run", "word"),
+    Column("kind", "word"),
+    Column("status", "word"),
     Column("started", "time"),
-    Column("took"),
-    Column("done"),
-    Column("failed"),
+    Column("took", "word"),
+    Column("done", "word"),
+    Column("failed", "word"),
     Column("bytes", "bytes"),
     Column("prefix"),
 )
@@ -197,7 +197,7 @@ def _show_run(run: RunDetail, json: bool) -> int:
     facts = run.model_dump(mode="json", exclude=hidden)
     facts["seconds"] = None if run.seconds is None else round(run.seconds, 2)
     facts["hint"] = None if run.hint is None else in_commands(run.hint)
-    print_table((Column("fact"), Column("value")), list(facts.items()))
+    print_table((Column("fact", "word"), Column("value")), list(facts.items()))
     for key in run.planned_deletes[:DELETES_SHOWN]:
         print_line(f"would delete: {key}")
     if run.deletes_planned > len(run.planned_deletes[:DELETES_SHOWN]):

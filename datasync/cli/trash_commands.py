@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from datasync.services.storage.mirror import Mirror
     from datasync.services.storage.trash import Restored, TrashEntry
 
-COLUMNS = (Column("entry"), Column("size", "bytes"), Column("trashed", "time"), Column("why"))
+COLUMNS = (
+    Column("entry"),
+    Column("size", "bytes"),
+    Column("trashed", "time"),
+    Column("why", "word"),
+)
 PAGE = 1000
 
 trash = typer.Typer(help="Deleted and replaced files: list them, bring them back.")

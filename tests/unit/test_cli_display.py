@@ -2,15 +2,19 @@
 
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from datasync.cli.display import LINE_EVERY_SECONDS, Bar, Lines, Silence, display_for, figures
 from datasync.cli.pace import WINDOW_SECONDS, Pace, objects_done
 from datasync.cli.plan_report import print_plan, print_plan_json
+from datasync.cli.run_commands import RUN_COLUMNS, _run_cells
 from datasync.cli.terminal import (
     Column,
     byte_text,
@@ -22,6 +26,7 @@ from datasync.cli.terminal import (
     print_line,
     print_table,
     remark,
+    time_text,
 )
 from datasync.controllers.plan import PlanReport, held_because, summarise
 from datasync.models.sync_models import (
@@ -172,6 +177,34 @@ def test_the_bar_shows_figures_and_remarks_and_cleans_up() -> None:
     assert text.endswith("\x1b[2K")  # the bar's line is erased
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [
+        RunCounts(planned=100, downloaded=50, failed=1, bytes=2048, bytes_planned=4096),
+        RunCounts(
+            planned=12_345_678,
+            downloaded=1_234_567,
+            failed=99_999,
+            bytes=5 * 2**40,
+            bytes_planned=9 * 2**40,
+        ),
+    ],
+)
+def test_the_bar_is_not_cut_on_a_narrow_terminal(counts: RunCounts) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=80, highlight=False)
+    times = _ticks(0.0, 1.0, 2.0)
+    with Bar(console, clock=lambda: next(times)) as bar:
+        bar.show(replace(_run(RunCounts(planned=counts.planned)), kind=RunKind.VERIFY))
+        bar.show(replace(_run(counts), kind=RunKind.VERIFY))
+        bar._progress.refresh()
+    plain = [Text.from_ansi(line).plain for line in stream.getvalue().splitlines()]
+    assert all(len(line) <= 80 for line in plain)
+    shown = [line for line in plain if f"{counts.planned:,} objects" in line]
+    assert shown and f"{counts.failed:,} failed" in shown[-1]
+    assert "…" not in stream.getvalue()
+
+
 def test_the_display_suits_where_stderr_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert type(display_for(json_wanted=False)) is Lines
@@ -214,6 +247,29 @@ def test_a_terminal_gets_a_table_with_the_key_as_it_is(monkeypatch: pytest.Monke
     assert "2.0 KiB" in text
     assert "\x1b[31m" not in text
     assert "\u202e" not in text
+
+
+def test_words_stay_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "80")
+    counts = RunCounts(planned=12_345, downloaded=12_300, failed=45, bytes=2**34)
+    runs = [
+        replace(_run(counts, status), id=123, started=0.0, finished=7000.0, prefix="some/prefix/")
+        for status in RunStatus
+        if status is not RunStatus.QUEUED
+    ]
+    print_table(RUN_COLUMNS, [_run_cells(run) for run in runs])
+    lines = [Text.from_ansi(line).plain for line in terminal.getvalue().splitlines()]
+    assert all(len(line) <= 80 for line in lines)
+    rows = [line for line in lines if line.startswith("123 ")]
+    assert [line.split()[1:3] for line in rows] == [["reconcile", run.status] for run in runs]
+    for line in rows:
+        assert "Jan 01 1970" in line and "12345/12345" in line and "16.0 GiB" in line
+
+
+def test_a_time_is_short_and_not_ambiguous() -> None:
+    assert re.fullmatch(r"[A-Z][a-z]{2} \d\d \d\d:\d\d", time_text(1e9, now=1e9 + 60))
+    assert re.fullmatch(r"Sep 0[89] 2001", time_text(1e9, now=2e9))
 
 
 def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
