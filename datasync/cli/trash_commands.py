@@ -1,4 +1,4 @@
-"""`datasync trash list` and `trash restore`: what was deleted or replaced, and the way back."""
+"""`datasync trash list` and `trash restore`: what was taken away, and the way back."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -32,7 +32,7 @@ COLUMNS = (
 )
 PAGE = 1000
 
-trash = typer.Typer(help="Deleted and replaced files: list them, bring them back.")
+trash = typer.Typer(help="Files that were taken away: list them, bring them back.")
 
 PathPrefix = Annotated[str, typer.Option(help="Only paths in the mirror that begin with this.")]
 
