@@ -2,6 +2,7 @@
 
     DataSyncError
     ├── ConfigurationError          a setting is missing or bad
+    ├── AddressInUse                API_PORT is taken by another program
     ├── BucketError                 S3 or the way to it
     │   ├── ObjectMissing           S3 answered 404 NoSuchKey for this key, and only then
     │   ├── BucketMissing           404 NoSuchBucket
@@ -68,7 +69,14 @@ class DataSyncError(Exception):
 
 
 class ConfigurationError(DataSyncError):
-    hint = "Correct the setting and start again."
+    """Its text has one line for each bad setting: variable, problem, example."""
+
+
+class AddressInUse(DataSyncError):
+    """Nothing is wrong with the settings: another program listens there, for now."""
+
+    retryable = True
+    hint = "Stop it, or choose another port. Example: API_PORT=8889"
 
 
 class BucketError(DataSyncError):
@@ -241,7 +249,7 @@ class RequestRefused(DataSyncError):
 
 
 class MalformedRequest(RequestRefused):
-    pass
+    hint = "Correct the request; /docs shows what this route takes."
 
 
 class UnprocessableRequest(RequestRefused):

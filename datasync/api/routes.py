@@ -30,11 +30,6 @@ async def ping() -> Pong:
     return Pong()
 
 
-@open_router.head("/ping", include_in_schema=False)
-async def ping_head() -> Response:
-    return Response(media_type="application/json")
-
-
 @service_router.get("/", summary="What is this?", responses=responses())
 async def info(request: Request) -> ServiceInfo:
     """The service, its version and its routes."""

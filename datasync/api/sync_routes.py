@@ -6,11 +6,11 @@ import time
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from datasync.api.dependencies import ControllerOf, DeskOf, Lanes, LanesOf, ShutdownOf
 from datasync.api.error_responses import responses
-from datasync.api.requests import in_thread, read_body, require_json, wait_while
+from datasync.api.requests import in_thread, read_body, require_json, takes_only, wait_while
 from datasync.api.shutdown import Shutdown
 from datasync.controllers.intake import Intake, Notice
 from datasync.controllers.sync_controller import SyncController
@@ -127,7 +127,8 @@ async def _taken(intake: Intake, notice: Notice) -> SyncResponse:
 @router.post(
     "/sync/trigger",
     summary="Reconcile now",
-    responses={**responses(400, 422, 502), **_ACCEPTED},
+    dependencies=[Depends(takes_only("prefix", "background", "dry_run"))],
+    responses={**responses(400, 413, 422, 502), **_ACCEPTED},
 )
 async def trigger(
     request: Request,

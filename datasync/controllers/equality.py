@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasync.controllers.views import UNFINISHED, work_done
+from datasync.controllers.views import UNFINISHED, counted, work_done
 from datasync.models.sync_models import LedgerTotals, Run, RunKind, RunStatus
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def concerns(facts: MirrorFacts, now: float) -> list[str]:
     if facts.held is not None:
         found.append(f"run {facts.held.id} is held and waits for approval")
     if facts.totals.failed:
-        found.append(f"{facts.totals.failed} keys failed, see /sync/failures")
+        found.append(f"{counted(facts.totals.failed, 'key')} failed, see /sync/failures")
     last = facts.last_run
     if last is not None and last.status in (RunStatus.FAILED, RunStatus.PARTIAL):
         found.append(f"the last run ended {last.status.value}: {last.error or 'see its failures'}")

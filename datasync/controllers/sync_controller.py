@@ -6,13 +6,13 @@ done by the caller, by asking again. Knows no FastAPI and no settings object.
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from datasync.controllers import views
 from datasync.controllers.equality import MirrorFacts, in_sync
 from datasync.controllers.figures import stats_report
 from datasync.controllers.health import HealthCheck
+from datasync.controllers.plan import held_because, summarise
 from datasync.errors import KeyRejected, MalformedRequest, UnprocessableRequest
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
@@ -26,9 +26,7 @@ from datasync.models.s3_models import (
     SyncResponse,
 )
 from datasync.models.sync_models import (
-    Action,
     EventTotals,
-    Operation,
     Outcome,
     Run,
     RunKind,
@@ -89,19 +87,17 @@ class SyncController:
         return views.run_response(run, outcomes, self.in_sync())
 
     def plan(self, prefix: str = "", stopped: threading.Event | None = None) -> SyncResponse:
-        """What a reconciliation would do now; changes nothing. Ends early once `stopped` is set.
+        """What a reconciliation would do now, and whether it would be held; changes nothing.
 
-        Raises: MalformedRequest (prefix outside S3_PREFIX), BucketError, LedgerError.
+        Raises: MalformedRequest (prefix outside S3_PREFIX), BucketError, LedgerError,
+        Interrupted soon after `stopped` is set.
         """
-        first: list[Action] = []
-        counts: Counter[Operation] = Counter()
-        for action in self._service.plan(self._run_prefix(prefix)):
-            counts[action.operation] += 1
-            if len(first) < DETAILS_LIMIT:
-                first.append(action)
-            if stopped is not None and stopped.is_set():
-                break
-        return views.plan_response(first, counts, self.in_sync())
+        scope = self._run_prefix(prefix) or self._options.prefix
+        mirrored = self._ledger.count(scope)
+        over = (stopped or threading.Event()).is_set
+        report = summarise(self._service.plan(scope, over), DETAILS_LIMIT)
+        held = held_because(report, mirrored, self._options)
+        return views.plan_response(report, held, self.in_sync())
 
     def runs(self, limit: int, before: int | None = None) -> RunPage:
         """A page of runs, newest first. Raises: LedgerError."""
@@ -152,7 +148,9 @@ class SyncController:
             count += len(batch)
             shown += batch[: DETAILS_LIMIT - len(shown)]
         details = [views.queued_detail(key, "queued to be tried again") for key in shown]
-        return views.marks_response(details, self.in_sync(), f"Queued {count} keys to try again")
+        return views.marks_response(
+            details, self.in_sync(), f"Queued {views.counted(count, 'key')} to try again"
+        )
 
     def _failed_keys(self) -> Iterator[list[str]]:
         after = ""

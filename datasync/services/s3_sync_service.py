@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from datasync.errors import DataSyncError, Interrupted, LeaseHeld
+from datasync.errors import DataSyncError, Interrupted, LeaseHeld, RunNotHeld
 from datasync.models.sync_models import (
-    Action,
     Outcome,
     OutcomeStatus,
     Run,
@@ -21,14 +20,14 @@ from datasync.models.sync_models import (
 from datasync.services.engine.group import Done
 from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.runner import Engine, Runner
-from datasync.services.engine.scan import Scan
+from datasync.services.engine.scan import Scan, Step
+from datasync.services.run_log import LOGGER, LoggedEngine, tell_run
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 from datasync.utils.logger import get_logger, log_many
 
 CLOSE_SECONDS = 8.0
-LOGGER = "datasync.engine"
 
 
 class S3SyncService:
@@ -100,20 +99,32 @@ class S3SyncService:
 
     def approve(self, run_id: int) -> Run:
         """Let a held plan be applied. Raises: RunMissing, RunNotHeld."""
-        run = self._ledger.approve(run_id)
+        with self._saying_why(run_id):
+            run = self._ledger.approve(run_id)
         self.wake()
         return run
 
     def cancel(self, run_id: int) -> Run:
         """End a run early, or reject a held plan. Raises: RunMissing, RunNotHeld."""
-        run = self._ledger.cancel(run_id, time.time())
+        with self._saying_why(run_id):
+            run = self._ledger.cancel(run_id, time.time())
+        tell_run(run)  # if it is over by that: a running one is told of where it runs
         self.wake()
         return run
 
+    @contextmanager
+    def _saying_why(self, run_id: int) -> Iterator[None]:
+        """Add to a refusal how the run ended: superseded by a later one, say."""
+        try:
+            yield
+        except RunNotHeld as error:
+            ended = self._ledger.run(run_id).error
+            raise RunNotHeld(f"{error}: {ended}" if ended else str(error)) from None
+
     def plan(
         self, prefix: str = "", interrupted: Callable[[], bool] = lambda: False
-    ) -> Iterator[Action]:
-        """What a run would do now. Changes nothing and needs no lease.
+    ) -> Iterator[Step]:
+        """What a run would do now, with what it would leave alone. Changes nothing, needs no lease.
 
         Raises: BucketError, LedgerError, MirrorError while iterating, Interrupted.
         """
@@ -127,7 +138,9 @@ class S3SyncService:
             interrupted=interrupted,
         )
         for step in scan.steps():
-            yield from step.actions
+            if interrupted():
+                raise Interrupted("the plan was stopped before its end")
+            yield step
 
     # The foreground
 
@@ -187,7 +200,7 @@ class S3SyncService:
     # What happens inside
 
     def _engine(self) -> Engine:
-        return Engine(
+        return LoggedEngine(
             self._bucket,
             self._mirror,
             self._ledger,

@@ -35,6 +35,33 @@ def test_ping_answers_pong(service: Service) -> None:
     assert service.api.head("/ping").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/ping", "/docs", "/openapi.json", "/docs-assets/favicon.png", "/metrics"]
+    + ["/sync/health", "/sync/stats", "/sync/config", "/sync/files", "/sync/runs"]
+    + ["/sync/failures", "/api/v1/health", "/nothing", "/sync/runs/7", "/sync/trigger"],
+)
+def test_head_is_answered_like_get_without_the_body(service: Service, path: str) -> None:
+    service.get("/sync/health")  # probes are fresh now: both see the same
+    full, head = service.api.get(path), service.api.head(path)
+    assert (head.status_code, head.content) == (full.status_code, b"")
+    changing = ("date", "x-request-id", "content-length")
+    assert {k: v for k, v in head.headers.items() if k not in changing} == {
+        k: v for k, v in full.headers.items() if k not in changing
+    }
+    assert int(head.headers["content-length"]) > 0
+    eventually(lambda: '"method": "HEAD"' in service.log())
+    status, _, body = service.get_raw(path, method="HEAD")
+    assert (status, body) == (full.status_code, b"")
+
+
+def test_head_needs_the_key_as_get_does(start_service: Starter) -> None:
+    service = start_service(api_keys=("one",))
+    assert service.api.head("/sync/health").status_code == 401
+    answer = service.api.head("/sync/health", headers={"X-API-Key": "one"})
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 @pytest.mark.parametrize("path", ["/sync/health", "/api/v1/health"])
 def test_a_healthy_service_says_so(start_service: Starter, path: str) -> None:
     bucket = FakeBucket()
@@ -133,7 +160,7 @@ def test_failed_keys_make_it_degraded(start_service: Starter) -> None:
     service.sync()
     health = service.get("/sync/health")
     assert (health["status"], health["failed"], health["in_sync"]) == ("degraded", 1, False)
-    assert "1 keys failed" in health["message"]
+    assert "1 key failed" in health["message"]
 
 
 def test_a_pending_key_is_not_in_sync_and_lags(start_service: Starter) -> None:
