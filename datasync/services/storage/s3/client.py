@@ -245,9 +245,10 @@ def first_byte(request: ObjectRequest) -> ObjectRequest:
     """What to ask when a HEAD was refused with a status in `UNTOLD`.
 
     A HEAD has no body to tell the reason: its 404 may mean the object, the bucket or a proxy. So
-    the first byte is asked for with a GET, and only the refusal that answers it counts.
+    the first byte is asked for with a GET, and only the refusal that answers it counts. Its 304
+    would be none, so it is not offered.
     """
-    return replace(request, method="GET", first=0, last=0, part_number=None)
+    return replace(request, method="GET", first=0, last=0, part_number=None, if_none_match=None)
 
 
 def _wait(

@@ -5,7 +5,7 @@ Complete or an error, nothing between. Must not know: what the listing is for.
 
 from collections.abc import Iterator
 
-from datasync.errors import BucketError, ListingBroken, ObjectMissing, ServerFault, UnexpectedAnswer
+from datasync.errors import BucketError, ListingBroken, ObjectMissing, UnexpectedAnswer
 from datasync.models.sync_models import ListingPage
 from datasync.services.storage.s3.client import RawAnswer, S3Client
 from datasync.services.storage.s3.pages import Page, parse_page
@@ -53,7 +53,7 @@ class Listing:
 
     def _is_puzzled(self, answer: RawAnswer) -> bool:
         """Whether the refusal may be about the header, not about who asks or where."""
-        return isinstance(_refusal(self._client, answer), UnexpectedAnswer | ServerFault)
+        return isinstance(_refusal(self._client, answer), UnexpectedAnswer)
 
     def _ask(self, parameters: dict[str, str], headers: dict[str, str]) -> RawAnswer:
         return _ask(self._client, {**parameters, "max-keys": str(PAGE_KEYS)}, headers, None)
