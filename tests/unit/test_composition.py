@@ -20,14 +20,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
         yield server
 
 
-def settings(server: ScriptedServer, folder: Path, **more: str) -> Settings:
+def settings(server: ScriptedServer, folder: Path, prefix: str) -> Settings:
     return Settings(
         s3_bucket_name="bucket",
         aws_endpoint_url_s3=server.url,
         aws_access_key_id=SecretStr("key"),
         aws_secret_access_key=SecretStr("secret"),
         local_download_dir=folder,
-        **more,
+        s3_prefix=prefix,
     )
 
 
@@ -43,11 +43,11 @@ def test_the_check_asks_for_what_a_policy_for_the_prefix_allows(
     server: ScriptedServer, tmp_path: Path
 ) -> None:
     server.script(below_team)
-    narrow = s3_bucket(settings(server, tmp_path, s3_prefix="team/"))
+    narrow = s3_bucket(settings(server, tmp_path, "team/"))
     narrow.check(10.0)
     narrow.close()
 
-    wide = s3_bucket(settings(server, tmp_path))
+    wide = s3_bucket(settings(server, tmp_path, ""))
     with pytest.raises(AccessDenied):
         wide.check(10.0)
     wide.close()

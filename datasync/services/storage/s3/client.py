@@ -82,8 +82,13 @@ class S3Client:
         self._closed = False
         self._process: int | None = None  # that of the first connection
 
-    def object_call(self, request: ObjectRequest) -> tuple[str, list[str]]:
+    def object_call(
+        self, request: ObjectRequest, patience_seconds: float | None = None
+    ) -> tuple[str, list[str]]:
         """URL and header lines of a GET or HEAD of an object.
+
+        `patience_seconds` is for credentials that are on their way: by default as long as for an
+        answer.
 
         Raises: UnexpectedAnswer for an ETag no header can carry, CredentialsRejected.
         """
@@ -97,26 +102,41 @@ class S3Client:
             headers["if-none-match"] = _etag_text(request.if_none_match)
         number = request.part_number
         query = "" if number is None else f"partNumber={number}"
-        return self._signed(request.method, f"/{encode_path(request.key)}", query, headers)
+        path = f"/{encode_path(request.key)}"
+        return self._signed(request.method, path, query, headers, patience_seconds)
 
     def bucket_call(
-        self, key: str | None, parameters: dict[str, str], headers: dict[str, str]
+        self,
+        key: str | None,
+        parameters: dict[str, str],
+        headers: dict[str, str],
+        patience_seconds: float | None = None,
     ) -> tuple[str, list[str]]:
-        """URL and header lines of a GET of the bucket (`key` of None) or about an object."""
+        """URL and header lines of a GET of the bucket (`key` of None) or about an object.
+
+        See `object_call`.
+        """
         path = "" if key is None else f"/{encode_path(key)}"
-        return self._signed("GET", path, encode_query(parameters), headers)
+        return self._signed("GET", path, encode_query(parameters), headers, patience_seconds)
 
     def _signed(
-        self, method: str, path: str, query: str, headers: dict[str, str]
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: dict[str, str],
+        patience_seconds: float | None,
     ) -> tuple[str, list[str]]:
         path = f"{self._base}{path}" or "/"
         url = f"{self._origin}{path}?{query}" if query else f"{self._origin}{path}"
         source = self.config.credentials
         if source is None:
             return url, [f"{name}:{text}" for name, text in headers.items()]
+        if patience_seconds is None:
+            patience_seconds = self.config.timeout_seconds
+        credentials = source(patience_seconds)  # may wait, so the time is looked at afterwards
         stamp = stamp_of(int(self._clock() + self._offset_seconds))
         scope = self._scope
-        credentials = source()
         if scope is None or scope.credentials is not credentials or scope.day != stamp[:8]:
             scope = scope_for(credentials, stamp[:8], self.config.region)
             self._scope = scope
@@ -263,7 +283,8 @@ def _wait(
     while True:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            raise TransferStalled(f"{what}: no answer within {timeout_seconds:g} seconds")
+            limit = round(timeout_seconds or 0.0, 1)
+            raise TransferStalled(f"{what}: no answer within {limit:g} seconds")
         moved, ended = loop.turn(min(remaining, 60.0))
         if loop.take_wake():
             raise Interrupted(f"{what}: the bucket was closed")

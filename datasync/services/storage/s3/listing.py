@@ -3,6 +3,7 @@
 Complete or an error, nothing between. Must not know: what the listing is for.
 """
 
+import time
 from collections.abc import Iterator
 
 from datasync.errors import BucketError, ListingBroken, ObjectMissing, UnexpectedAnswer
@@ -76,7 +77,10 @@ def _ask(
 ) -> RawAnswer:
     given = {name: text for name, text in parameters.items() if text}
     query = {"list-type": "2", "encoding-type": "url", **given}
-    call = client.bucket_call(None, query, headers)
+    begun = time.monotonic()
+    call = client.bucket_call(None, query, headers, timeout_seconds)
+    if timeout_seconds is not None:  # the credentials had their share of the time
+        timeout_seconds -= time.monotonic() - begun
     return client.ask(
         call, _name(client), max_bytes=MAX_PAGE_BYTES, timeout_seconds=timeout_seconds
     )

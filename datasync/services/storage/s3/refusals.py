@@ -181,7 +181,7 @@ def _error_texts(body: bytes) -> dict[str, str]:
 
 def has_document_type(root: etree._Element) -> bool:
     """Whether a document has a DOCTYPE, which S3 never sends: it may hide text in entities."""
-    return bool(root.getroottree().docinfo.doctype)
+    return root.getroottree().docinfo.internalDTD is not None
 
 
 def safe_parser() -> etree.XMLParser:
