@@ -206,6 +206,7 @@ def s3_bucket(settings: Settings) -> Bucket:
                 unsigned=settings.aws_no_sign_request,
                 profile=settings.aws_profile,
             ),
+            prefix=settings.s3_prefix,
             ca_bundle=str(settings.aws_ca_bundle) if settings.aws_ca_bundle else None,
             timeout_seconds=settings.download_timeout_seconds,
         )

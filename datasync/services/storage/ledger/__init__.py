@@ -4,7 +4,8 @@ Written after the disk is durable; it may lag behind the disk, never lead it. Kn
 S3, of files in the mirror, of settings or of HTTP. One subject a module: `tables`, `objects`,
 `dirty`, `settling`, `runs`, `plans`, `outcomes`, `failures`,
 `figures`, `event_figures`, `spool`; below them `database`
-(transactions) and `backends` (SQLite, PostgreSQL); `opening` brings the tables up to date.
+(transactions) and `backends` (SQLite, PostgreSQL and its `patience`); `opening` brings the tables
+up to date.
 """
 
 from pathlib import Path
