@@ -20,6 +20,13 @@
     │   │   └── TransferStalled     nothing moved for too long
     │   ├── ListingBroken           a page that is no proof of anything
     │   └── UnexpectedAnswer        any other answer
+    ├── QueueError                  SQS or the way to it
+    │   ├── QueueMissing            there is no such queue
+    │   ├── QueueDenied             these credentials lack a permission on it
+    │   │   └── QueueCredentialsRejected   no, unknown, expired or badly signed credentials
+    │   ├── QueueSlowDown           too many requests, or too many messages in flight
+    │   ├── QueueUnreachable        refused, reset, DNS, TLS, no answer in time, 5xx
+    │   └── PoisonMessage           a message that no further try makes readable
     ├── IntegrityError              the bytes are not the object
     │   ├── LengthMismatch
     │   ├── ChecksumMismatch
@@ -156,6 +163,46 @@ class ListingBroken(BucketError):
 
 class UnexpectedAnswer(BucketError):
     retryable = True
+
+
+class QueueError(DataSyncError):
+    """SQS, or the way to it, did not give what was asked for."""
+
+
+class QueueMissing(QueueError):
+    hint = "Check SQS_QUEUE_URL; a queue made just now may take a minute to be found."
+
+
+class QueueDenied(QueueError):
+    hint = (
+        "Grant sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility and "
+        "sqs:GetQueueAttributes on the queue to these credentials."
+    )
+
+
+class QueueCredentialsRejected(QueueDenied):
+    hint = (
+        "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the profile or role, the queue's region "
+        "and the clock."
+    )
+
+
+class QueueSlowDown(QueueError):
+    retryable = True
+    hint = "SQS asks for fewer requests or has too many messages in flight; it passes by itself."
+
+
+class QueueUnreachable(QueueError):
+    retryable = True
+    hint = "Check the network, the proxy settings, SQS_QUEUE_URL and AWS_ENDPOINT_URL_SQS."
+
+
+class PoisonMessage(QueueError):
+    """Left to the queue: its redrive policy moves the message to a dead-letter queue."""
+
+    hint = (
+        "Look at it in the queue's dead-letter queue; without one it comes again until it expires."
+    )
 
 
 class IntegrityError(DataSyncError):
