@@ -4,6 +4,7 @@ With `composition` the only file that may know everything; it does nothing but w
 it reads no environment and makes nothing.
 """
 
+import asyncio
 import errno
 import logging
 import os
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import anyio.to_thread
 import uvicorn
@@ -22,12 +24,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from datasync import __version__
 from datasync.api import docs
-from datasync.api.dependencies import Lanes
+from datasync.api.dependencies import Desk, Lanes
 from datasync.api.error_responses import HANDLERS
+from datasync.api.hearing import Hearing
 from datasync.api.file_routes import DOWNLOAD
 from datasync.api.middleware import HeadMiddleware, LateCors, RequestMiddleware
 from datasync.api.routes import add_routes
 from datasync.api.security import AccessMiddleware, AccessPolicy
+from datasync.api.senders import SenderPolicy
 from datasync.api.shutdown import Shutdown
 from datasync.composition import Components, compose, joined, preflight, start_logging
 from datasync.config.problems import told
@@ -50,6 +54,12 @@ class Application(FastAPI):
             await super().__call__(scope, receive, self._brief(send))
         else:
             await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = docs.with_access(super().openapi())
+        return self.openapi_schema
 
     def _brief(self, send: Send) -> Send:
         async def passed(message: Message) -> None:
@@ -121,6 +131,9 @@ async def _start(
     app.state.shutdown = shutdown
     app.state.lanes = Lanes()
     app.state.controller = components.controller
+    secret = settings.notification_secret
+    senders = SenderPolicy(secret.get_secret_value() if secret else None, components.topics)
+    app.state.desk = Desk(components.intake, senders, Hearing(asyncio.get_running_loop()))
     app.state.origins = settings.cors_origins
     app.state.access = AccessPolicy(keys, settings.cors_origins)
     stack.callback(setattr, app.state, "access", None)

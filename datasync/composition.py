@@ -12,12 +12,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from datasync.controllers.equality import EventRule, ProofRule, read_facts
 from datasync.config.settings import Settings, unusable
-from datasync.controllers.equality import ProofRule, read_facts
 from datasync.controllers.health import HealthCheck
+from datasync.controllers.intake import Intake
 from datasync.controllers.sync_controller import SyncController
 from datasync.errors import ConfigurationError, DiskFull, MirrorError
 from datasync.models.sync_models import RunKind, RunStatus
+from datasync.services.events.journal import Journal
+from datasync.services.events.sns import SnsGate, https_fetch
 from datasync.services.file_service import FileService
 from datasync.services.s3_sync_service import S3SyncService
 from datasync.services.storage.bucket import Bucket, S3Bucket
@@ -45,6 +48,9 @@ class Components:
     service: S3SyncService
     files: FileService
     controller: SyncController
+    journal: Journal
+    intake: Intake
+    topics: SnsGate
 
     def close(self) -> None:
         """Free connections and descriptors. Starts and stops nothing."""
@@ -52,6 +58,7 @@ class Components:
             stack.callback(self.mirror.close)
             stack.callback(self.ledger.close)
             stack.callback(self.bucket.close)
+            stack.callback(self.journal.close)  # first: it writes what waits
 
 
 def compose(
@@ -77,17 +84,29 @@ def compose(
         if adopt:
             disprove(ledger)
         service = S3SyncService(bucket, mirror, ledger, options)
+        journal = Journal(ledger, service.wake)
+        undo.callback(journal.close)
         files = FileService(ledger, mirror, bucket)
         rule = ProofRule(settings.sync_interval_hours * 3600, settings.enable_periodic_sync)
-        facts = partial(read_facts, ledger, options.prefix, rule)
+        facts = partial(read_facts, ledger, options.prefix, rule, event_rule(settings))
         health = HealthCheck(
             facts, str(settings.local_download_dir), bucket.check, lambda: disk_worry(mirror)
         )
         controller = SyncController(
             service, files, ledger, options, facts, health, settings.redacted()
         )
+        intake = Intake(journal, ledger, options, controller.in_sync)
+        topics = SnsGate(settings.sns_topic_arns, https_fetch)
         undo.pop_all()
-    return Components(settings, bucket, mirror, ledger, service, files, controller)
+    return Components(
+        settings, bucket, mirror, ledger, service, files, controller, journal, intake, topics
+    )
+
+
+def event_rule(settings: Settings) -> EventRule:
+    """Events are expected where something that sends them is configured."""
+    told = settings.sqs_queue_url, settings.sns_topic_arns, settings.notification_secret
+    return EventRule(settings.lag_limit_seconds, expected=any(told))
 
 
 def prepared_mirror(settings: Settings, adopt: bool = False) -> Mirror:
@@ -187,6 +206,7 @@ def s3_bucket(settings: Settings) -> Bucket:
                 unsigned=settings.aws_no_sign_request,
                 profile=settings.aws_profile,
             ),
+            prefix=settings.s3_prefix,
             ca_bundle=str(settings.aws_ca_bundle) if settings.aws_ca_bundle else None,
             timeout_seconds=settings.download_timeout_seconds,
         )

@@ -34,6 +34,7 @@
     │   └── FileDrifted             the file on disk is not the one that was synced
     ├── LedgerError                 the database
     │   └── LedgerBusy              locked or unreachable for now
+    │       └── JournalFull           more events wait to be written than are let in
     ├── RunError
     │   ├── RunMissing              no run with this id
     │   ├── RunNotHeld              approve or cancel on a run that is over
@@ -221,6 +222,10 @@ class LedgerError(DataSyncError):
 class LedgerBusy(LedgerError):
     retryable = True
     hint = "Try again in a moment."
+
+
+class JournalFull(LedgerBusy):
+    hint = "Send the events again after the time in Retry-After; none of them was taken."
 
 
 class RunError(DataSyncError):

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from fastapi import Security
-from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from datasync.api import senders
 from datasync.api.error_responses import error_answer
 from datasync.errors import Interrupted, Unauthorized
 
@@ -38,25 +37,6 @@ FORWARDING_HEADERS = frozenset(
         "x-proxyuser-ip",
     }
 )
-
-# Only for the OpenAPI document: the middleware below is what lets in or refuses.
-DOCUMENTED_SCHEMES = [
-    Security(
-        HTTPBearer(
-            auto_error=False,
-            scheme_name="BearerKey",
-            description="One of API_KEYS: `Authorization: Bearer <key>`.",
-        )
-    ),
-    Security(
-        APIKeyHeader(
-            name="X-API-Key",
-            auto_error=False,
-            scheme_name="HeaderKey",
-            description="One of API_KEYS: `X-API-Key: <key>`.",
-        )
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +168,12 @@ class AccessMiddleware:
         if policy is None:
             raise Interrupted("the service is not running", hint="Try again in a moment.")
         client = scope.get("client")
-        policy.check(Caller(client[0] if client else None, scope["method"], Headers(scope=scope)))
+        caller = Caller(client[0] if client else None, scope["method"], Headers(scope=scope))
+        try:
+            policy.check(caller)
+        except Unauthorized as refused:
+            if not senders.postpone(scope, _route_path(scope), refused):
+                raise
 
 
 def _route_path(scope: Scope) -> str:

@@ -6,7 +6,7 @@ the one that holds the lease does them.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from datasync.errors import DataSyncError, Interrupted, LeaseHeld, RunNotHeld
@@ -82,14 +82,12 @@ class S3SyncService:
 
     # What any process may ask
 
-    def mark(
-        self, keys: Sequence[tuple[str, str]], counters: Mapping[str, int] | None = None
-    ) -> dict[str, int]:
+    def mark(self, keys: Sequence[tuple[str, str]]) -> dict[str, int]:
         """Journal that keys (key, reason) must be looked at; durable when it returns.
 
         Returns each key's marks number. Raises: LedgerBusy, LedgerError; nothing is marked then.
         """
-        marks = self._ledger.mark(keys, time.time(), counters=counters or {})
+        marks = self._ledger.mark(keys, time.time())
         self.wake()
         return marks
 

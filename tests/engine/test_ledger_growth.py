@@ -88,6 +88,21 @@ def test_a_reader_that_stays_keeps_no_write_from_its_commit(ledger: Ledger, file
     assert ledger.count() == 40 * ROWS
 
 
+def test_a_log_that_cannot_be_emptied_leaves_the_connection_its_patience(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ledger, row("a"), row("b"))
+    monkeypatch.setattr(backends, "LOG_BYTES", 1)
+    monkeypatch.setattr(ledger._database.backend, "_log_limit", 1)
+    with ledger._database.write() as connection:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        unfinished = raw.execute("SELECT key FROM objects")  # "database table is locked"
+    unfinished.close()
+
+    assert raw.execute("PRAGMA busy_timeout").fetchone() == (10_000,)
+
+
 def test_one_reader_at_a_time_needs_one_connection_and_its_cache(ledger: Ledger) -> None:
     database = ledger._database
     with ExitStack() as stack:

@@ -1,16 +1,20 @@
 """The PostgreSQL ledger's own troubles: servers that are away, wrong or full; passwords."""
 
+import os
 import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event, make_url, text
 
 from datasync.errors import DataSyncError, DiskFull, LedgerBusy, LedgerError
 from datasync.models.sync_models import RunKind
 from datasync.services.storage.ledger import Ledger
 from tests.engine.test_ledger_objects import put, row
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import HangingProxy, PostgresServer
 
 pytest_plugins = ["tests.support.postgres"]
 
@@ -80,6 +84,117 @@ def test_a_lost_connection_is_busy_and_the_next_call_works(
     ledger.close()
 
 
+# A server that does not answer
+
+BUSY_SECONDS = 0.5  # so that a statement may take 1.5 s, and silence 2 s
+
+
+@pytest.fixture
+def distant(hanging_proxy: HangingProxy, postgres_url: str) -> Iterator[Ledger]:
+    """A ledger whose way to the server may hang."""
+    database = make_url(postgres_url).database
+    assert database is not None
+    ledger = Ledger.open(hanging_proxy.url(database), busy_seconds=BUSY_SECONDS)
+    yield ledger
+    hanging_proxy.go_on()
+    ledger.close()
+
+
+def driver(connection: Connection) -> psycopg.Connection[Any]:
+    found = connection.connection.driver_connection
+    assert isinstance(found, psycopg.Connection)
+    return found
+
+
+def seconds_until_busy(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    with pytest.raises(LedgerBusy):
+        work()
+    return time.monotonic() - began
+
+
+def test_a_server_that_stops_answering_is_busy_and_works_again_later(
+    distant: Ledger, hanging_proxy: HangingProxy
+) -> None:
+    distant.mark({"a": "put"}, 1.0)
+    hanging_proxy.hang()
+
+    assert seconds_until_busy(lambda: distant.mark({"b": "put"}, 1.0)) < 10
+
+    hanging_proxy.go_on()
+    assert distant.mark({"c": "put"}, 1.0)
+    assert "c" in distant.dirty(["c"])
+
+
+def test_a_server_that_stops_answering_within_a_transaction(
+    distant: Ledger, hanging_proxy: HangingProxy
+) -> None:
+    def work() -> None:
+        with distant._database.write() as connection:
+            hanging_proxy.hang()
+            connection.execute(text("SELECT 1"))
+
+    assert seconds_until_busy(work) < 10
+
+    hanging_proxy.go_on()
+    assert distant.mark({"a": "put"}, 1.0)
+
+
+def test_a_server_that_hangs_from_the_start(hanging_proxy: HangingProxy, postgres_url: str) -> None:
+    hanging_proxy.hang()
+
+    url = hanging_proxy.url("postgres")
+    assert seconds_until_busy(lambda: Ledger.open(url, busy_seconds=BUSY_SECONDS)) < 20
+
+
+def test_a_statement_that_takes_too_long_is_ended_by_the_server(distant: Ledger) -> None:
+    def work() -> None:
+        with distant._database.read() as connection:
+            connection.execute(text("SELECT pg_sleep(60)"))
+
+    assert seconds_until_busy(work) < 10
+    assert distant.rows() == []
+
+
+def test_a_migration_may_take_its_time_and_nothing_after_it(
+    distant: Ledger, hanging_proxy: HangingProxy
+) -> None:
+    with distant._database.write(turn="migrate") as connection:
+        used = driver(connection)
+        connection.execute(text("SELECT pg_sleep(2.5)"))
+    with distant._database.write() as connection:
+        assert driver(connection) is used
+        limit = connection.execute(text("SHOW statement_timeout")).scalar_one()
+
+    assert limit == "1500ms"
+    hanging_proxy.hang()
+    assert seconds_until_busy(distant.rows) < 10
+
+
+def test_a_peer_that_is_gone_is_found_by_tcp(
+    distant: Ledger, hanging_proxy: HangingProxy, postgres_url: str
+) -> None:
+    with distant._database.read() as connection:
+        with socket.socket(fileno=os.dup(driver(connection).fileno())) as ours:
+            options = [
+                ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+                ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+                ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+                ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+            ]
+    assert options == [1, 1, 1, 3, 1000]
+
+
+def test_what_the_url_says_of_connections_wins(postgres_url: str) -> None:
+    ledger = Ledger.open(f"{postgres_url}&keepalives_idle=77&connect_timeout=33")
+    with ledger._database.read() as connection:
+        said = driver(connection).info.get_parameters()
+    ledger.close()
+    assert (said["keepalives_idle"], said["connect_timeout"]) == ("77", "33")
+    assert said["tcp_user_timeout"] == "20000"
+
+
 @pytest.mark.parametrize(
     ("state", "kind"),
     [
@@ -87,6 +202,7 @@ def test_a_lost_connection_is_busy_and_the_next_call_works(
         ("40001", LedgerBusy),
         ("40P01", LedgerBusy),
         ("53300", LedgerBusy),
+        ("57014", LedgerBusy),
         ("08006", LedgerBusy),
         ("28P01", LedgerError),
         ("42P01", LedgerError),

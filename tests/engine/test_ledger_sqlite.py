@@ -15,7 +15,7 @@ from sqlalchemy import Engine, event
 
 from datasync.errors import DiskFull, LedgerBusy, LedgerError
 from datasync.models.sync_models import ListedObject, RunKind, Settlement, State
-from datasync.services.storage.ledger import Ledger, opening, sqlite_url
+from datasync.services.storage.ledger import Ledger, opening, spool, sqlite_url
 from datasync.services.storage.ledger.tables import successor
 from tests.engine.test_ledger_objects import KEYS, SHARED, put, row
 
@@ -330,6 +330,16 @@ class TestSpool:
         file.parent.rename(file.parent.with_name("moved"))
         with pytest.raises(LedgerError, match="scratch"), ledger.spool():
             pass
+
+    def test_one_that_cannot_be_prepared_leaves_nothing_open(
+        self, file: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(spool, "_TABLE", "CREATE nonsense")
+        before = sorted(os.listdir(file.parent)), len(os.listdir("/proc/self/fd"))
+        with pytest.raises(LedgerError, match="cannot be sorted") as caught, ledger.spool():
+            pass
+        assert (sorted(os.listdir(file.parent)), len(os.listdir("/proc/self/fd"))) == before
+        assert caught.value.__cause__ is not None  # its frames are alive still
 
     def test_a_full_disk_is_named(self, ledger: Ledger) -> None:
         with ledger.spool() as spool:

@@ -201,8 +201,15 @@ def test_stats_have_every_figure(start_service: Starter, path: str) -> None:
         "rejected",
         "last_run",
         "events",
+        "events_by_source",
+        "events_by_type",
+        "duplicates",
+        "last_event",
+        "oldest_pending_seconds",
         "lag_p50",
+        "lag_p90",
         "lag_p99",
+        "delays",
         "drift",
     }
     assert (stats["objects"], stats["bytes"]) == (1, 3)
@@ -246,6 +253,36 @@ def test_metrics_tell_what_the_ledger_says(start_service: Starter) -> None:
     assert samples["datasync_events_total", "queued"] == 0
     assert samples["datasync_last_run", "success"] == 1
     assert samples["datasync_last_run_downloaded",] == 1
+    assert samples["datasync_lag_seconds_count",] == 0
+
+
+def test_events_are_counted_and_their_way_is_measured(service: Service) -> None:
+    service.bucket.put("a", b"aaa")
+    happened = datetime.fromtimestamp(time.time() - 5.0, UTC).isoformat().replace("+00:00", "Z")
+    told: dict[str, Any] = {"eventName": "ObjectCreated:Put", "eventTime": happened}
+    told["s3"] = {"bucket": {"name": BUCKET}, "object": {"key": "a"}}
+    unknown = {**told, "eventName": "Made:Up" * 9}
+    service.post("/sync/s3-notification?wait=20", json={"Records": [told, told, unknown]})
+    eventually(lambda: service.get("/sync/stats")["delays"]["arrival_to_journal"]["p50"])
+    stats = service.get("/sync/stats")
+    assert stats["events"] == {"queued": 2, "ignored": 1}
+    assert stats["events_by_source"] == {"http.s3": 3}
+    assert stats["events_by_type"] == {"ObjectCreated:Put": 2, "unknown": 1}
+    assert stats["duplicates"] == 1
+    delays = stats["delays"]
+    assert 4.0 < delays["change_to_arrival"]["p50"] < 60.0
+    assert delays["change_to_file"]["p99"] > delays["arrival_to_file"]["p99"] > 0
+    assert stats["lag_p90"] == pytest.approx(delays["arrival_to_file"]["p90"], abs=0.001)
+    text = service.api.get("/metrics").text
+    for line in (
+        'datasync_events_by_source_total{source="http.s3"} 3.0',
+        'datasync_events_by_type_total{type="unknown"} 1.0',
+        "datasync_event_duplicates_total 1.0",
+        "datasync_lag_seconds_count 1.0",
+        "datasync_journal_seconds_count 1.0",
+    ):
+        assert line in text
+    assert service.log().count("unknown event type") == 1
 
 
 def test_one_line_a_request_with_its_id(service: Service) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from boto3.s3.transfer import TransferConfig
 
-from datasync.models.sync_models import RunStatus
+from datasync.models.sync_models import RunStatus, Verdict
 from tests.support.real import RealWorld, real_world
 from tests.support.s3_server import S3Server
 
@@ -78,6 +78,7 @@ def test_two_thousand_objects_arrive_equal_and_stay_equal(server: S3Server, tmp_
         assert (run.status, run.counts.failed) == (RunStatus.SUCCESS, 0)
         assert digest(world, "large") == file_digest(large)
         assert digest(world, "multipart") == file_digest(multipart)
+        assert verdict(world, "multipart") is Verdict.MULTIPART_MD5
         assert without(world.content(), "large", "multipart") == objects
         nothing_changed(world)
         changes_follow(world, objects)
@@ -119,6 +120,11 @@ def digest(world: RealWorld, key: str) -> str:
     row = world.parts.ledger.get(key)
     assert row is not None and row.path is not None
     return file_digest(world.root / row.path)
+
+
+def verdict(world: RealWorld, key: str) -> Verdict | None:
+    row = world.parts.ledger.get(key)
+    return None if row is None else row.verdict
 
 
 def file_digest(path: Path) -> str:

@@ -10,10 +10,13 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,11 @@ class PostgresServer:
         """SQLAlchemy's URL of a database on this server."""
         return f"postgresql+psycopg://postgres@/{database}?host={self._folder}"
 
+    @property
+    def socket_path(self) -> str:
+        """Where it listens."""
+        return str(self._folder / ".s.PGSQL.5432")
+
     def run(self, statement: str) -> None:
         """Run one statement, outside of any transaction, as the superuser."""
         with psycopg.connect(
@@ -115,6 +123,71 @@ class PostgresServer:
                 time.sleep(0.02)
 
 
+class HangingProxy:
+    """A way to the server over TCP that can stop forwarding: it takes what comes, and hangs.
+
+    Loopback only, on a free port; made by `hanging_proxy`.
+    """
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._over = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._run(self._accept)
+
+    def url(self, database: str) -> str:
+        """SQLAlchemy's URL of a database on the server, by way of here."""
+        port = self._listener.getsockname()[1]
+        return f"postgresql+psycopg://postgres@127.0.0.1:{port}/{database}"
+
+    def hang(self) -> None:
+        """From now on nothing gets through, in neither direction."""
+        self._flowing.clear()
+
+    def go_on(self) -> None:
+        """Let through what was held back, and everything that follows."""
+        self._flowing.set()
+
+    def close(self) -> None:
+        """End every connection and wait for the threads."""
+        self._over = True
+        self.go_on()
+        for each in (self._listener, *self._open):
+            with suppress(OSError):  # the other side was faster
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(START_SECONDS)
+        for each in (self._listener, *self._open):
+            each.close()
+
+    def _run(self, target: Callable[..., None], *given: socket.socket) -> None:
+        thread = threading.Thread(target=target, args=given)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._over:
+            with suppress(OSError):
+                client, _ = self._listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                self._open += [client, server]
+                server.connect(self._server.socket_path)
+                self._run(self._forward, client, server)
+                self._run(self._forward, server, client)
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self._flowing.wait()
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+
 def _unprivileged() -> dict[str, Any]:
     """How a subprocess becomes an ordinary user; nothing to do when we are one."""
     if os.geteuid() != 0:
@@ -145,3 +218,11 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.run(f"CREATE DATABASE {name}")
     yield postgres_server.url(name)
     postgres_server.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def hanging_proxy(postgres_server: PostgresServer) -> Iterator[HangingProxy]:
+    """A way to the server that can hang."""
+    proxy = HangingProxy(postgres_server)
+    yield proxy
+    proxy.close()

@@ -1,6 +1,9 @@
 """Credentials: given keys, botocore's chain, renewal without a restart, failures with a hint."""
 
 import datetime
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,9 +11,14 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from botocore.credentials import RefreshableCredentials
 from botocore.session import Session
 
-from datasync.errors import CredentialsRejected
+from datasync.errors import CredentialsOutdated, CredentialsRejected
+from datasync.models.sync_models import ObjectRequest
+from datasync.services.storage.bucket import S3Bucket
 from datasync.services.storage.s3.credentials import NOTHING_FOUND, ChainCredentials, source
+from datasync.services.storage.s3.endpoint import S3Config
 from datasync.services.storage.s3.signing import Credentials
+from tests.support.receivers import fetch
+from tests.support.world import eventually
 
 
 class Clock:
@@ -22,28 +30,58 @@ class Clock:
 
 
 class Role:
-    """A role server that gives a new set each time it is asked."""
+    """A role server that gives a new set each time it is asked, by a clock of its own.
+
+    A set lasts an hour; botocore begins to renew it in its last quarter.
+    """
 
     def __init__(self) -> None:
+        self.now = datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)
         self.asked = 0
         self.fails = False
+        self.free = threading.Event()  # it answers only while this is set
+        self.free.set()
+        self.waiting = threading.Event()
+        self._lasts = datetime.timedelta(hours=1)
 
     def metadata(self) -> dict[str, str]:
         self.asked += 1
+        self.waiting.set()
+        assert self.free.wait(30)
         if self.fails:
             raise ConnectionError("no role server at 169.254.169.254 for hush-key")
-        soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1)
         return {
             "access_key": f"key-{self.asked}",
             "secret_key": "hush",
             "token": f"token-{self.asked}",
-            "expiry_time": soon.isoformat(),
+            "expiry_time": (self.now + self._lasts).isoformat(),
         }
 
     def resolve(self) -> RefreshableCredentials:
-        return RefreshableCredentials.create_from_metadata(
-            self.metadata(), refresh_using=self.metadata, method="test"
+        first = self.metadata()
+        return RefreshableCredentials(
+            first["access_key"],
+            first["secret_key"],
+            first["token"],
+            self.now + self._lasts,
+            self.metadata,
+            "test",
+            lambda: self.now,
         )
+
+    def hang(self) -> None:
+        self.free.clear()
+        self.waiting.clear()
+
+    def pass_minutes(self, minutes: float) -> None:
+        self.now += datetime.timedelta(minutes=minutes)
+
+
+@pytest.fixture
+def role() -> Iterator[Role]:
+    role = Role()
+    yield role
+    role.free.set()
 
 
 @pytest.fixture
@@ -116,33 +154,148 @@ def test_static_credentials_stay_the_same_object() -> None:
     assert chain() is first
 
 
-def test_temporary_credentials_are_renewed() -> None:
-    role, clock = Role(), Clock()
+def test_temporary_credentials_are_renewed(role: Role) -> None:
+    clock = Clock()
     chain = ChainCredentials(role.resolve, clock)
     first = chain()
-    assert chain() is first
     clock.now = 1.5
+    assert chain() is first and role.asked == 1
+    role.pass_minutes(52)
+    clock.now = 3.0
 
-    assert chain() != first
+    eventually(lambda: chain() != first)
+
     assert chain().token == f"token-{role.asked}"
 
 
-def test_a_failed_renewal_is_told_and_not_repeated_for_every_request() -> None:
-    role, clock = Role(), Clock()
+def test_a_renewal_that_hangs_holds_up_nobody_while_the_old_set_is_valid(role: Role) -> None:
+    clock = Clock()
     chain = ChainCredentials(role.resolve, clock)
-    chain()
+    first = chain()
+    role.hang()
+    role.pass_minutes(52)
+    for moment in (1.5, 3.0, 30.0):
+        clock.now = moment
+        assert chain(0.0) is first
+    assert role.waiting.wait(10) and role.asked == 2
+
+    role.free.set()
+
+    eventually(lambda: chain(0.0).token == "token-2")
+
+
+def test_a_renewal_that_hangs_until_the_old_set_is_over_is_waited_for_only_so_long(
+    role: Role,
+) -> None:
+    clock = Clock()
+    chain = ChainCredentials(role.resolve, clock)
+    first = chain()
+    role.hang()
+    role.pass_minutes(52)
+    clock.now = 1.5
+    assert chain() is first
+    role.pass_minutes(9)
+
+    with pytest.raises(CredentialsOutdated, match="within 0.05 seconds") as caught:
+        chain(0.05)
+    clock.now = 100.0  # asked for long: nobody else has to wait as well
+    with pytest.raises(CredentialsOutdated):
+        chain(90.0)
+
+    assert caught.value.retryable
+    role.free.set()
+    assert chain(100.0).token == "token-2"
+
+
+def test_a_refused_set_is_not_used_while_its_renewal_hangs(role: Role) -> None:
+    clock = Clock()
+    chain = ChainCredentials(role.resolve, clock)
+    first = chain()
+    role.hang()
+    role.pass_minutes(52)
+    clock.now = 1.5
+    assert chain() is first and role.waiting.wait(10)
+
+    assert chain.renew()
+
+    with pytest.raises(CredentialsOutdated):
+        chain(0.0)
+    role.free.set()
+    assert chain(30.0).token == "token-2"
+
+
+def test_a_chain_that_hangs_at_the_start_is_waited_for_only_so_long(role: Role) -> None:
+    chain = ChainCredentials(role.resolve, Clock())
+    role.hang()
+
+    with pytest.raises(CredentialsOutdated):
+        chain(0.05)
+
+    role.free.set()
+    assert chain(30.0).token == "token-1"
+    assert role.asked == 1
+
+
+def test_a_check_keeps_its_time_although_the_chain_hangs(role: Role) -> None:
+    chain = ChainCredentials(role.resolve)
+    bucket = S3Bucket(S3Config("bucket", endpoint_url="http://127.0.0.1:9", credentials=chain))
+    role.hang()
+    began = time.monotonic()
+
+    with pytest.raises(CredentialsOutdated, match="within 0.1 seconds"):
+        bucket.check(0.1)
+
+    assert time.monotonic() - began < 5
+    bucket.close()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        BotocoreCredentials("AKIA\u2013X", "hush"),
+        BotocoreCredentials("AKIA", "hush", "token\u00e9"),
+        BotocoreCredentials("AKIA\nX-Evil: y", "hush"),
+        BotocoreCredentials("AKIA", "hush\udc80"),
+    ],
+)
+def test_credentials_that_no_header_can_carry_are_rejected(odd: BotocoreCredentials) -> None:
+    chain = ChainCredentials(lambda: odd)
+    bucket = S3Bucket(S3Config("bucket", endpoint_url="http://127.0.0.1:9", credentials=chain))
+
+    answer, _ = fetch(bucket, ObjectRequest("a"))
+    with pytest.raises(CredentialsRejected, match="characters") as caught:
+        bucket.check(5.0)
+
+    assert type(answer.error) is CredentialsRejected
+    assert "hush" not in str(caught.value) and "AKIA" not in str(caught.value)
+    bucket.close()
+
+
+def test_a_failed_renewal_is_told_once_the_old_set_is_over_and_not_for_every_request(
+    role: Role,
+) -> None:
+    clock = Clock()
+    chain = ChainCredentials(role.resolve, clock)
+    first = chain()
     role.fails, clock.now = True, 1.5
+    role.pass_minutes(55)
+    assert chain() is first
+    eventually(lambda: "credentials" not in {thread.name for thread in threading.enumerate()})
+    assert role.asked == 2
+    assert chain() is first
+
+    role.pass_minutes(6)
+    clock.now = 3.0
     with pytest.raises(CredentialsRejected) as caught:
         chain()
     asked = role.asked
-
     for _ in range(5):
         with pytest.raises(CredentialsRejected):
             chain()
 
     assert role.asked == asked
     assert "hush" not in str(caught.value) and caught.value.hint
-    role.fails, clock.now = False, 3.0
+    role.fails, clock.now = False, 4.5
     assert chain().access_key.startswith("key-")
 
 

@@ -53,6 +53,9 @@ def test_other_servers_are_addressed_path_style(url: str, expected: Location) ->
         "http://host?x=1",
         "http://host#x",
         "http://host:port",
+        "http://host:70000",
+        "http://[::1",
+        "http://key:hush@[::1",
         "",
     ],
 )

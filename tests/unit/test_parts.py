@@ -1,14 +1,29 @@
 """Part sizes from whoever can tell them, and an honest "unknown" from everyone else."""
 
+import hashlib
 from collections.abc import Iterator
 from itertools import accumulate
+from pathlib import Path
 
 import pytest
 
-from datasync.errors import NetworkFailure, ObjectMissing, PreconditionFailed
+from datasync.errors import (
+    AccessDenied,
+    ClockSkewed,
+    CredentialsRejected,
+    NetworkFailure,
+    ObjectMissing,
+    PreconditionFailed,
+    ServerFault,
+    SlowDown,
+)
+from datasync.models.sync_models import ListedObject, Verdict
+from datasync.services.engine.proof import prove_local
 from datasync.services.storage.bucket import S3Bucket
+from datasync.services.storage.mirror import Mirror
 from datasync.services.storage.s3.credentials import source
 from datasync.services.storage.s3.endpoint import S3Config
+from tests.support.disk import BUCKET, put
 from tests.support.scripted_server import (
     Peer,
     Reply,
@@ -20,6 +35,9 @@ from tests.support.scripted_server import (
 )
 
 DENIED = refuse("403 Forbidden", "AccessDenied")
+FAULT = refuse("500 Internal Server Error", "InternalError")
+UNKNOWN = refuse("501 Not Implemented", "NotImplemented")
+WHOLE = answer("200 OK", b"x" * 15, ETag='"e-n"')  # what a server without parts sends
 
 
 @pytest.fixture
@@ -66,6 +84,23 @@ def attributes(sizes: dict[int, int], etag: str = "e-n") -> Reply:
     return answer("200 OK", document.encode())
 
 
+def asked(parts: Reply, attributes: Reply = DENIED) -> Reply:
+    """A server that answers questions for a part, for the parts, and for the object."""
+
+    def reply(peer: Peer, seen: Seen) -> bool:
+        if "attributes" in seen.target:
+            return attributes(peer, seen)
+        return (parts if "partNumber" in seen.target else WHOLE)(peer, seen)
+
+    return reply
+
+
+def once(first: Reply, later: Reply) -> Reply:
+    """The first request meets one reply, all later ones the other."""
+    replies = [first]
+    return lambda peer, seen: (replies.pop() if replies else later)(peer, seen)
+
+
 def paged(pages: dict[str, Reply]) -> Reply:
     """GetObjectAttributes in pages, by the marker asked for."""
     return lambda peer, seen: pages[seen.headers["x-amz-part-number-marker"]](peer, seen)
@@ -86,6 +121,9 @@ TOLD: dict[str, tuple[list[int], Reply]] = {
     "uneven parts, not recorded": ([5, 9, 1, 2], attributes({})),
     "recorded wrongly": ([5, 9, 1], answer("200 OK", b"<html>")),
     "a server that knows no attributes": ([5, 9, 1, 2], refuse("404 Not Found", "NoSuchKey")),
+    "a server that stumbles over attributes": ([5, 9, 1, 2], FAULT),
+    "recorded with odd numbers": ([5, 9, 1], attributes({1: 5, 2: 11, 3: -1})),
+    "recorded for no version": ([5, 9, 1], attributes({1: 5, 2: 9, 3: 1}, etag="")),
 }
 
 
@@ -106,11 +144,21 @@ def test_even_parts_cost_few_requests(server: ScriptedServer, bucket: S3Bucket) 
     assert len(server.requests) == 5
 
 
+@pytest.mark.parametrize("parts", [FAULT, UNKNOWN])
+def test_attributes_tell_what_a_server_cannot_tell_of_a_part(
+    server: ScriptedServer, bucket: S3Bucket, parts: Reply
+) -> None:
+    server.script(asked(parts, attributes({1: 5, 2: 9, 3: 1})))
+
+    assert bucket.parts("m", "e-n", 3) == (5, 9, 1)
+
+
 UNTOLD: dict[str, Reply] = {
-    "parts not supported": answer("200 OK", b"x" * 15, ETag='"e-n"'),
+    "parts not supported": WHOLE,
+    "neither question known": asked(UNKNOWN, UNKNOWN),
+    "neither question liked": asked(refuse("400 Bad Request", "InvalidArgument")),
     "another count": multipart([5, 5]),
     "no ranges told": answer("206 Partial Content", b"x" * 5, ETag='"e-n"'),
-    "nothing allowed": DENIED,
     "sizes that do not add up": multipart([5, 9, 1], attributes({1: 5, 2: 9, 3: 2})),
 }
 
@@ -129,9 +177,24 @@ def test_too_many_uneven_parts_are_not_asked_for(server: ScriptedServer, bucket:
     assert len(server.requests) < 10
 
 
+EXPIRED = refuse("400 Bad Request", "ExpiredToken")
+SKEWED = refuse("403 Forbidden", "RequestTimeTooSkewed")
+MANY = multipart([5, 9] * 501, FAULT)  # too many for a HEAD each
+
+
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
+        (DENIED, AccessDenied),
+        (FAULT, ServerFault),
+        (EXPIRED, CredentialsRejected),
+        (SKEWED, ClockSkewed),
+        (refuse("503 Slow Down", "SlowDown"), SlowDown),
+        (asked(WHOLE, FAULT), ServerFault),
+        (asked(WHOLE, EXPIRED), CredentialsRejected),
+        (asked(WHOLE, SKEWED), ClockSkewed),
+        (asked(FAULT, DENIED), ServerFault),
+        (MANY, ServerFault),
         (refuse("404 Not Found", "NoSuchKey"), ObjectMissing),
         (refuse("412 Precondition Failed", "PreconditionFailed"), PreconditionFailed),
         (multipart([5, 9, 1], attributes({1: 5, 2: 9, 3: 1}, etag="other")), PreconditionFailed),
@@ -143,5 +206,53 @@ def test_what_is_no_matter_of_parts_is_raised(
 ) -> None:
     server.script(reply)
 
-    with pytest.raises(error):
-        bucket.parts("m", "e-n", 3)
+    with pytest.raises(error) as caught:
+        bucket.parts("m", "e-n", 1002 if reply is MANY else 3)
+
+    assert type(caught.value) is error
+
+
+def test_a_refusal_that_only_the_head_met_is_no_answer(
+    server: ScriptedServer, bucket: S3Bucket
+) -> None:
+    first, good = answer("400 Bad Request"), multipart([5, 5, 5, 2])
+
+    def reply(peer: Peer, seen: Seen) -> bool:
+        return (WHOLE if seen.method == "GET" else good)(peer, seen)
+
+    server.script(once(first, reply))
+
+    assert bucket.parts("m", "e-n", 4) == (5, 5, 5, 2)
+
+
+def test_a_fault_does_not_pass_a_rotten_file(
+    server: ScriptedServer, bucket: S3Bucket, tmp_path: Path
+) -> None:
+    body = b"A" * 15
+    parts = hashlib.md5(hashlib.md5(b"A" * 5).digest() * 3).hexdigest()
+    listed = ListedObject("k", 15, f"{parts}-3", 0)
+    head = answer("200 OK", body, ETag=f'"{listed.etag}"')
+
+    def reply(peer: Peer, seen: Seen) -> bool:
+        return (FAULT if "?" in seen.target else head)(peer, seen)
+
+    server.script(reply)
+    with Mirror(tmp_path / "mirror") as mirror:
+        mirror.prepare(bucket_identity=BUCKET)
+        rotten = put(mirror, "k", b"B" * 15).file
+        with pytest.raises(ServerFault) as caught:
+            prove_local(bucket, mirror, rotten, listed)
+
+    assert caught.value.retryable and "VERIFY_FILE_INTEGRITY" in caught.value.hint
+
+
+def test_a_server_without_parts_leaves_the_size(
+    server: ScriptedServer, bucket: S3Bucket, tmp_path: Path
+) -> None:
+    listed = ListedObject("k", 15, f"{'0' * 32}-3", 0)
+    server.script(answer("200 OK", b"x" * 15, ETag=f'"{listed.etag}"'))
+    with Mirror(tmp_path / "mirror") as mirror:
+        mirror.prepare(bucket_identity=BUCKET)
+        file = put(mirror, "k", b"x" * 15).file
+
+        assert prove_local(bucket, mirror, file, listed) is Verdict.SIZE

@@ -346,12 +346,44 @@ WRONG: dict[str, tuple[ObjectRequest, Reply, type[DataSyncError]]] = {
     "unavailable": (GET, answer("503 Service Unavailable", b"<html>"), SlowDown),
     "broken": (GET, refuse("500 Internal Server Error", "InternalError"), ServerFault),
     "bad gateway": (GET, answer("502 Bad Gateway", b"<html>"), ServerFault),
+    "not implemented": (GET, refuse("501 Not Implemented", "NotImplemented"), UnexpectedAnswer),
+    "not implemented, without a word": (GET, answer("501 Not Implemented"), UnexpectedAnswer),
     "too slow for the server": (GET, refuse("400 Bad Request", "RequestTimeout"), ServerFault),
     "bad request": (GET, refuse("400 Bad Request", "InvalidArgument"), UnexpectedAnswer),
     "an entity": (
         GET,
         answer("404 X", b'<!DOCTYPE a [<!ENTITY e "NoSuchKey">]><Error><Code>&e;</Code></Error>'),
         UnexpectedAnswer,
+    ),
+    "a document type": (
+        GET,
+        answer("404 X", b"<!DOCTYPE Error><Error><Code>NoSuchKey</Code></Error>"),
+        UnexpectedAnswer,
+    ),
+    "two codes": (
+        GET,
+        answer("404 X", b"<Error><Code>NoSuchBucket</Code><Code>NoSuchKey</Code></Error>"),
+        UnexpectedAnswer,
+    ),
+    "a code further down": (
+        GET,
+        answer("404 X", b"<Error><Cause><Code>NoSuchKey</Code></Cause></Error>"),
+        UnexpectedAnswer,
+    ),
+    "a comment in the code": (
+        GET,
+        answer("404 X", b"<Error><Code>NoSuchKey<!-- not -->Found</Code></Error>"),
+        UnexpectedAnswer,
+    ),
+    "a length no disk holds": (
+        GET,
+        raw(object_head(BODY, length=9223372036854775808)),
+        UnexpectedAnswer,
+    ),
+    "a range no disk holds": (
+        RANGE,
+        ranged("bytes 10-19/9223372036854775808"),
+        TornRead,
     ),
 }
 
@@ -485,6 +517,23 @@ def test_a_refused_head_is_asked_again_for_the_reason(
     assert type(found.error) is type(caught.value) is error
     assert [seen.method for seen in server.requests] == ["HEAD", "GET"] * 2
     assert server.requests[1].headers["range"] == "bytes=0-0"
+
+
+def test_the_reason_is_asked_for_without_the_condition(
+    server: ScriptedServer, bucket: S3Bucket
+) -> None:
+    """Or the answer could be a 304, which says nothing of why the HEAD was refused."""
+
+    def reply(peer: Peer, seen: Seen) -> bool:
+        if "if-none-match" in seen.headers and seen.method == "GET":
+            return raw(head("304 Not Modified", None, ETag=f'"{etag(BODY)}"'))(peer, seen)
+        return refuse("403 Forbidden", "AccessDenied")(peer, seen)
+
+    server.script(reply)
+
+    found, _ = fetch(bucket, replace(HEAD, if_none_match=etag(BODY)))
+
+    assert type(found.error) is AccessDenied
 
 
 def test_a_head_that_fails_says_so_at_once(server: ScriptedServer, bucket: S3Bucket) -> None:

@@ -13,6 +13,7 @@ from datasync.errors import DataSyncError, LengthMismatch, ObjectTooLarge, Unexp
 from datasync.models.sync_models import ListingPage, ObjectHead, ObjectRequest
 from datasync.services.storage.s3.answers import object_head, parse_lines
 from datasync.services.storage.s3.client import UNTOLD, S3Client, first_byte
+from datasync.services.storage.s3.credentials import PATIENCE_SECONDS
 from datasync.services.storage.s3.endpoint import S3Config
 from datasync.services.storage.s3.listing import Listing, check_listing
 from datasync.services.storage.s3.loop import Ended, Transfer
@@ -234,7 +235,7 @@ class S3Channel:
         if call.asking_why:
             request = first_byte(request)
         try:
-            url, headers = self._client.object_call(request)
+            url, headers = self._client.object_call(request, PATIENCE_SECONDS)
         except DataSyncError as error:
             self._answer(call, None, error)
             return

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Self
 
 from datasync.errors import DiskFull, MirrorError, MirrorUnavailable, PathConflict
-from datasync.services.storage.paths import INTERNAL, join, split
+from datasync.services.storage.paths import INTERNAL, is_ours, join, split
 
 MAX_HANDLES = 64
 _KEPT_PER_OPEN = 16  # so that one deep folder cannot push out the handles still in use
@@ -28,12 +28,12 @@ _KINDS = (
 
 
 def translated(error: OSError, path: str) -> MirrorError:
-    """The disk's refusal as an error of ours, with the path inside the mirror."""
+    """The disk's refusal as an error of ours, with the path (never the key) inside the mirror."""
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     message = f"{path!r}: {reason}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(message)
-    ours = path.startswith(INTERNAL) and error.errno in (errno.EACCES, errno.EPERM, errno.ENOENT)
+    ours = is_ours(path) and error.errno in (errno.EACCES, errno.EPERM, errno.ENOENT)
     if ours or error.errno in (errno.EROFS, errno.ENODEV, errno.ESTALE):
         return MirrorUnavailable(message)
     return MirrorError(message)
@@ -68,6 +68,7 @@ class Directories:
         self.root = root
         self.touched: set[str] = set()  # folders whose entries changed, to be made durable
         self._handles: OrderedDict[str, int] = OrderedDict()
+        self._own: tuple[int, int] | None = None  # device and inode of our own folder
 
     def __enter__(self) -> Self:
         return self
@@ -176,19 +177,39 @@ class Directories:
             raise MirrorError(f"{here!r} is not a path of the mirror")
         name = segment.encode(errors="surrogateescape")
         try:
-            return os.open(name, _FOLDER, dir_fd=parent)
+            return self._entered(name, parent, here)
         except FileNotFoundError:
             if not create:
                 raise
-        except OSError as error:
-            raise self._refusal(error, name, parent, here) from error
         with suppress(FileExistsError):  # someone was faster
             os.mkdir(name, 0o777, dir_fd=parent)
             self.touched.add(here.rpartition("/")[0])
+        return self._entered(name, parent, here)
+
+    def _entered(self, name: bytes, parent: int, here: str) -> int:
         try:
-            return os.open(name, _FOLDER, dir_fd=parent)
+            handle = os.open(name, _FOLDER, dir_fd=parent)
         except OSError as error:
             raise self._refusal(error, name, parent, here) from error
+        if "/" in here or here == INTERNAL or not self._is_own_folder(handle):
+            return handle
+        os.close(handle)
+        raise PathConflict(
+            f"{here!r} is another name of the mirror's own folder on this file system",
+            at=here,
+            hint="This file system overlooks some characters; rename the object in S3.",
+        )
+
+    def _is_own_folder(self, handle: int) -> bool:
+        """Whether a folder in the root is our own one.
+
+        Its name alone does not tell: with case folding, ext4 overlooks invisible characters too.
+        """
+        if self._own is None:
+            found = look(INTERNAL.encode(), self.root)
+            self._own = None if found is None else (found.st_dev, found.st_ino)
+        status = os.fstat(handle)
+        return (status.st_dev, status.st_ino) == self._own
 
     def _refusal(self, error: OSError, name: bytes, parent: int, here: str) -> Exception:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):

@@ -1,6 +1,8 @@
 """Makes a batch durable: a few files one by one, many with one call for the whole file system."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from datasync.errors import MirrorError, PathConflict
 from datasync.services.storage.directories import Directories, translated
@@ -51,6 +53,24 @@ class Durability:
             except OSError as error:
                 failed[folder] = translated(error, folder)
         return failed
+
+    def of_new_folders(self, made: Sequence[Path]) -> None:
+        """Make durable that these folders are there, by those that hold them. Raises: OSError."""
+        for folder in made if self._enabled else ():
+            try:
+                handle = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except PermissionError:  # one that we may write into and not read
+                os.sync()
+                continue
+            try:
+                self._calls.sync(handle)
+            finally:
+                os.close(handle)
+
+    def require_folders(self, directories: Directories) -> None:
+        """Make the touched folders durable. Raises: MirrorError, for the first that is not."""
+        for failure in self.of_folders(directories).values():
+            raise failure
 
 
 def error_for(path: str, failed: dict[str, MirrorError]) -> MirrorError | None:

@@ -4,11 +4,20 @@ Two keys that differ only so need two names: the later one gets the `%FF=` form 
 that collides. One object lives as long as one batch. Knows no keys.
 """
 
+import re
 import unicodedata
 
 from datasync.errors import PathConflict
 from datasync.services.storage.directories import Directories
 from datasync.services.storage.paths import conflict_name, join
+
+# What ext4 overlooks in a folder with case folding: Default_Ignorable_Code_Point of Unicode's
+# DerivedCoreProperties.txt. Two names that no file system confuses only look as if they met.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 
 class LetterCase:
@@ -54,4 +63,5 @@ class LetterCase:
 
 
 def _folded(name: str) -> str:
+    name = _INVISIBLE.sub("", name)
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -104,10 +104,7 @@ class Mirror:
         """
         self.close()
         self._identity = self._mirror_id = None
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _root_error(error, "made") from error
+        made = self._make_root()
         with self._session("the mirror's folder") as directories:
             for folder in (STAGING, TRASH):
                 directories.open(folder, create=True)
@@ -115,8 +112,8 @@ class Mirror:
             marker = self._claim(directories, bucket_identity, adopt)
             if self._case_sensitive is None:
                 self._case_sensitive = self._probe_case(directories)
-            for failure in self._durability.of_folders(directories).values():
-                raise failure
+            self._durability.require_folders(directories)
+            self._durability.of_new_folders(made)
         self._mirror_id = marker.mirror_id
         self._identity = (status.st_dev, status.st_ino)
 
@@ -202,7 +199,7 @@ class Mirror:
 
         Durable; calling it again changes nothing. Raises: FileMissing, PathConflict, MirrorError.
         """
-        with self._prepared(key) as directories:
+        with self._prepared(path_for(key)) as directories:
             return removing.relocate(key, directories, self._calls, self._durability)
 
     def touch(self, path: str, mtime: int) -> FileStat:
@@ -279,8 +276,7 @@ class Mirror:
             done = [
                 trash.put_back(directories, self._calls, entry, trash_folder) for entry in chosen
             ]
-            for failure in self._durability.of_folders(directories).values():
-                raise failure
+            self._durability.require_folders(directories)
             return done
 
     def prune_trash(self, older_than_seconds: float, now: float) -> int:
@@ -292,6 +288,15 @@ class Mirror:
             return trash.prune(directories, now - older_than_seconds)
 
     # How
+
+    def _make_root(self) -> list[Path]:
+        """Make the folder and those above it; the ones that were missing."""
+        try:
+            missing = [each for each in (self.root, *self.root.parents) if not each.exists()]
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _root_error(error, "made") from error
+        return missing
 
     @contextmanager
     def _session(self, what: str) -> Iterator[Directories]:

@@ -66,9 +66,13 @@ def check_path(path: str) -> None:
 
     Raises: MirrorError.
     """
-    segments = path.split("/")
-    if segments[0] == INTERNAL or any(_is_illegal(segment) for segment in segments):
+    if is_ours(path) or any(map(_is_illegal, path.split("/"))):
         raise MirrorError(f"{path!r} is not a path of the mirror")
+
+
+def is_ours(path: str) -> bool:
+    """Whether a path is that of our own folder, or of something in it."""
+    return path == INTERNAL or path.startswith(f"{INTERNAL}/")
 
 
 def split(path: str) -> tuple[str, bytes]:

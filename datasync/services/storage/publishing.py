@@ -89,7 +89,8 @@ class Publisher:
         except KeyRejected as error:
             return MirrorError(str(error), hint=error.hint)
         except OSError as error:
-            return translated(error, item.key)
+            path = path_for(item.key) if item.held is None else item.held.path
+            return translated(error, path)
         return Published(FileStat(path, status.st_size, status.st_mtime_ns), trashed)
 
     def _place(self, item: Publication) -> tuple[str, bool]:
@@ -165,7 +166,7 @@ def _finished(item: Publication) -> os.stat_result | MirrorError:
         return MirrorError(f"{item.key!r}: the staged file is gone")
     except (OSError, OverflowError) as error:
         failure = error if isinstance(error, OSError) else OSError(errno.EOVERFLOW, "")
-        return translated(failure, item.key)
+        return translated(failure, f"the staged file of {item.key!r}")
     if not stat.S_ISREG(status.st_mode) or status.st_size != staged.size:
         return MirrorError(f"{item.key!r}: the staged file is not the one that was written")
     return status

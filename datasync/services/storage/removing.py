@@ -63,8 +63,7 @@ def relocate(
     moved = look(other, handle)
     if moved is None or not stat.S_ISREG(moved.st_mode):
         raise FileMissing(f"{path!r} is not there")
-    for error in durability.of_folders(directories).values():
-        raise error
+    durability.require_folders(directories)
     return FileStat(aside, moved.st_size, moved.st_mtime_ns)
 
 

@@ -1,12 +1,15 @@
 """What is made durable, and when: files before their renames, folders after them."""
 
 import errno
+import os
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from datasync.errors import DiskFull, MirrorError
+from datasync.errors import DiskFull, MirrorError, MirrorUnavailable
 from datasync.services.storage.durability import FEW
 from datasync.services.storage.mirror import Mirror, Publication, Published
 from tests.support.disk import MTIME, RecordingCalls, put, put_all, staged_names, tree
@@ -42,6 +45,61 @@ def test_so_it_is_where_there_is_no_call_for_all(root: Path) -> None:
         assert calls.calls.count("sync file") == len(MANY)
         assert calls.calls.count("sync folder") == len(MANY) + 1
         mirror.sync()
+
+
+class NotingCalls(RecordingCalls):
+    """Remembers which folders were made durable, by device and inode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.synced: set[tuple[int, int]] = set()
+
+    def sync(self, descriptor: int) -> None:
+        super().sync(descriptor)
+        status = os.fstat(descriptor)
+        self.synced.add((status.st_dev, status.st_ino))
+
+
+def test_a_root_that_was_just_made_is_durable_itself(tmp_path: Path) -> None:
+    """Or a power cut could leave the files durable in a folder without a name."""
+    calls = NotingCalls()
+    with Mirror(tmp_path / "new" / "mirror", calls=calls) as mirror:
+        mirror.prepare(bucket_identity="s3://bucket")
+    for folder in (tmp_path, tmp_path / "new", tmp_path / "new" / "mirror"):
+        status = folder.stat()
+        assert (status.st_dev, status.st_ino) in calls.synced, folder
+
+
+def test_a_root_below_a_folder_that_cannot_be_read_is_durable_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(os, "sync", lambda: synced.append("everything"))
+    monkeypatch.setattr(os, "open", refuse(os.open, tmp_path))
+    with Mirror(tmp_path / "mirror") as mirror:
+        mirror.prepare(bucket_identity="s3://bucket")
+    assert synced == ["everything"]
+
+
+def refuse(opening: Callable[..., int], folder: Path) -> Callable[..., int]:
+    """`os.open`, but this folder is not ours to read, which no mode bit tells root."""
+
+    def opened(path: object, *given: Any, **named: Any) -> int:
+        if path == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opening(path, *given, **named)
+
+    return opened
+
+
+def test_a_root_that_cannot_be_made_durable_is_not_prepared(root: Path) -> None:
+    calls = RecordingCalls()
+    calls.fail("sync folder", 0, 0, errno.EIO)  # after the root and our folder in it
+    mirror = Mirror(root, calls=calls)
+    with pytest.raises(MirrorError):
+        mirror.prepare(bucket_identity="s3://bucket")
+    with pytest.raises(MirrorUnavailable, match="not prepared"):
+        mirror.stage()
 
 
 def test_replacing_is_durable_too(mirror: Mirror, calls: RecordingCalls, root: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -247,6 +248,62 @@ def test_case_variants_of_our_folder_stay_out_of_it(root: Path) -> None:
     with Mirror(root, case_sensitive=False) as mirror:
         mirror.prepare(bucket_identity="s3://bucket")
         assert put(mirror, ".DataSync/mirror.json", b"x").file.path == "%FF=.DataSync/mirror.json"
+
+
+@pytest.mark.parametrize("key", [".data\u200csync/mirror.json", "\u2060.DataSync/mirror.json"])
+def test_what_looks_like_our_folder_stays_out_of_it(root: Path, key: str) -> None:
+    with Mirror(root, case_sensitive=False) as mirror:
+        mirror.prepare(bucket_identity="s3://bucket")
+        assert put(mirror, key, b"x").file.path == f"%FF={key}"
+
+
+ZWNJ = "\u200c"
+
+
+@pytest.fixture
+def overlooking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that overlooks an invisible character, as ext4 does with case folding.
+
+    Simulated, because few kernels and only root can mount one.
+    """
+
+    def plain(path: Any) -> Any:
+        return path.replace(ZWNJ.encode(), b"") if isinstance(path, bytes) else path
+
+    for name in ("open", "stat", "mkdir"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda path, *given, real=real, **named: real(plain(path), *given, **named)
+        )
+
+
+@pytest.mark.usefixtures("overlooking")
+@pytest.mark.parametrize("path", ["mirror.json", "staging/x", "trash/20200101T000000Z-x/a"])
+def test_our_folder_under_another_name_is_not_entered(
+    mirror: Mirror, root: Path, path: str
+) -> None:
+    other = f".data{ZWNJ}sync/{path}"
+    mirror.stage(0).discard()
+    before = sorted(str(each) for each in root.rglob("*"))
+    status = (root / ".datasync/mirror.json").stat()
+    uses: list[Callable[[], object]] = [
+        lambda: mirror.relocate(other),
+        lambda: mirror.touch(other, 1),
+        lambda: mirror.open(other),
+    ]
+
+    conflict = try_put(mirror, other, b"x")
+    assert isinstance(conflict, PathConflict) and "own folder" in str(conflict)
+    assert isinstance(mirror.remove([FileStat(other, 1, 1)], label="x")[0], PathConflict)
+    assert not isinstance(mirror.stat_many([other])[0], FileStat)
+    for use in uses:
+        with pytest.raises(MirrorError):
+            use()
+
+    assert sorted(str(each) for each in root.rglob("*")) == before
+    assert (root / ".datasync/mirror.json").stat().st_mtime_ns == status.st_mtime_ns
+    assert put(mirror, f"a{ZWNJ}b/x", b"1").file.path == f"a{ZWNJ}b/x"
+    mirror.check()
 
 
 @pytest.mark.parametrize("path", [".", "..", "a/..", "a/../..", "/", "a//b", "/etc"])

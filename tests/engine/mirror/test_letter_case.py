@@ -42,6 +42,16 @@ def test_unicode_forms_are_one_name_too(mirror: Mirror, root: Path) -> None:
     assert tree(root) == {"\u00e9": b"1", "%FF=e\u0301": b"2"}
 
 
+def test_characters_that_nobody_sees_make_no_name(mirror: Mirror, root: Path) -> None:
+    put_all(mirror, [("ab/x", b"1"), ("a\u200cb/x", b"2"), ("c", b"3"), ("\ufeffC", b"4")])
+    assert tree(root) == {
+        "ab/x": b"1",
+        "%FF=a\u200cb/x": b"2",
+        "c": b"3",
+        "%FF=\ufeffC": b"4",
+    }
+
+
 def test_a_third_spelling_is_reported(mirror: Mirror, root: Path) -> None:
     put_all(mirror, [("abc", b"1"), ("ABC", b"2")])
     conflict = try_put(mirror, "Abc", b"3")

@@ -1,5 +1,6 @@
 """Publishing: whole files, at their homes, losing nothing that was there."""
 
+import errno
 import os
 import stat
 import threading
@@ -156,6 +157,22 @@ def test_one_bad_item_does_not_stop_its_neighbours(mirror: Mirror, root: Path) -
     for item in batch:
         item.staged.discard()
     assert staged_names(root) == []
+
+
+@pytest.mark.parametrize("key", [".datasync-notes/x", ".datasync/x", ".datasyncs", "plain"])
+def test_what_the_disk_refuses_one_key_is_no_matter_of_the_mirror(
+    mirror: Mirror, calls: RecordingCalls, key: str
+) -> None:
+    calls.fail("rename_new", errno.EPERM, errno.EPERM, errno.EPERM)
+    assert type(try_put(mirror, key, b"1")) is MirrorError
+    assert type(try_put(mirror, key, b"1", mtime=2**80)) is MirrorError
+    calls.failures.clear()
+    held = put(mirror, key, b"1").file
+    calls.fail("rename_new", errno.EPERM, errno.EPERM, errno.EPERM)
+    assert type(mirror.remove([held], label="x")[0]) is MirrorError
+    with pytest.raises(MirrorError) as caught:
+        mirror.relocate(key)
+    assert type(caught.value) is MirrorError
 
 
 def test_a_time_that_no_disk_can_hold_is_an_error_of_its_item(mirror: Mirror) -> None:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,8 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from datasync.errors import DataSyncError, DiskFull, LedgerBusy, LedgerError
+from datasync.services.storage.ledger.patience import PatientConnection
+from datasync.services.storage.paths import INTERNAL
 
 Insert = sqlite.Insert | postgresql.Insert
 
@@ -23,6 +25,7 @@ RESTART_HINT = (
     "Restart DataSync: it sets the damaged ledger aside "
     "and builds a new one from the files on disk."
 )
+NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 LOG_BYTES = 64 * 2**20  # how long the log of a SQLite ledger may become
 LOG_PATIENCE_SECONDS = 0.25
 # Numbers of PostgreSQL's advisory locks; arbitrary, but never to be changed.
@@ -76,6 +79,8 @@ class SqliteBackend:
 
     def __init__(self, path: Path, busy_seconds: float) -> None:
         self.path = path
+        # Who can write into the mirror can plant links there; elsewhere they are the operator's.
+        self._in_mirror = path.parent.name == INTERNAL
         self._busy_seconds = busy_seconds
         self._identity: tuple[int, int] | None = None
         self._log_limit = LOG_BYTES
@@ -86,6 +91,20 @@ class SqliteBackend:
     def damage_mark(self) -> Path:
         """A file that tells the next start that this ledger was found damaged."""
         return self.path.with_name(self.path.name + ".damaged")
+
+    def refuse_links(self) -> None:
+        """Raises: LedgerError for a link in the mirror where the ledger or its folder belongs.
+
+        SQLite and we would follow it, and write outside of the mirror.
+        """
+        names = [f"{self.path}{suffix}" for suffix in ("", "-wal", "-shm", "-journal", ".lock")]
+        names += [str(self.damage_mark), str(self.path.parent)]
+        planted = [os.path.basename(name) for name in names if os.path.islink(name)]
+        if planted and self._in_mirror:
+            raise LedgerError(
+                f"{planted[0]!r} of the ledger is a link: files of the mirror's own never are",
+                hint="Find out who made it, remove it and start again.",
+            )
 
     def engine(self) -> Engine:
         engine = create_engine(
@@ -140,7 +159,7 @@ class SqliteBackend:
 
     def _current_identity(self) -> tuple[int, int] | None:
         try:
-            status = os.stat(self.path)
+            status = os.stat(self.path, follow_symlinks=not self._in_mirror)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -175,13 +194,16 @@ class SqliteBackend:
         if size < LOG_BYTES:
             self._log_limit = LOG_BYTES
         elif size >= self._log_limit:
-            cursor = connection.connection.cursor()
-            with suppress(sqlite3.Error):
-                cursor.execute(f"PRAGMA busy_timeout={round(LOG_PATIENCE_SECONDS * 1000)}")
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                cursor.execute(f"PRAGMA busy_timeout={round(self._busy_seconds * 1000)}")
-            cursor.close()
+            with suppress(sqlite3.Error), closing(connection.connection.cursor()) as cursor:
+                self._empty_log(cursor)
             self._log_limit = self._log_size() + LOG_BYTES
+
+    def _empty_log(self, cursor: Any) -> None:
+        cursor.execute(f"PRAGMA busy_timeout={round(LOG_PATIENCE_SECONDS * 1000)}")
+        try:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:  # the connection goes back to the pool, for writers with all their patience
+            cursor.execute(f"PRAGMA busy_timeout={round(self._busy_seconds * 1000)}")
 
     def _log_size(self) -> int:
         try:
@@ -222,39 +244,75 @@ class SqliteBackend:
 
     def _note_damage(self) -> None:
         try:
-            self.damage_mark.touch()
+            os.close(os.open(self.damage_mark, os.O_WRONLY | os.O_CREAT | NO_LINK, 0o644))
         except OSError as error:
             raise LedgerError(f"{self.path.name} is damaged, and so is its folder") from error
 
 
 class PostgresBackend:
-    """A PostgreSQL database, through psycopg."""
+    """A PostgreSQL database, through psycopg.
+
+    No call waits without end: the server ends a statement that takes too long, TCP finds a peer
+    that is gone, and we give up on one that says nothing at all. Only a migration may take its
+    time, as long as the peer is there.
+    """
 
     driver_errors: tuple[type[Exception], ...] = (psycopg.Error,)
-    _BUSY = frozenset({"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03"})
+    _BUSY = frozenset({"40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03"})
 
     def __init__(self, url: URL, busy_seconds: float) -> None:
         self._url = url.set(drivername="postgresql+psycopg")
         self._busy_seconds = busy_seconds
+        self._statement_seconds = 3 * busy_seconds
+        self._silent_seconds = 4 * busy_seconds  # the server's own limit comes first
 
     def engine(self) -> Engine:
         engine = create_engine(
             self._url,
             paramstyle="format",
-            connect_args={"connect_timeout": max(2, round(self._busy_seconds))},
+            connect_args=self._connect_args(),
             pool_size=8,
             max_overflow=24,
             pool_timeout=self._busy_seconds,
             pool_pre_ping=True,
             hide_parameters=True,
         )
+        event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", self._prepare)
+        event.listen(engine, "checkout", self._checked_out)
+        event.listen(engine, "checkin", self._checked_in)
         return engine
 
-    def _prepare(self, connection: Any, _record: object) -> None:
-        milliseconds = round(self._busy_seconds * 1000)
-        connection.execute(f"SET lock_timeout = {milliseconds}")
+    def _connect_args(self) -> dict[str, int]:
+        """Limits for libpq, in seconds but the last, in milliseconds; what the URL says wins."""
+        seconds = self._busy_seconds
+        limits = {
+            "connect_timeout": max(2, round(seconds)),
+            "keepalives_idle": max(1, round(seconds)),
+            "keepalives_interval": max(1, round(seconds / 3)),
+            "keepalives_count": 3,
+            "tcp_user_timeout": round(2000 * seconds),
+        }
+        return {name: limit for name, limit in limits.items() if name not in self._url.query}
+
+    def _connect(
+        self, _dialect: object, _record: object, given: list[Any], named: dict[str, Any]
+    ) -> PatientConnection:
+        connection = PatientConnection.connect(*given, **named)
+        connection.patience_seconds = self._busy_seconds
+        return connection
+
+    def _prepare(self, connection: PatientConnection, _record: object) -> None:
+        connection.execute(f"SET lock_timeout = {round(self._busy_seconds * 1000)}")
+        connection.execute(f"SET statement_timeout = {round(self._statement_seconds * 1000)}")
         connection.commit()
+
+    def _checked_out(self, connection: PatientConnection, *_: object) -> None:
+        connection.patience_seconds = self._silent_seconds
+
+    def _checked_in(self, connection: PatientConnection | None, *_: object) -> None:
+        if connection is not None:  # the ping before its next use must not take that long
+            connection.patience_seconds = self._busy_seconds
 
     def check(self) -> None:
         """A server that went away is found by the connection."""
@@ -267,6 +325,11 @@ class PostgresBackend:
         connection.begin()
         level = "on" if durable else "off"
         connection.exec_driver_sql(f"SET LOCAL synchronous_commit = {level}")
+        if turn == "migrate":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, PatientConnection)
+            driver.patience_seconds = None
         if turn is not None:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({TURNS[turn]})"))
 

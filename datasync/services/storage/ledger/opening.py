@@ -18,7 +18,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from datasync.errors import LedgerBusy, LedgerError
-from datasync.services.storage.ledger.backends import PostgresBackend, SqliteBackend
+from datasync.services.storage.ledger.backends import NO_LINK, PostgresBackend, SqliteBackend
 from datasync.services.storage.ledger.database import Database
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
@@ -73,6 +73,7 @@ def _file_of(url: URL) -> Path:
 
 
 def _open_sqlite(backend: SqliteBackend) -> tuple[Database, bool]:
+    backend.refuse_links()
     _make_folder(backend.path.parent)
     with _alone(backend.path):
         if backend.damage_mark.exists():
@@ -100,7 +101,7 @@ def _make_folder(folder: Path) -> None:
 def _alone(path: Path) -> Iterator[None]:
     """Hold the lock under which one process at a time opens the ledger at `path`."""
     try:
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | NO_LINK, 0o644)
     except OSError as error:
         raise LedgerError(
             f"{path.name}.lock cannot be opened: {error.strerror}",

@@ -94,16 +94,24 @@ def _scratch(folder: Path | None) -> sqlite3.Connection:
     try:
         # Closed over no thread: the listing may be read by another one than sorts it.
         connection = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-32768"):
-            connection.execute(f"PRAGMA {pragma}").close()
-        connection.execute("PRAGMA locking_mode=EXCLUSIVE").close()
-        connection.execute(_TABLE)
-        connection.execute("BEGIN")
+        try:
+            _prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
     except sqlite3.Error as error:
         raise _translated(error) from error
     finally:
         os.unlink(name)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    pragmas = ("journal_mode=OFF", "synchronous=OFF", "cache_size=-32768", "locking_mode=EXCLUSIVE")
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}").close()
+    connection.execute(_TABLE)
+    connection.execute("BEGIN")
 
 
 def _translated(error: sqlite3.Error) -> LedgerError | DiskFull:

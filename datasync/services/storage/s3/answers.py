@@ -4,19 +4,18 @@ A head that contradicts the request is an error here, before a byte of the body 
 """
 
 import re
-from calendar import timegm
-from email.utils import parsedate_tz
-from functools import lru_cache
 
 from datasync.errors import LengthMismatch, TornRead, UnexpectedAnswer
 from datasync.models.sync_models import ObjectHead, ObjectRequest
+from datasync.services.storage.s3.dates import from_http
 
 Fields = dict[str, str]  # lower-case names
 
 CHECKSUMS = ("crc64nvme", "crc32", "crc32c", "sha1", "sha256")
 _CHECKSUM_HEADERS = tuple((f"x-amz-checksum-{name}", name) for name in CHECKSUMS)
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII)
-_LENGTH = re.compile(r"\d{1,19}", re.ASCII)
+# 18 digits: what a signed 64-bit number surely holds, here and in every database.
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
 def parse_lines(lines: list[bytes]) -> tuple[int, Fields]:
@@ -66,7 +65,7 @@ def object_head(status: int, fields: Fields, request: ObjectRequest) -> ObjectHe
         size=size,
         length=length,
         first=first,
-        last_modified=http_date(fields.get("last-modified", "")),
+        last_modified=_last_modified(fields, request),
         version_id=_version(fields),
         storage_class=fields.get("x-amz-storage-class", "STANDARD"),
         restored='ongoing-request="false"' in fields.get("x-amz-restore", ""),
@@ -77,32 +76,13 @@ def object_head(status: int, fields: Fields, request: ObjectRequest) -> ObjectHe
     )
 
 
-def http_date(text: str) -> int:
-    """An HTTP date as seconds since the epoch, 0 when there is none.
-
-    Raises: UnexpectedAnswer when it is no date.
-    """
-    if not text:
-        return 0
+def _last_modified(fields: Fields, request: ObjectRequest) -> int:
+    """Seconds since the epoch, 0 when there is no such field."""
+    text = fields.get("last-modified", "")
     try:
-        if len(text) == 29 and text.endswith(" GMT"):
-            clock = int(text[17:19]) * 3600 + int(text[20:22]) * 60 + int(text[23:25])
-            return _midnight(text[5:16]) + clock
-        return _any_date(text)
-    except (ValueError, TypeError, OverflowError):
-        raise UnexpectedAnswer(f"the server sent {text[:60]!r} as a date") from None
-
-
-@lru_cache(maxsize=512)
-def _midnight(day: str) -> int:
-    return _any_date(f"{day} 00:00:00 GMT")
-
-
-def _any_date(text: str) -> int:
-    parsed = parsedate_tz(text)
-    if parsed is None:
-        raise ValueError(text)
-    return timegm(parsed[:9]) - (parsed[9] or 0)
+        return from_http(text) if text else 0
+    except ValueError:
+        raise UnexpectedAnswer(f"{request.key!r}: the answer has {text[:60]!r} as a date") from None
 
 
 def _etag(status: int, fields: Fields, request: ObjectRequest) -> str:
@@ -120,7 +100,7 @@ def _etag(status: int, fields: Fields, request: ObjectRequest) -> str:
 def _length(fields: Fields, request: ObjectRequest) -> int:
     text = fields.get("content-length", "")
     if not _LENGTH.fullmatch(text):
-        raise UnexpectedAnswer(f"{request.key!r}: the answer has no length")
+        raise UnexpectedAnswer(f"{request.key!r}: the answer has no length that can be one")
     return int(text)
 
 

@@ -83,8 +83,13 @@ class S3Client:
         self._closed = False
         self._process: int | None = None  # that of the first connection
 
-    def object_call(self, request: ObjectRequest) -> tuple[str, list[str]]:
+    def object_call(
+        self, request: ObjectRequest, patience_seconds: float | None = None
+    ) -> tuple[str, list[str]]:
         """URL and header lines of a GET or HEAD of an object.
+
+        `patience_seconds` is for credentials that are on their way: by default as long as for an
+        answer.
 
         Raises: UnexpectedAnswer for an ETag no header can carry, CredentialsRejected.
         """
@@ -98,26 +103,41 @@ class S3Client:
             headers["if-none-match"] = _etag_text(request.if_none_match)
         number = request.part_number
         query = "" if number is None else f"partNumber={number}"
-        return self._signed(request.method, f"/{encode_path(request.key)}", query, headers)
+        path = f"/{encode_path(request.key)}"
+        return self._signed(request.method, path, query, headers, patience_seconds)
 
     def bucket_call(
-        self, key: str | None, parameters: dict[str, str], headers: dict[str, str]
+        self,
+        key: str | None,
+        parameters: dict[str, str],
+        headers: dict[str, str],
+        patience_seconds: float | None = None,
     ) -> tuple[str, list[str]]:
-        """URL and header lines of a GET of the bucket (`key` of None) or about an object."""
+        """URL and header lines of a GET of the bucket (`key` of None) or about an object.
+
+        See `object_call`.
+        """
         path = "" if key is None else f"/{encode_path(key)}"
-        return self._signed("GET", path, encode_query(parameters), headers)
+        return self._signed("GET", path, encode_query(parameters), headers, patience_seconds)
 
     def _signed(
-        self, method: str, path: str, query: str, headers: dict[str, str]
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: dict[str, str],
+        patience_seconds: float | None,
     ) -> tuple[str, list[str]]:
         path = f"{self._base}{path}" or "/"
         url = f"{self._origin}{path}?{query}" if query else f"{self._origin}{path}"
         source = self.config.credentials
         if source is None:
             return url, [f"{name}:{text}" for name, text in headers.items()]
+        if patience_seconds is None:
+            patience_seconds = self.config.timeout_seconds
+        credentials = source(patience_seconds)  # may wait, so the time is looked at afterwards
         stamp = stamp_of(int(self._clock() + self._offset_seconds))
         scope = self._scope
-        credentials = source()
         if scope is None or scope.credentials is not credentials or scope.day != stamp[:8]:
             scope = scope_for(credentials, stamp[:8], self.config.region)
             self._scope = scope
@@ -246,9 +266,10 @@ def first_byte(request: ObjectRequest) -> ObjectRequest:
     """What to ask when a HEAD was refused with a status in `UNTOLD`.
 
     A HEAD has no body to tell the reason: its 404 may mean the object, the bucket or a proxy. So
-    the first byte is asked for with a GET, and only the refusal that answers it counts.
+    the first byte is asked for with a GET, and only the refusal that answers it counts. Its 304
+    would be none, so it is not offered.
     """
-    return replace(request, method="GET", first=0, last=0, part_number=None)
+    return replace(request, method="GET", first=0, last=0, part_number=None, if_none_match=None)
 
 
 def _wait(
@@ -264,7 +285,8 @@ def _wait(
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             # The bound was the caller's own: no setting would have made it wait longer.
-            text = f"{what}: no answer within {timeout_seconds:g} seconds"
+            limit = round(timeout_seconds or 0.0, 1)
+            text = f"{what}: no answer within {limit:g} seconds"
             raise TransferStalled(text, hint=NetworkFailure.hint)
         moved, ended = loop.turn(min(remaining, 60.0))
         if loop.take_wake():

@@ -76,11 +76,11 @@ def dns_suffix(region: str) -> str:
 
 def _custom(url: str, bucket: str) -> Location:
     """A server of another kind: always path style."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
-    except ValueError:
-        raise ConfigurationError("the port of the endpoint URL is no number") from None
+    except ValueError:  # a bracket without its other half, a port that is no number
+        raise ConfigurationError("the host or port of the endpoint URL is none") from None
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         raise ConfigurationError("the endpoint URL must look like https://host:port")
     if parts.username is not None or parts.query or parts.fragment:

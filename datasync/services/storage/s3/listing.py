@@ -3,9 +3,10 @@
 Complete or an error, nothing between. Must not know: what the listing is for.
 """
 
+import time
 from collections.abc import Iterator
 
-from datasync.errors import BucketError, ListingBroken, ObjectMissing, ServerFault, UnexpectedAnswer
+from datasync.errors import BucketError, ListingBroken, ObjectMissing, UnexpectedAnswer
 from datasync.models.sync_models import ListingPage
 from datasync.services.storage.s3.client import RawAnswer, S3Client
 from datasync.services.storage.s3.pages import Page, parse_page
@@ -53,7 +54,7 @@ class Listing:
 
     def _is_puzzled(self, answer: RawAnswer) -> bool:
         """Whether the refusal may be about the header, not about who asks or where."""
-        return isinstance(_refusal(self._client, answer), UnexpectedAnswer | ServerFault)
+        return isinstance(_refusal(self._client, answer), UnexpectedAnswer)
 
     def _ask(self, parameters: dict[str, str], headers: dict[str, str]) -> RawAnswer:
         return _ask(self._client, {**parameters, "max-keys": str(PAGE_KEYS)}, headers, None)
@@ -76,7 +77,10 @@ def _ask(
 ) -> RawAnswer:
     given = {name: text for name, text in parameters.items() if text}
     query = {"list-type": "2", "encoding-type": "url", **given}
-    call = client.bucket_call(None, query, headers)
+    begun = time.monotonic()
+    call = client.bucket_call(None, query, headers, timeout_seconds)
+    if timeout_seconds is not None:  # the credentials had their share of the time
+        timeout_seconds -= time.monotonic() - begun
     return client.ask(
         call, _name(client), max_bytes=MAX_PAGE_BYTES, timeout_seconds=timeout_seconds
     )

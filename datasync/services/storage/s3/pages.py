@@ -4,7 +4,6 @@ A page that is cut, foreign or contradicts itself proves nothing, least of all t
 """
 
 import re
-from calendar import timegm
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -13,15 +12,19 @@ from lxml import etree
 
 from datasync.errors import ListingBroken
 from datasync.models.sync_models import ListedObject
+from datasync.services.storage.paths import MAX_KEY_BYTES
 from datasync.services.storage.s3.answers import bare_etag
-from datasync.services.storage.s3.refusals import safe_parser
+from datasync.services.storage.s3.dates import from_iso
+from datasync.services.storage.s3.refusals import has_document_type, safe_parser
 
-MAX_KEY_BYTES = 1024
-_DATE = re.compile(
-    r"(\d{4}-\d\d-\d\d)T([01]\d|2[0-3]):([0-5]\d):([0-6]\d)(?:\.\d{1,9})?Z", re.ASCII
-)
+_SIZE = re.compile(r"\d{1,18}", re.ASCII)  # what a signed 64-bit number surely holds
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TRUTH = {"true": True, "false": False}
+# What is read of a page and of an entry. Anything else is not ours to judge: S3 adds to it.
+_PAGE_FIELDS = frozenset(
+    {"EncodingType", "IsTruncated", "KeyCount", "Name", "NextContinuationToken", "Prefix"}
+)
+_ENTRY_FIELDS = frozenset({"Key", "Size", "ETag", "LastModified", "StorageClass"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +37,17 @@ class Page:
 
 def parse_page(body: bytes, bucket: str, prefix: str) -> Page:
     """Read a page that was asked for with this bucket and prefix. Raises: ListingBroken."""
-    root = _root(body)
     fields: dict[str, str] = {}
     entries: list[dict[str, str]] = []
-    for child in root:
+    for child in _root(body):
         name = _local(child.tag)
         if name == "Contents":
             entries.append(_entry(child))
         elif name == "CommonPrefixes":
             raise ListingBroken("the listing hides keys behind common prefixes")
-        else:
+        elif name in _PAGE_FIELDS:
+            if name in fields or len(child):
+                raise _doubtful(name)
             fields[name] = child.text or ""
     encoded = _check(fields, bucket, prefix, len(entries))
     objects = tuple([_listed(entry, prefix, encoded) for entry in entries])
@@ -71,29 +75,12 @@ def decode_key(text: str, encoded: bool) -> tuple[str, str | None]:
     return key, problem
 
 
-def iso_date(text: str) -> int:
-    """An ISO 8601 date of S3 as whole seconds since the epoch. Raises: ListingBroken."""
-    found = _DATE.fullmatch(text)
-    if found is None:
-        raise ListingBroken(f"the listing has {text[:60]!r} as a date")
-    day, hour, minute, second = found.groups()
-    return _midnight(day) + int(hour) * 3600 + int(minute) * 60 + int(second)
-
-
-@lru_cache(maxsize=512)
-def _midnight(day: str) -> int:
-    year, month, date = int(day[:4]), int(day[5:7]), int(day[8:])
-    if year < 1970 or not 1 <= month <= 12 or not 1 <= date <= 31:
-        raise ListingBroken(f"the listing has {day!r} as a day")
-    return timegm((year, month, date, 0, 0, 0))
-
-
 def _root(body: bytes) -> etree._Element:
     try:
         root = etree.fromstring(body, safe_parser())
     except (etree.XMLSyntaxError, ValueError) as error:
         raise ListingBroken(f"the listing is no whole XML document: {str(error)[:200]}") from None
-    if b"<!DOCTYPE" in body[:1024].upper() or root is None:
+    if has_document_type(root):
         raise ListingBroken("the listing has a document type")
     name = _local(root.tag)
     if name == "Error":
@@ -113,12 +100,21 @@ def _entry(contents: etree._Element) -> dict[str, str]:
     entry: dict[str, str] = {}
     for child in contents:
         name = _local(child.tag)
-        if name in entry and name != "ChecksumAlgorithm":
-            raise ListingBroken(f"the listing has an entry with two of {name[:64]!r}")
-        entry[name] = child.text or ""
-        if name == "RestoreStatus":
-            entry[name] = child.findtext("{*}IsRestoreInProgress", "")
+        if name in _ENTRY_FIELDS:
+            if name in entry or len(child):
+                raise _doubtful(name)
+            entry[name] = child.text or ""
+        elif name == "RestoreStatus":
+            restore = child.findall("{*}IsRestoreInProgress")
+            if name in entry or len(restore) > 1 or any(map(len, restore)):
+                raise _doubtful(name)
+            entry[name] = restore[0].text or "" if restore else ""
     return entry
+
+
+def _doubtful(name: str) -> ListingBroken:
+    """A field that must come once and hold nothing but text, not even a comment."""
+    return ListingBroken(f"the listing has {name} twice, or more than text in it")
 
 
 def _check(fields: dict[str, str], bucket: str, prefix: str, count: int) -> bool:
@@ -155,7 +151,7 @@ def _listed(entry: dict[str, str], prefix: str, encoded: bool) -> ListedObject:
     key, problem = decode_key(text, encoded)
     if not key or not key.startswith(prefix):
         raise ListingBroken(f"the listing of {prefix!r} has the key {key[:200]!r}")
-    if not (size.isdecimal() and size.isascii() and len(size) < 20):
+    if not _SIZE.fullmatch(size):
         raise ListingBroken(f"the listing has {size[:60]!r} as a size")
     if not etag.isprintable():
         raise ListingBroken(f"the listing has {etag[:60]!r} as an ETag")
@@ -163,8 +159,15 @@ def _listed(entry: dict[str, str], prefix: str, encoded: bool) -> ListedObject:
         key=key,
         size=int(size),
         etag=bare_etag(etag),
-        last_modified=iso_date(date),
+        last_modified=_date(date),
         storage_class=entry.get("StorageClass") or "STANDARD",
         restored=entry.get("RestoreStatus") == "false",
         problem=problem,
     )
+
+
+def _date(text: str) -> int:
+    try:
+        return from_iso(text)
+    except ValueError:
+        raise ListingBroken(f"the listing has {text[:60]!r} as a date") from None

@@ -105,7 +105,7 @@ def error_for(refusal: Refusal, what: str) -> BucketError:
         return ClockSkewed(text)
     if code in CREDENTIAL_CODES:
         return CredentialsRejected(f"{what}: S3 answers {status} {code}")
-    if status in range(300, 400) or code in REDIRECT_CODES:
+    if (300 <= status < 400 and status != 304) or code in REDIRECT_CODES:
         return _redirect(refusal, text)
     if code in SLOW_CODES:
         return SlowDown(text)
@@ -115,6 +115,8 @@ def error_for(refusal: Refusal, what: str) -> BucketError:
         return _missing(refusal, text)
     if status in PLAIN:
         return PLAIN[status](text)
+    if status == 501 or code == "NotImplemented":  # no fault: it would be the same next time
+        return UnexpectedAnswer(text)
     if status >= 500 or code in PASSING_CODES:
         return ServerFault(text)
     return UnexpectedAnswer(text)
@@ -159,14 +161,27 @@ def _describe(refusal: Refusal, what: str) -> str:
 
 
 def _error_texts(body: bytes) -> dict[str, str]:
-    """Name and text of the elements of an `<Error>` document; empty when the body is none."""
+    """Name and text of the fields of an `<Error>` document; empty when the body is none.
+
+    A field that is said twice, or holds more than text, says nothing.
+    """
     try:
         root = etree.fromstring(body[:MAX_ERROR_BYTES], safe_parser())
     except (etree.XMLSyntaxError, ValueError):
         return {}
-    if root is None or etree.QName(root).localname != "Error":
+    if etree.QName(root).localname != "Error" or has_document_type(root):
         return {}
-    return {etree.QName(child).localname: (child.text or "").strip() for child in root.iter("{*}*")}
+    texts: dict[str, str] = {}
+    for child in root.iterchildren("{*}*"):
+        name = etree.QName(child).localname
+        doubtful = name in texts or len(child)
+        texts[name] = "" if doubtful else (child.text or "").strip()
+    return texts
+
+
+def has_document_type(root: etree._Element) -> bool:
+    """Whether a document has a DOCTYPE, which S3 never sends: it may hide text in entities."""
+    return root.getroottree().docinfo.internalDTD is not None
 
 
 def safe_parser() -> etree.XMLParser:

@@ -12,6 +12,8 @@ from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote
 
+from datasync.errors import CredentialsRejected
+
 EMPTY_SHA256 = sha256(b"").hexdigest()
 ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -36,7 +38,15 @@ class SigningScope:
 
 
 def scope_for(credentials: Credentials, day: str, region: str) -> SigningScope:
-    """The scope of one day (`YYYYMMDD`), region and set of credentials."""
+    """The scope of one day (`YYYYMMDD`), region and set of credentials.
+
+    Raises: CredentialsRejected for a set that no header can carry.
+    """
+    texts = (credentials.access_key, credentials.token or "")
+    if not all(text.isascii() and text.isprintable() for text in texts):
+        raise CredentialsRejected("the AWS credentials have characters that none can have")
+    if not credentials.secret_key.isprintable():
+        raise CredentialsRejected("the AWS secret key has characters that none can have")
     key = f"AWS4{credentials.secret_key}".encode()
     for step in (day, region, "s3", "aws4_request"):
         key = hmac.digest(key, step.encode(), "sha256")

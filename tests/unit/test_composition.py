@@ -1,0 +1,53 @@
+"""From the settings to the parts: what is set reaches the part that needs it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from datasync.composition import s3_bucket
+from datasync.config.settings import Settings
+from datasync.errors import AccessDenied
+from tests.support.scripted_server import Peer, ScriptedServer, Seen, answer, refuse
+from tests.support.xml_pages import page
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ScriptedServer() as server:
+        yield server
+
+
+def settings(server: ScriptedServer, folder: Path, prefix: str) -> Settings:
+    return Settings(
+        s3_bucket_name="bucket",
+        aws_endpoint_url_s3=server.url,
+        aws_access_key_id=SecretStr("key"),
+        aws_secret_access_key=SecretStr("secret"),
+        local_download_dir=folder,
+        s3_prefix=prefix,
+    )
+
+
+def below_team(peer: Peer, seen: Seen) -> bool:
+    """A policy that allows to list below `team/` and nowhere else."""
+    allowed = answer("200 OK", page(Prefix="team/"))
+    return (allowed if "prefix=team%2F" in seen.target else refuse("403 X", "AccessDenied"))(
+        peer, seen
+    )
+
+
+def test_the_check_asks_for_what_a_policy_for_the_prefix_allows(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.script(below_team)
+    narrow = s3_bucket(settings(server, tmp_path, "team/"))
+    narrow.check(10.0)
+    narrow.close()
+
+    wide = s3_bucket(settings(server, tmp_path, ""))
+    with pytest.raises(AccessDenied):
+        wide.check(10.0)
+    wide.close()
