@@ -83,7 +83,7 @@ def failures(
     else:
         print_table(FAILURE_COLUMNS, [_failure_cells(entry) for entry in page.failures])
         if page.next_token is not None:
-            remark(f"There are more: datasync failures --token {page.next_token}")
+            remark(f"There are more: the same command with --token {page.next_token}")
         if not page.failures:
             remark("No failures.")
     return exits.FAILED if page.failures else exits.DONE
@@ -115,7 +115,7 @@ def files(
         return exits.DONE
     print_table(FILE_COLUMNS, [_file_cells(fact) for fact in page.facts])
     if page.token is not None:
-        remark(f"There are more: datasync files --token {page.token}")
+        remark(f"There are more: the same command with --token {page.token}")
     return exits.DONE
 
 

@@ -16,6 +16,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ KEY = "test"  # MiniStack's own; it is reachable from this machine only
 START_SECONDS = 60.0
 STOP_SECONDS = 8.0
 NAP_SECONDS = 0.05
+_RUN = "Run the demo from a checkout of the project: make run"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -134,7 +136,7 @@ def handler_file() -> Path:
     if not path.is_file():
         raise ConfigurationError(
             "the demo needs lambda/s3_lambda_handler.py beside the package",
-            hint="Run the demo from a checkout of the project: make run",
+            hint=_RUN,
         )
     return path
 
@@ -152,6 +154,8 @@ def running_cloud() -> Iterator[Cloud]:
 
     Raises: ConfigurationError when it does not start, with the end of what it said.
     """
+    if find_spec("ministack") is None:
+        raise ConfigurationError("the demo needs MiniStack, which is not installed here", hint=_RUN)
     folder = Path(tempfile.mkdtemp(prefix="datasync-demo-"))
     port = free_port()
     process = _start(folder, port)

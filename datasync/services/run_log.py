@@ -40,7 +40,7 @@ def run_fields(run: Run) -> dict[str, object]:
         "seconds": round((run.finished or 0.0) - (run.started or 0.0), 3) if over else None,
         "deletes_planned": run.deletes_planned if run.status is RunStatus.HELD else None,
         "error": run.error,
-        "hint": run.hint,
+        "hint": run.hint or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -186,7 +186,7 @@ def test_of_many_failures_the_first_are_shown(command_line: CommandLine) -> None
     assert shown.out.count("failed download: k") == 20
     page = command_line("failures", "--limit", "10")
     assert len(page.out.splitlines()) == 10
-    assert "There are more: datasync failures --token" in page.err
+    assert "There are more: the same command with --token " in page.err
 
 
 def _with_a_failing_key(command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
