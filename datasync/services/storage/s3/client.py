@@ -283,8 +283,7 @@ def _wait(
     while True:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            limit = round(timeout_seconds or 0.0, 1)
-            raise TransferStalled(f"{what}: no answer within {limit:g} seconds")
+            raise TransferStalled(f"{what}: no answer within {timeout_seconds:g} seconds")
         moved, ended = loop.turn(min(remaining, 60.0))
         if loop.take_wake():
             raise Interrupted(f"{what}: the bucket was closed")
