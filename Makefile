@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := $(wildcard datasync server.py lambda tests benchmarks scripts)
+SOURCES := $(wildcard datasync server.py gunicorn.conf.py lambda tests benchmarks scripts)
 POETRY ?= poetry
 
 # A file names every package there is to install: without --no-deps pip would look for others.

@@ -5,7 +5,7 @@ Importing it makes the application but reads no setting; those are read when it 
 
 import sys
 
-from datasync.app import brief, create_app, serve
+from datasync.app import create_app, refused, serve
 from datasync.config.settings import load_settings
 from datasync.errors import ConfigurationError
 
@@ -13,11 +13,11 @@ app = create_app()
 
 
 def main() -> None:
-    """Serve as the settings say, until told to stop; exit code 1 when that is not possible."""
+    """Serve as the settings say, until told to stop; exit code 2 when they are bad."""
     try:
         settings = load_settings()
     except ConfigurationError as error:
-        sys.exit(brief(error))
+        sys.exit(refused(error))
     sys.exit(serve(settings))
 
 

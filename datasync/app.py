@@ -4,6 +4,8 @@ With `composition` the only file that may know everything; it does nothing but w
 it reads no environment and makes nothing.
 """
 
+import asyncio
+import errno
 import logging
 import os
 import signal
@@ -13,6 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import anyio.to_thread
 import uvicorn
@@ -21,17 +24,21 @@ from starlette.types import Message, Receive, Scope, Send
 
 from datasync import __version__
 from datasync.api import docs
-from datasync.api.dependencies import Lanes
+from datasync.api.dependencies import Desk, Lanes
 from datasync.api.error_responses import HANDLERS
-from datasync.api.middleware import LateCors, RequestMiddleware
+from datasync.api.hearing import Hearing
+from datasync.api.file_routes import DOWNLOAD
+from datasync.api.middleware import HeadMiddleware, LateCors, RequestMiddleware
 from datasync.api.routes import add_routes
 from datasync.api.security import AccessMiddleware, AccessPolicy
+from datasync.api.senders import SenderPolicy
 from datasync.api.shutdown import Shutdown
-from datasync.composition import Components, compose
-from datasync.config.settings import Settings, load_settings, unknown_variables
-from datasync.errors import ConfigurationError, DataSyncError
+from datasync.composition import Components, compose, joined, preflight, start_logging
+from datasync.config.problems import told
+from datasync.config.settings import Settings, load_settings, unknown_variables, unusable
+from datasync.errors import AddressInUse, ConfigurationError, DataSyncError
 from datasync.services.s3_sync_service import S3SyncService
-from datasync.utils.logger import configure_logging, get_logger
+from datasync.utils.logger import get_logger
 
 WORKER_THREADS = 64
 STOP_SECONDS = 8.0
@@ -48,11 +55,18 @@ class Application(FastAPI):
         else:
             await super().__call__(scope, receive, send)
 
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = docs.with_access(super().openapi())
+        return self.openapi_schema
+
     def _brief(self, send: Send) -> Send:
         async def passed(message: Message) -> None:
             problem = getattr(self.state, "start_problem", None)
             if message["type"] == "lifespan.startup.failed" and problem is not None:
-                message = {**message, "message": problem}
+                refused(problem)
+                message = {**message, "message": ""}
             await send(message)
 
         return passed
@@ -69,7 +83,7 @@ def create_app(
             try:
                 await _start(app, stack, settings, composer)
             except DataSyncError as error:
-                app.state.start_problem = brief(error)
+                app.state.start_problem = error
                 raise
             yield
 
@@ -89,6 +103,7 @@ def create_app(
     app.state.origins = ()
     app.state.shutdown = Shutdown()
     # The last one added is the first that a request meets.
+    app.add_middleware(HeadMiddleware, apart=(DOWNLOAD,))
     app.add_middleware(AccessMiddleware, policy=lambda: app.state.access)
     app.add_middleware(LateCors, origins=lambda: app.state.origins)
     app.add_middleware(RequestMiddleware, shutdown=lambda: app.state.shutdown)
@@ -116,6 +131,9 @@ async def _start(
     app.state.shutdown = shutdown
     app.state.lanes = Lanes()
     app.state.controller = components.controller
+    secret = settings.notification_secret
+    senders = SenderPolicy(secret.get_secret_value() if secret else None, components.topics)
+    app.state.desk = Desk(components.intake, senders, Hearing(asyncio.get_running_loop()))
     app.state.origins = settings.cors_origins
     app.state.access = AccessPolicy(keys, settings.cors_origins)
     stack.callback(setattr, app.state, "access", None)
@@ -146,43 +164,99 @@ class Stopper:
 
 def use_logging(settings: Settings) -> None:
     """Send log lines where the settings say; the server's own access lines are ours to write."""
-    configure_logging(
-        settings.log_level,
-        settings.log_file,
-        settings.log_format,
-        secrets=settings.secret_values(),
-    )
+    start_logging(settings)
     logging.getLogger("uvicorn.access").disabled = True
     for warning in unknown_variables():
         get_logger(__name__).warning(warning)
 
 
-def brief(error: DataSyncError) -> str:
-    """An error as one line for the terminal."""
-    return f"datasync: {error}. {error.hint}".rstrip(". ")
+def refused(error: DataSyncError) -> int:
+    """Say on stderr what keeps the service from starting; the exit code.
+
+    2 for settings that another start cannot mend by itself, 1 for what may pass.
+    """
+    print(told(error), file=sys.stderr, flush=True)
+    return 2 if isinstance(error, ConfigurationError) else 1
 
 
 def serve(settings: Settings) -> int:
     """Serve until the process is told to stop; the exit code. The last thing a process does."""
     try:
-        listener = bind(settings.api_host, settings.api_port)
+        listener = _ready(settings)
+        use_logging(settings)
     except DataSyncError as error:
-        print(brief(error), file=sys.stderr)
-        return 1
-    use_logging(settings)
-    server = uvicorn.Server(server_config(create_app(settings)))
+        return refused(error)
+    app = create_app(settings)
+    server = Server(server_config(app), settings)
     # The server raises the signal again once it has stopped in good order: that is no failure.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        pass
+    except (KeyboardInterrupt, SystemExit):
+        pass  # a failed start exits by itself; it has said why
     finally:
         signal.signal(signal.SIGTERM, previous)
         listener.close()
-    code = 0 if server.started else 1
+    code = _exit_code(app, server)
     end_if_held_up(code)
     return code
+
+
+class Server(uvicorn.Server):
+    """Says where it serves and what, once it does."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        get_logger(__name__).info("serving", **places(self._settings))
+
+
+def places(settings: Settings) -> dict[str, str]:
+    """Where the service and its parts are, without any secret."""
+    every = settings.api_host in ("0.0.0.0", "::")
+    host = "localhost" if every else settings.api_host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
+    found = {
+        "url": url,
+        "docs": f"{url}/docs",
+        "bucket": f"s3://{settings.s3_bucket_name}/{settings.s3_prefix}",
+        "endpoint": settings.endpoint_url or "",
+        "directory": str(settings.root),
+        "access": "with a key" if settings.api_keys else "from this machine only",
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def _ready(settings: Settings) -> socket.socket:
+    """A socket to listen on, once all is tried that the settings name.
+
+    Raises: ConfigurationError with one line for each bad setting; AddressInUse, MirrorError.
+    """
+    problems, listener = [], None
+    try:
+        listener = bind(settings.api_host, settings.api_port)
+    except ConfigurationError as error:
+        problems.append(error)
+    try:
+        preflight(settings)
+    except DataSyncError as error:
+        if listener is not None:
+            listener.close()
+        if not isinstance(error, ConfigurationError):
+            raise
+        problems.append(error)
+    if listener is None or problems:
+        raise joined(problems)
+    return listener
+
+
+def _exit_code(app: FastAPI, server: uvicorn.Server) -> int:
+    if server.started:
+        return 0
+    return 2 if isinstance(getattr(app.state, "start_problem", None), ConfigurationError) else 1
 
 
 def end_if_held_up(code: int) -> None:
@@ -219,22 +293,27 @@ def server_config(app: FastAPI) -> uvicorn.Config:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises: ConfigurationError saying why it cannot."""
+    """A socket that listens there. Raises: ConfigurationError, AddressInUse."""
     try:
         family, kind, number, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, number)
     except OSError as error:
-        raise ConfigurationError(f"API_HOST {host}: {error.strerror}") from None
+        raise unusable("api_host", f"{host} cannot be listened on: {error.strerror}") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.set_inheritable(False)
     except OSError as error:
         listener.close()
-        raise ConfigurationError(
-            f"cannot listen on {host} port {port}: {error.strerror}",
-            hint="Stop what uses it, or set API_PORT to a free port.",
-        ) from None
+        raise _unbound(error, host, port) from None
     return listener
+
+
+def _unbound(error: OSError, host: str, port: int) -> DataSyncError:
+    if error.errno == errno.EADDRINUSE:
+        return AddressInUse(f"API_PORT {port} is in use: another program listens on port {port}")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return unusable("api_host", f"{host} is no address of this machine")
+    return unusable("api_port", f"{port} cannot be listened on: {error.strerror}")

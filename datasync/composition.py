@@ -4,18 +4,23 @@ What the service and the command line have in common. Importing it reads no envi
 makes nothing.
 """
 
+import errno
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from datasync.config.settings import Settings
-from datasync.controllers.equality import ProofRule, read_facts
+from datasync.controllers.equality import EventRule, ProofRule, read_facts
+from datasync.config.settings import Settings, unusable
 from datasync.controllers.health import HealthCheck
+from datasync.controllers.intake import Intake
 from datasync.controllers.sync_controller import SyncController
-from datasync.errors import DiskFull
+from datasync.errors import ConfigurationError, DiskFull, MirrorError
 from datasync.models.sync_models import RunKind, RunStatus
+from datasync.services.events.journal import Journal
+from datasync.services.events.sns import SnsGate, https_fetch
 from datasync.services.file_service import FileService
 from datasync.services.s3_sync_service import S3SyncService
 from datasync.services.storage.bucket import Bucket, S3Bucket
@@ -23,6 +28,13 @@ from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 from datasync.services.storage.s3 import credentials
 from datasync.services.storage.s3.endpoint import S3Config
+from datasync.utils.logger import configure_logging, try_log_file
+
+# What makes a place the wrong one. A full or a failing disk is not the setting's fault.
+_WRONG_PLACE = {
+    *(errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT),
+    *(errno.ENOTDIR, errno.ENXIO, errno.EPERM, errno.EROFS),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,9 @@ class Components:
     service: S3SyncService
     files: FileService
     controller: SyncController
+    journal: Journal
+    intake: Intake
+    topics: SnsGate
 
     def close(self) -> None:
         """Free connections and descriptors. Starts and stops nothing."""
@@ -43,6 +58,7 @@ class Components:
             stack.callback(self.mirror.close)
             stack.callback(self.ledger.close)
             stack.callback(self.bucket.close)
+            stack.callback(self.journal.close)  # first: it writes what waits
 
 
 def compose(
@@ -61,27 +77,109 @@ def compose(
     with ExitStack() as undo:
         bucket = (make_bucket or s3_bucket)(settings)
         undo.callback(bucket.close)
-        mirror = Mirror(
-            settings.root, durable=options.durable, min_free_percent=options.min_free_percent
-        )
+        mirror = prepared_mirror(settings, adopt)
         undo.callback(mirror.close)
-        mirror.prepare(bucket_identity=bucket_identity(settings), adopt=adopt)
         ledger = Ledger.open(settings.ledger_url())
         undo.callback(ledger.close)
         if adopt:
             disprove(ledger)
         service = S3SyncService(bucket, mirror, ledger, options)
+        journal = Journal(ledger, service.wake)
+        undo.callback(journal.close)
         files = FileService(ledger, mirror, bucket)
         rule = ProofRule(settings.sync_interval_hours * 3600, settings.enable_periodic_sync)
-        facts = partial(read_facts, ledger, options.prefix, rule)
+        facts = partial(read_facts, ledger, options.prefix, rule, event_rule(settings))
         health = HealthCheck(
             facts, str(settings.local_download_dir), bucket.check, lambda: disk_worry(mirror)
         )
         controller = SyncController(
             service, files, ledger, options, facts, health, settings.redacted()
         )
+        intake = Intake(journal, ledger, options, controller.in_sync)
+        topics = SnsGate(settings.sns_topic_arns, https_fetch)
         undo.pop_all()
-    return Components(settings, bucket, mirror, ledger, service, files, controller)
+    return Components(
+        settings, bucket, mirror, ledger, service, files, controller, journal, intake, topics
+    )
+
+
+def event_rule(settings: Settings) -> EventRule:
+    """Events are expected where something that sends them is configured."""
+    told = settings.sqs_queue_url, settings.sns_topic_arns, settings.notification_secret
+    return EventRule(settings.lag_limit_seconds, expected=any(told))
+
+
+def prepared_mirror(settings: Settings, adopt: bool = False) -> Mirror:
+    """The directory as the mirror of the bucket. Raises: ConfigurationError, MirrorError."""
+    options = settings.sync_options()
+    mirror = Mirror(
+        settings.root, durable=options.durable, min_free_percent=options.min_free_percent
+    )
+    try:
+        mirror.prepare(bucket_identity=bucket_identity(settings), adopt=adopt)
+    except MirrorError as error:
+        if (reason := _wrong_place(error.__cause__)) is None:
+            raise
+        where = settings.local_download_dir
+        raise unusable("local_download_dir", f"{where} cannot be used: {reason}") from None
+    return mirror
+
+
+def _wrong_place(error: BaseException | None) -> str | None:
+    """What is wrong with the place that an operating system's refusal is about, if it is."""
+    if not isinstance(error, OSError) or error.errno not in _WRONG_PLACE:
+        return None
+    return os.strerror(errno.ENOTDIR if error.errno == errno.EEXIST else error.errno)
+
+
+def start_logging(settings: Settings, stderr_level: str | None = None) -> None:
+    """Send log lines where the settings say.
+
+    Raises: ConfigurationError when LOG_FILE cannot be written where it is.
+    """
+    try:
+        check_log_file(settings)
+    except ConfigurationError:
+        preflight(settings)  # whoever corrects one wants to hear of all
+        raise
+    configure_logging(
+        settings.log_level,
+        settings.log_file,
+        settings.log_format,
+        secrets=settings.secret_values(),
+        stderr_level=stderr_level,
+    )
+
+
+def check_log_file(settings: Settings) -> None:
+    """Raises: ConfigurationError when LOG_FILE cannot be written where it is."""
+    try:
+        if settings.log_file is not None:
+            try_log_file(settings.log_file)
+    except OSError as error:
+        if (reason := _wrong_place(error)) is not None:
+            problem = f"{settings.log_file} cannot be written: {reason}"
+            raise unusable("log_file", problem) from None
+
+
+def preflight(settings: Settings) -> None:
+    """Try what the settings name on this machine: the log file and the mirror's directory.
+
+    Raises: ConfigurationError with one line for each that cannot be used; MirrorError.
+    """
+    problems = []
+    for attempt in (check_log_file, lambda given: prepared_mirror(given).close()):
+        try:
+            attempt(settings)
+        except ConfigurationError as error:
+            problems.append(error)
+    if problems:
+        raise joined(problems)
+
+
+def joined(problems: Sequence[ConfigurationError]) -> ConfigurationError:
+    """Several errors as one, each on its own line with what can be done about it."""
+    return ConfigurationError("\n".join(f"{each}. {each.hint}".rstrip(". ") for each in problems))
 
 
 def disprove(ledger: Ledger) -> None:

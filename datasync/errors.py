@@ -2,6 +2,7 @@
 
     DataSyncError
     ├── ConfigurationError          a setting is missing or bad
+    ├── AddressInUse                API_PORT is taken by another program
     ├── BucketError                 S3 or the way to it
     │   ├── ObjectMissing           S3 answered 404 NoSuchKey for this key, and only then
     │   ├── BucketMissing           404 NoSuchBucket
@@ -19,6 +20,13 @@
     │   │   └── TransferStalled     nothing moved for too long
     │   ├── ListingBroken           a page that is no proof of anything
     │   └── UnexpectedAnswer        any other answer
+    ├── QueueError                  SQS or the way to it
+    │   ├── QueueMissing            there is no such queue
+    │   ├── QueueDenied             these credentials lack a permission on it
+    │   │   └── QueueCredentialsRejected   no, unknown, expired or badly signed credentials
+    │   ├── QueueSlowDown           too many requests, or too many messages in flight
+    │   ├── QueueUnreachable        refused, reset, DNS, TLS, no answer in time, 5xx
+    │   └── PoisonMessage           a message that no further try makes readable
     ├── IntegrityError              the bytes are not the object
     │   ├── LengthMismatch
     │   ├── ChecksumMismatch
@@ -33,6 +41,7 @@
     │   └── FileDrifted             the file on disk is not the one that was synced
     ├── LedgerError                 the database
     │   └── LedgerBusy              locked or unreachable for now
+    │       └── JournalFull           more events wait to be written than are let in
     ├── RunError
     │   ├── RunMissing              no run with this id
     │   ├── RunNotHeld              approve or cancel on a run that is over
@@ -67,7 +76,14 @@ class DataSyncError(Exception):
 
 
 class ConfigurationError(DataSyncError):
-    hint = "Correct the setting and start again."
+    """Its text has one line for each bad setting: variable, problem, example."""
+
+
+class AddressInUse(DataSyncError):
+    """Nothing is wrong with the settings: another program listens there, for now."""
+
+    retryable = True
+    hint = "Stop it, or choose another port. Example: API_PORT=8889"
 
 
 class BucketError(DataSyncError):
@@ -149,6 +165,46 @@ class UnexpectedAnswer(BucketError):
     retryable = True
 
 
+class QueueError(DataSyncError):
+    """SQS, or the way to it, did not give what was asked for."""
+
+
+class QueueMissing(QueueError):
+    hint = "Check SQS_QUEUE_URL; a queue made just now may take a minute to be found."
+
+
+class QueueDenied(QueueError):
+    hint = (
+        "Grant sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility and "
+        "sqs:GetQueueAttributes on the queue to these credentials."
+    )
+
+
+class QueueCredentialsRejected(QueueDenied):
+    hint = (
+        "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the profile or role, the queue's region "
+        "and the clock."
+    )
+
+
+class QueueSlowDown(QueueError):
+    retryable = True
+    hint = "SQS asks for fewer requests or has too many messages in flight; it passes by itself."
+
+
+class QueueUnreachable(QueueError):
+    retryable = True
+    hint = "Check the network, the proxy settings, SQS_QUEUE_URL and AWS_ENDPOINT_URL_SQS."
+
+
+class PoisonMessage(QueueError):
+    """Left to the queue: its redrive policy moves the message to a dead-letter queue."""
+
+    hint = (
+        "Look at it in the queue's dead-letter queue; without one it comes again until it expires."
+    )
+
+
 class IntegrityError(DataSyncError):
     """The bytes that arrived are not the object S3 described. The old file stays."""
 
@@ -215,6 +271,10 @@ class LedgerBusy(LedgerError):
     hint = "Try again in a moment."
 
 
+class JournalFull(LedgerBusy):
+    hint = "Send the events again after the time in Retry-After; none of them was taken."
+
+
 class RunError(DataSyncError):
     pass
 
@@ -236,7 +296,7 @@ class RequestRefused(DataSyncError):
 
 
 class MalformedRequest(RequestRefused):
-    pass
+    hint = "Correct the request; /docs shows what this route takes."
 
 
 class UnprocessableRequest(RequestRefused):

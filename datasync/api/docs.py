@@ -6,10 +6,13 @@ package fastapi-offline, and a Content-Security-Policy forbids the browser to as
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
+
+from datasync.api.security import OPEN_PATHS
 
 ASSETS = "/docs-assets"
 DESCRIPTION = """\
@@ -27,6 +30,19 @@ TAGS = [
     {"name": "runs", "description": "The history of runs; held plans."},
     {"name": "failures", "description": "Keys that are not right, and why."},
 ]
+SCHEMES = {
+    "BearerKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "One of API_KEYS: `Authorization: Bearer <key>`.",
+    },
+    "HeaderKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "One of API_KEYS: `X-API-Key: <key>`.",
+    },
+}
 # Swagger UI and ReDoc set styles from scripts; ReDoc searches in a worker made from a blob.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -58,6 +74,20 @@ SwaggerUIBundle({
   presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
 });
 """
+
+
+def with_access(document: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document with the keys that all but the open routes ask for.
+
+    Written in here, because the middleware asks for them: as dependencies of the routes they
+    would cost every request their time, and do nothing.
+    """
+    document.setdefault("components", {})["securitySchemes"] = SCHEMES
+    for path, operations in document["paths"].items():
+        if path not in OPEN_PATHS:
+            for operation in operations.values():
+                operation["security"] = [{name: []} for name in SCHEMES]
+    return document
 
 
 def _package_files() -> Path:

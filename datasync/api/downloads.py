@@ -49,12 +49,20 @@ class Download(FileResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if is_unchanged(Headers(scope=scope), self.headers):
+            asked = Headers(scope=scope)
+            if is_another(asked, self.headers):
+                await http_answer(412, self._validators())(scope, receive, send)
+            elif is_unchanged(asked, self.headers):
                 await self._send_unchanged(send)
             else:
                 await super().__call__(_with_valid_range(scope), receive, _refusing(scope, send))
         finally:
             os.close(self._descriptor)
+
+    def _validators(self) -> dict[str, str]:
+        return {
+            name: self.headers[name] for name in ("etag", "last-modified") if name in self.headers
+        }
 
     async def _send_unchanged(self, send: Send) -> None:
         headers = MutableHeaders(raw=list(self.raw_headers))
@@ -97,18 +105,39 @@ def disposition(key: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def is_unchanged(asked: Mapping[str, str], have: Mapping[str, str]) -> bool:
+def is_another(asked: Headers, have: Mapping[str, str]) -> bool:
+    """Whether the caller insists on a version that is not the present one (RFC 9110, 13.1.1).
+
+    If-Match compares strongly: a weak tag is never enough for it.
+    """
+    tags = _whole(asked, "if-match")
+    if tags is not None:
+        strong = [match[0] for match in _ETAG.finditer(tags) if match[0] == match[1]]
+        return tags.strip() != "*" and have.get("etag") not in strong
+    since = asked.get("if-unmodified-since")
+    return since is not None and _is_later(have["last-modified"], since) is True
+
+
+def is_unchanged(asked: Headers, have: Mapping[str, str]) -> bool:
     """Whether the caller's copy is the present one (RFC 9110, section 13.2.2)."""
-    tags = asked.get("if-none-match")
+    tags = _whole(asked, "if-none-match")
     if tags is not None:
         return tags.strip() == "*" or have.get("etag") in _ETAG.findall(tags)
     since = asked.get("if-modified-since")
-    if since is None:
-        return False
+    return since is not None and _is_later(have["last-modified"], since) is False
+
+
+def _whole(asked: Headers, name: str) -> str | None:
+    """A list that may be spread over several lines of the head (RFC 9110, section 5.3)."""
+    return ", ".join(asked.getlist(name)) if name in asked else None
+
+
+def _is_later(one: str, other: str) -> bool | None:
+    """Whether an HTTP date is after another; None when one of them is no date."""
     try:
-        return parsedate_to_datetime(have["last-modified"]) <= parsedate_to_datetime(since)
+        return parsedate_to_datetime(one) > parsedate_to_datetime(other)
     except (TypeError, ValueError, OverflowError):
-        return False
+        return None
 
 
 def _with_valid_range(scope: Scope) -> Scope:

@@ -53,6 +53,7 @@ _HTTP_NAMES = {
     400: "BadRequest",
     404: "NotFound",
     405: "MethodNotAllowed",
+    412: "PreconditionFailed",
     413: "PayloadTooLarge",
     415: "UnsupportedMedia",
     416: "RangeUnsatisfiable",
@@ -61,6 +62,7 @@ _HTTP_NAMES = {
 _HTTP_HINTS = {
     404: "GET / lists the routes, /docs describes them.",
     405: "The Allow header names the methods of this route; /docs describes them.",
+    412: "The present version's ETag and Last-Modified are in the headers of this answer.",
     416: "Ask for a range inside the file; its length is in Content-Range.",
 }
 
@@ -99,6 +101,7 @@ def http_answer(status: int, headers: Mapping[str, str] | None = None) -> JSONRe
     detail = {
         404: "there is no such route",
         405: "this route does not take this method",
+        412: "the file is no longer the version that was asked for",
         416: "the file has no such range",
     }
     return answer(
@@ -162,6 +165,7 @@ _DESCRIPTIONS = {
     401: "No valid key, and not a direct call from this machine.",
     404: "There is no such run, file or key.",
     409: "Not possible in the present state.",
+    412: "The file is not, or no longer, the version that was asked for.",
     413: "The body is too large.",
     415: "The body is of a type that is not taken.",
     416: "The file has no such range.",

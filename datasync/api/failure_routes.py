@@ -3,12 +3,12 @@
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
 
 from datasync.api.dependencies import ControllerOf
 from datasync.api.error_responses import responses
-from datasync.api.requests import in_thread, read_body, require_json
+from datasync.api.requests import in_thread, read_body, require_json, takes_only
 from datasync.errors import MalformedRequest, UnprocessableRequest
 from datasync.models.s3_models import FailurePage, RetryRequest, SyncResponse
 
@@ -37,6 +37,7 @@ def list_failures(
     "/retry",
     summary="Try failures again",
     status_code=202,
+    dependencies=[Depends(takes_only(body=True))],
     responses=responses(400, 413, 415, 422),
     openapi_extra=_RETRY_BODY,
 )

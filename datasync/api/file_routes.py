@@ -18,7 +18,7 @@ _DOWNLOAD_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": _BYTES},
     206: {"description": "The ranges that were asked for.", "content": _BYTES},
     304: {"description": "The caller's copy is the present one."},
-    **responses(400, 404, 409, 416, 422),
+    **responses(400, 404, 409, 412, 416, 422),
 }
 
 
@@ -56,6 +56,8 @@ def download(
     ],
 ) -> Response:
     """The file, whole or in ranges, with ETag and Last-Modified of the version on disk.
+
+    If-Match, If-Unmodified-Since, If-None-Match, If-Modified-Since and If-Range are honoured.
 
     One version from the first byte to the last, even if it is replaced meanwhile.
     """

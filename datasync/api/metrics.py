@@ -4,14 +4,19 @@ Read at the moment of the scrape, so that every worker process gives the same an
 no counters of a single process here, because the next scrape may reach another one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from datasync.controllers.equality import MirrorFacts, in_sync
-from datasync.models.sync_models import Run, State
+from datasync.models.sync_models import EventTotals, Run, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -19,8 +24,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class _Snapshot(Collector):
     """One moment's facts as metrics."""
 
-    def __init__(self, facts: MirrorFacts, now: float) -> None:
+    def __init__(self, facts: MirrorFacts, events: EventTotals, now: float) -> None:
         self._facts = facts
+        self._totals = events
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
@@ -47,20 +53,40 @@ class _Snapshot(Collector):
         yield states
 
     def _events(self) -> Iterator[Metric]:
-        totals = self._facts.totals
-        events = CounterMetricFamily(
-            "datasync_events", "Notification records by what became of them", labels=["status"]
+        totals = self._totals
+        counts = {"queued": 0, "ignored": 0, "rejected": 0, **totals.by_status}
+        yield _counter("events", "Notification records by what became of them", "status", counts)
+        yield _counter("events_by_source", "The same by how they came", "source", totals.by_source)
+        yield _counter("events_by_type", "The same by their names", "type", totals.by_type)
+        yield CounterMetricFamily(
+            "datasync_event_duplicates",
+            "Events for keys that were pending already",
+            value=totals.duplicates,
         )
-        for status in sorted({"queued", "ignored", "rejected", *totals.events}):
-            events.add_metric([status], totals.events.get(status, 0))
-        yield events
+        last = self._facts.totals.last_event
+        if last is not None:
+            yield _gauge("last_event_seconds", "When the latest event came, in Unix time", last)
+        yield from self._delays()
+
+    def _delays(self) -> Iterator[Metric]:
         lags = GaugeMetricFamily(
-            "datasync_event_lag_seconds", "From a recent event to its file", labels=["quantile"]
+            "datasync_recent_lag_seconds",
+            "From a recent event's arrival to its durable file",
+            labels=["quantile"],
         )
-        for quantile, value in (("0.5", totals.lag_p50), ("0.99", totals.lag_p99)):
+        lag = self._totals.lag
+        for quantile, value in (("0.5", lag.p50), ("0.9", lag.p90), ("0.99", lag.p99)):
             if value is not None:
                 lags.add_metric([quantile], value)
         yield lags
+        for name, text in _HISTOGRAMS.items():
+            histogram = self._totals.histograms[name]
+            yield HistogramMetricFamily(
+                f"datasync_{name}_seconds",
+                text,
+                buckets=[(_bound(bound), count) for bound, count in histogram.buckets],
+                sum_value=histogram.total_seconds,
+            )
 
 
 def _run(run: Run) -> Iterator[Metric]:
@@ -80,12 +106,30 @@ def _run(run: Run) -> Iterator[Metric]:
     yield _gauge("last_run_drift", "Changes that no event had told of", counts.drift)
 
 
+_HISTOGRAMS = {
+    "journal": "From an event's arrival to stable storage",
+    "lag": "From an event's arrival to its durable file",
+    "event_lag": "From a change, by its sender's clock, to its durable file",
+}
+
+
+def _bound(seconds: float) -> str:
+    return "+Inf" if seconds == float("inf") else str(seconds)
+
+
+def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"datasync_{name}", text, labels=[label])
+    for value in sorted(counts):
+        family.add_metric([value], counts[value])
+    return family
+
+
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"datasync_{name}", text, value=float(value))
 
 
-def render(facts: MirrorFacts, now: float) -> bytes:
-    """The exposition of these facts."""
+def render(facts: MirrorFacts, events: EventTotals, now: float) -> bytes:
+    """The exposition of these facts and figures."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(facts, now))
+    registry.register(_Snapshot(facts, events, now))
     return generate_latest(registry)

@@ -4,8 +4,8 @@ Plain ASGI, so that streaming and disconnects pass through untouched. Knows no r
 """
 
 import asyncio
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable, Sequence
 
@@ -86,7 +86,9 @@ def _request_id(scope: Scope) -> str:
     state = scope.setdefault("datasync", {})
     if "request_id" not in state:
         offered = Headers(scope=scope).get(REQUEST_ID, "")
-        state["request_id"] = offered if _SANE_ID.fullmatch(offered) else secrets.token_hex(8)
+        state["request_id"] = (
+            offered if _SANE_ID.fullmatch(offered) else f"{random.getrandbits(64):016x}"
+        )
     return str(state["request_id"])
 
 
@@ -98,6 +100,33 @@ def _log(scope: Scope, status: int | None, seconds: float) -> None:
         status=status,
         duration_ms=round(seconds * 1000, 1),
     )
+
+
+class HeadMiddleware:
+    """Answers HEAD as GET would be answered, without the body (RFC 9110, section 9.3.2).
+
+    Paths that begin with one of `apart` have routes of their own for it.
+    """
+
+    def __init__(self, app: ASGIApp, apart: tuple[str, ...]) -> None:
+        self._app = app
+        self._apart = apart
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD" or self._is_apart(scope):
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)
+
+    def _is_apart(self, scope: Scope) -> bool:
+        path: str = scope["path"]
+        return path.removeprefix(scope.get("root_path", "").rstrip("/")).startswith(self._apart)
 
 
 class LateCors:
@@ -124,9 +153,11 @@ class LateCors:
             allow_headers=[
                 "Authorization",
                 "Content-Type",
+                "If-Match",
                 "If-Modified-Since",
                 "If-None-Match",
                 "If-Range",
+                "If-Unmodified-Since",
                 "Range",
                 "X-API-Key",
                 REQUEST_ID,

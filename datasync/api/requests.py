@@ -5,6 +5,7 @@ Knows no route.
 
 import time
 from collections.abc import Awaitable, Callable
+from difflib import get_close_matches
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -15,7 +16,12 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import Scope
 
 from datasync.api.shutdown import Shutdown
-from datasync.errors import MalformedRequest, PayloadTooLarge, UnsupportedMedia
+from datasync.errors import (
+    MalformedRequest,
+    PayloadTooLarge,
+    UnprocessableRequest,
+    UnsupportedMedia,
+)
 
 MAX_BODY_BYTES = 2**20
 POLL_SECONDS = 0.08
@@ -58,6 +64,30 @@ def require_json(request: Request) -> None:
         raise UnsupportedMedia("the body is of a type that is not taken here")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("a compressed body is not taken here")
+
+
+def takes_only(*names: str, body: bool = False) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that refuses every query parameter but these, and a body where none is read.
+
+    For routes that change things: one letter amiss must not do the real thing.
+    """
+    taken = f"the query parameters {', '.join(names)}" if names else "no query parameters"
+    hint = f"This route takes {taken}{'' if body else ' and no body'}; /docs shows it."
+
+    async def check(request: Request) -> None:
+        for name in request.query_params:
+            if name not in names:
+                raise UnprocessableRequest(_unknown(name, names), hint=hint)
+        if not body and await read_body(request):
+            raise UnprocessableRequest("the body: this route reads none", hint=hint)
+
+    return check
+
+
+def _unknown(name: str, names: tuple[str, ...]) -> str:
+    near = get_close_matches(name.lower().replace("-", "_"), names, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"query.{name[:50]}: there is no such parameter{meant}"
 
 
 class KeyConvertor(Convertor[str]):

@@ -11,7 +11,6 @@ from datasync.api import failure_routes, file_routes, metrics, run_routes, sync_
 from datasync.api.dependencies import ControllerOf, LanesOf
 from datasync.api.error_responses import responses
 from datasync.api.requests import in_thread
-from datasync.api.security import DOCUMENTED_SCHEMES
 from datasync.models.s3_models import (
     Endpoint,
     HealthReport,
@@ -29,11 +28,6 @@ service_router = APIRouter(tags=["service"])
 async def ping() -> Pong:
     """Answers at once, to everybody; asks neither S3 nor the disk."""
     return Pong()
-
-
-@open_router.head("/ping", include_in_schema=False)
-async def ping_head() -> Response:
-    return Response(media_type="application/json")
 
 
 @service_router.get("/", summary="What is this?", responses=responses())
@@ -94,7 +88,7 @@ def config(controller: ControllerOf) -> dict[str, Any]:
 )
 def metrics_text(controller: ControllerOf) -> Response:
     """Read from the ledger at the moment of the scrape: every worker gives the same."""
-    text = metrics.render(controller.facts(), time.time())
+    text = metrics.render(controller.facts(), controller.events(), time.time())
     return Response(text, media_type=metrics.CONTENT_TYPE)
 
 
@@ -116,14 +110,14 @@ def _alias_router() -> APIRouter:
 
 def add_routes(app: FastAPI) -> None:
     """Give the application all routes."""
-    app.include_router(open_router)
     closed = (
+        sync_routes.router,  # first: routes are tried in their order, and events come in bursts
         service_router,
-        sync_routes.router,
         file_routes.router,
         run_routes.router,
         failure_routes.router,
         _alias_router(),
+        open_router,
     )
     for router in closed:
-        app.include_router(router, dependencies=DOCUMENTED_SCHEMES)
+        app.include_router(router)

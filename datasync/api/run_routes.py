@@ -2,15 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 
 from datasync.api.dependencies import ControllerOf
 from datasync.api.error_responses import responses
+from datasync.api.requests import takes_only
 from datasync.models.s3_models import RunDetail, RunPage, RunReport
 
 router = APIRouter(prefix="/sync/runs", tags=["runs"])
 
 MAX_ID = 2**63 - 1  # what the ledger's integers hold
+_NOTHING_MORE = [Depends(takes_only())]
 RunId = Annotated[int, Path(ge=0, le=MAX_ID, description="A run's id.")]
 
 
@@ -32,13 +34,23 @@ def show_run(controller: ControllerOf, run_id: RunId) -> RunDetail:
     return controller.run(run_id)
 
 
-@router.post("/{run_id}/approve", summary="Apply a held plan", responses=responses(404, 409, 422))
+@router.post(
+    "/{run_id}/approve",
+    summary="Apply a held plan",
+    dependencies=_NOTHING_MORE,
+    responses=responses(404, 409, 413, 422),
+)
 def approve_run(controller: ControllerOf, run_id: RunId) -> RunReport:
     """Lets a held run's deletes be applied. Each is still confirmed with S3 before it is done."""
     return controller.approve(run_id)
 
 
-@router.post("/{run_id}/cancel", summary="Cancel a run", responses=responses(404, 409, 422))
+@router.post(
+    "/{run_id}/cancel",
+    summary="Cancel a run",
+    dependencies=_NOTHING_MORE,
+    responses=responses(404, 409, 413, 422),
+)
 def cancel_run(controller: ControllerOf, run_id: RunId) -> RunReport:
     """Ends a queued or held run at once, a running one soon. What it did stays done."""
     return controller.cancel(run_id)

@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from fastapi import Security
-from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from datasync.api import senders
 from datasync.api.error_responses import error_answer
 from datasync.errors import Interrupted, Unauthorized
 
 OPEN_PATHS = frozenset({"/ping"})
+KEY_HINT = "Send one of API_KEYS as 'Authorization: Bearer <key>' or 'X-API-Key'."
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Any of these, and any name with "forwarded" in it, says that the peer is a proxy, so that its
 # address says nothing of the caller.
@@ -37,25 +37,6 @@ FORWARDING_HEADERS = frozenset(
         "x-proxyuser-ip",
     }
 )
-
-# Only for the OpenAPI document: the middleware below is what lets in or refuses.
-DOCUMENTED_SCHEMES = [
-    Security(
-        HTTPBearer(
-            auto_error=False,
-            scheme_name="BearerKey",
-            description="One of API_KEYS: `Authorization: Bearer <key>`.",
-        )
-    ),
-    Security(
-        APIKeyHeader(
-            name="X-API-Key",
-            auto_error=False,
-            scheme_name="HeaderKey",
-            description="One of API_KEYS: `X-API-Key: <key>`.",
-        )
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +63,13 @@ class AccessPolicy:
             self._check_local(caller)
 
     def _check_key(self, headers: Headers) -> None:
-        offered = _offered_key(headers)
-        if offered is None:
-            raise Unauthorized("this service needs a key")
-        digest = _digest(offered)
-        # Every key is compared, in constant time: how long it takes tells nothing.
-        if not any([hmac.compare_digest(digest, known) for known in self._digests]):
-            raise Unauthorized("the key is not one of this service's")
+        offered = [_digest(key) for key in _offered_keys(headers)]
+        if not offered:
+            raise Unauthorized("this service needs a key", hint=KEY_HINT)
+        # Each is compared with each, in constant time: how long it takes tells nothing.
+        pairs = [hmac.compare_digest(one, known) for one in offered for known in self._digests]
+        if not any(pairs):
+            raise Unauthorized("the key is not one of this service's", hint=KEY_HINT)
 
     def _check_local(self, caller: Caller) -> None:
         headers = caller.headers
@@ -115,15 +96,16 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def _offered_key(headers: Headers) -> str | None:
-    """The key that a request shows. Header bytes arrive as latin-1 and are read as UTF-8."""
-    found = headers.get("x-api-key")
-    if found is None:
-        scheme, _, credentials = headers.get("authorization", "").partition(" ")
-        found = credentials.strip() if scheme.lower() == "bearer" else None
-    if not found:
-        return None
-    return found.encode("latin-1").decode("utf-8", "surrogateescape")
+def _offered_keys(headers: Headers) -> list[str]:
+    """The keys that a request shows; one that is right lets it in, whatever stands beside it.
+
+    Header bytes arrive as latin-1 and are read as UTF-8.
+    """
+    found = headers.getlist("x-api-key")
+    for value in headers.getlist("authorization"):
+        scheme, _, credentials = value.partition(" ")
+        found += [credentials.strip()] if scheme.lower() == "bearer" else []
+    return [key.encode("latin-1").decode("utf-8", "surrogateescape") for key in found if key]
 
 
 def _is_forwarded(headers: Headers) -> bool:
@@ -186,7 +168,12 @@ class AccessMiddleware:
         if policy is None:
             raise Interrupted("the service is not running", hint="Try again in a moment.")
         client = scope.get("client")
-        policy.check(Caller(client[0] if client else None, scope["method"], Headers(scope=scope)))
+        caller = Caller(client[0] if client else None, scope["method"], Headers(scope=scope))
+        try:
+            policy.check(caller)
+        except Unauthorized as refused:
+            if not senders.postpone(scope, _route_path(scope), refused):
+                raise
 
 
 def _route_path(scope: Scope) -> str:

@@ -3,18 +3,23 @@
 import asyncio
 import threading
 import time
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from datasync.api.dependencies import ControllerOf, Lanes, LanesOf, ShutdownOf
+from datasync.api.dependencies import ControllerOf, DeskOf, Lanes, LanesOf, ShutdownOf
 from datasync.api.error_responses import responses
-from datasync.api.requests import in_thread, read_body, require_json, wait_while
+from datasync.api.requests import in_thread, read_body, require_json, takes_only, wait_while
 from datasync.api.shutdown import Shutdown
+from datasync.controllers.intake import Intake, Notice
 from datasync.controllers.sync_controller import SyncController
 from datasync.models.s3_models import SyncResponse, SyncStatus
 
 router = APIRouter(tags=["sync"])
+
+VIA = "http"
+SMALL_BODY_BYTES = 64 * 1024
 
 Prefix = Annotated[
     str, Query(description="Only keys that begin with this.", max_length=1024, examples=["a/b/"])
@@ -48,9 +53,82 @@ _NOTIFICATION_BODY = {
 
 
 @router.post(
+    "/sync/s3-notification",
+    summary="Take S3 events",
+    status_code=202,
+    response_model=SyncResponse,
+    responses={
+        200: {"model": SyncResponse, "description": "With `wait`: what became of the keys."},
+        **responses(400, 413, 415, 422),
+    },
+    openapi_extra=_NOTIFICATION_BODY,
+)
+async def notification(
+    request: Request,
+    desk: DeskOf,
+    shutdown: ShutdownOf,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0, le=300, allow_inf_nan=False, description="Seconds to wait for the keys' outcomes."
+        ),
+    ] = 0.0,
+) -> Response:
+    """Marks the keys that the events name; what is done with them, S3's present state decides.
+
+    The marks are on stable storage when this answers 202, with one `queued`, `ignored` or
+    `rejected` detail a record. Records of other buckets are `rejected`; if every record is,
+    the whole request is refused (400 ForeignBucket or MalformedRequest). Too many at once are
+    answered 503 with Retry-After; nothing of them was taken then.
+
+    Taken are S3's notifications, EventBridge events, messages of SNS, bodies of SQS and what
+    Lambda makes of them, MinIO's webhooks and Ceph's. The sender needs a key, or signs: with
+    NOTIFICATION_SECRET (`X-DataSync-Timestamp`, `X-DataSync-Signature`), or as an SNS topic of
+    SNS_TOPIC_ARNS.
+    """
+    intake = desk.intake
+    with desk.places.place():
+        require_json(request)
+        body = await read_body(request)
+        await desk.senders.admit(request, body)
+        notice = await _read(intake, body)
+        await desk.hearing.of(partial(intake.record, notice))
+    if not wait:
+        return _json(await _taken(intake, notice), 202)
+    started = time.monotonic()
+    waiting = notice.keys
+
+    async def pending() -> bool:
+        nonlocal waiting
+        waiting = await in_thread(intake.unsettled, waiting)
+        return bool(waiting)
+
+    await wait_while(pending, request, shutdown, wait)
+    return _json(await in_thread(intake.settled, notice, time.monotonic() - started), 200)
+
+
+async def _read(intake: Intake, body: bytes) -> Notice:
+    """A small body is read faster than it is handed to a thread; a large one holds up others."""
+    if len(body) <= SMALL_BODY_BYTES:
+        return intake.read(body, VIA)
+    return await in_thread(intake.read, body, VIA)
+
+
+def _json(answer: SyncResponse, status: int) -> Response:
+    """As it is: we made it, and a burst of events must not have each answer checked again."""
+    return Response(answer.model_dump_json(), status, media_type="application/json")
+
+
+async def _taken(intake: Intake, notice: Notice) -> SyncResponse:
+    """Only a notice without keys to mark makes the ledger be asked."""
+    return intake.taken(notice) if notice.keys else await in_thread(intake.taken, notice)
+
+
+@router.post(
     "/sync/trigger",
     summary="Reconcile now",
-    responses={**responses(400, 422, 502), **_ACCEPTED},
+    dependencies=[Depends(takes_only("prefix", "background", "dry_run"))],
+    responses={**responses(400, 413, 422, 502), **_ACCEPTED},
 )
 async def trigger(
     request: Request,
@@ -100,49 +178,3 @@ async def _plan(
     finally:
         stopped.set()
     return await planning
-
-
-@router.post(
-    "/sync/s3-notification",
-    summary="Take S3 events",
-    status_code=202,
-    responses={
-        200: {"model": SyncResponse, "description": "With `wait`: what became of the keys."},
-        **responses(400, 413, 415, 422),
-    },
-    openapi_extra=_NOTIFICATION_BODY,
-)
-async def notification(
-    request: Request,
-    response: Response,
-    controller: ControllerOf,
-    shutdown: ShutdownOf,
-    wait: Annotated[
-        float,
-        Query(
-            ge=0, le=300, allow_inf_nan=False, description="Seconds to wait for the keys' outcomes."
-        ),
-    ] = 0.0,
-) -> SyncResponse:
-    """Marks the keys that the events name; what is done with them, S3's present state decides.
-
-    The marks are on stable storage when this answers 202, with one `queued`, `ignored` or
-    `rejected` detail a record. Records of other buckets are `rejected`; if every record is,
-    the whole request is refused (400 ForeignBucket or MalformedRequest).
-    """
-    require_json(request)
-    body = await read_body(request)
-    notice = await in_thread(controller.notify, body)
-    if not wait:
-        return await in_thread(controller.notice_response, notice)
-    started = time.monotonic()
-    waiting = notice.keys
-
-    async def pending() -> bool:
-        nonlocal waiting
-        waiting = await in_thread(controller.unsettled, waiting)
-        return bool(waiting)
-
-    await wait_while(pending, request, shutdown, wait)
-    response.status_code = 200
-    return await in_thread(controller.settled_response, notice, time.monotonic() - started)

@@ -19,8 +19,10 @@ from datasync.models.sync_models import Run, RunCounts, RunKind, RunStatus
 from datasync.utils.logger import escape_key
 
 LINE_EVERY_SECONDS = 5.0
+BAR_COLUMNS = 24
 
 _VERBS = {RunKind.RECONCILE: "Syncing", RunKind.VERIFY: "Verifying"}
+_LONGEST_WORD = max(map(len, _VERBS.values()))
 
 
 class Display(Protocol):
@@ -91,7 +93,7 @@ class Bar:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=self._bar_columns()),
             TextColumn("{task.fields[figures]}", markup=False),
             console=console,
             transient=True,
@@ -114,8 +116,15 @@ class Bar:
             description=_VERBS[run.kind] if run.status is not RunStatus.QUEUED else "Waiting",
             total=planned or None,
             completed=objects_done(run.counts),
-            figures=figures(run.counts, self._pace),
+            figures=figures(run.counts, self._pace, self._room()),
         )
+
+    def _bar_columns(self) -> int:
+        return min(BAR_COLUMNS, self._console.width // 8)
+
+    def _room(self) -> int:
+        """Columns for the figures: beside spinner, word, bar and the spaces between."""
+        return self._console.width - 1 - _LONGEST_WORD - self._bar_columns() - 3
 
     def say(self, text: str) -> None:
         self._console.print(Text(escape_key(text)))  # this console knows how to print above the bar
@@ -134,18 +143,31 @@ def progress_text(run: Run, pace: Pace) -> str:
     return f"{_VERBS[run.kind].lower()}: {figures(run.counts, pace)}"
 
 
-def figures(counts: RunCounts, pace: Pace) -> str:
-    """Objects, bytes, speed, time left and failures, as far as they are known."""
+def figures(counts: RunCounts, pace: Pace, room: int | None = None) -> str:
+    """Objects, bytes, speed, time left and failures, as far as they are known.
+
+    Where there is no room (in characters) for all, first the speed goes, then the bytes, then
+    the time.
+    """
     if not counts.listed and not counts.planned:
         return "listing the bucket"
     if not counts.planned:
         return f"{counts.listed:,} keys compared, nothing to do so far"
-    parts = [f"{objects_done(counts):,} of {counts.planned:,} objects"]
+    parts = {"objects": f"{objects_done(counts):,} of {counts.planned:,} objects"}
     if counts.bytes_planned:
-        parts.append(f"{byte_text(counts.bytes)} of {byte_text(counts.bytes_planned)}")
-        parts.append(f"{byte_text(pace.bytes_per_second)}/s")
+        parts["bytes"] = f"{byte_text(counts.bytes)} of {byte_text(counts.bytes_planned)}"
+        parts["speed"] = f"{byte_text(pace.bytes_per_second)}/s"
     left = pace.seconds_left(counts)
     if left is not None:
-        parts.append(f"{duration_text(left)} left")
-    parts.append(f"{counts.failed:,} failed")
-    return ", ".join(parts)
+        parts["left"] = f"{duration_text(left)} left"
+    parts["failed"] = f"{counts.failed:,} failed"
+    return _fitted(parts, room)
+
+
+def _fitted(parts: dict[str, str], room: int | None) -> str:
+    for name in ("", "speed", "bytes", "left"):
+        parts.pop(name, None)
+        text = ", ".join(parts.values())
+        if room is None or len(text) <= room:
+            break
+    return text

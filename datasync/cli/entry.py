@@ -21,7 +21,8 @@ from datasync.cli.run_commands import approve, cancel, plan, retry, runs, sync, 
 from datasync.cli.serve_commands import demo, serve
 from datasync.cli.terminal import print_error, silence_stdout
 from datasync.cli.trash_commands import trash
-from datasync.errors import DataSyncError
+from datasync.cli.wording import in_commands
+from datasync.errors import ConfigurationError, DataSyncError
 from datasync.utils.logger import close_logging, get_logger
 
 app = typer.Typer(
@@ -79,8 +80,10 @@ def _invoke(arguments: Sequence[str]) -> int:
     try:
         result = app(args=list(arguments), prog_name="datasync", standalone_mode=False)
         sys.stdout.flush()
+    except ConfigurationError as error:
+        return _refused(error)
     except DataSyncError as error:
-        print_error(str(error), error.hint)
+        print_error(str(error), in_commands(error.hint))
         return exits.exit_code_of_error(error)
     except typer.TyperException as error:
         return _usage(error)
@@ -90,6 +93,14 @@ def _invoke(arguments: Sequence[str]) -> int:
     except Exception as error:
         return _unexpected(error)
     return result if isinstance(result, int) else exits.DONE
+
+
+def _refused(error: ConfigurationError) -> int:
+    """Bad settings look the same here as they do when the service is started."""
+    from datasync.config.problems import told
+
+    sys.stderr.write(told(error) + "\n")
+    return exits.exit_code_of_error(error)
 
 
 def _usage(error: typer.TyperException) -> int:

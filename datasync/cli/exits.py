@@ -18,9 +18,10 @@ TERMINATED = 143
 _BY_STATUS = {RunStatus.SUCCESS: DONE, RunStatus.HELD: REFUSED}
 
 
-def exit_code_of(run: Run) -> int:
-    """The exit code that tells how a run ended."""
-    return _BY_STATUS.get(run.status, FAILED)
+def exit_code_of(run: Run, failing: int = 0) -> int:
+    """The exit code that tells how a run ended; `failing` keys of its scope are not right."""
+    code = _BY_STATUS.get(run.status, FAILED)
+    return FAILED if code == DONE and failing else code
 
 
 def exit_code_of_error(error: DataSyncError) -> int:

@@ -17,7 +17,9 @@ from datasync.cli.terminal import (
     print_table,
     remark,
 )
-from datasync.controllers.equality import concerns, in_sync
+from datasync.cli.verdict import noted
+from datasync.cli.wording import in_commands
+from datasync.controllers.equality import in_sync
 from datasync.controllers.views import file_entry, run_report
 from datasync.models.s3_models import FailureEntry, FilePage, RunReport, StatsReport, Wire
 from datasync.models.sync_models import State
@@ -30,15 +32,15 @@ FILE_COLUMNS = (
     Column("key"),
     Column("size", "bytes"),
     Column("modified", "time"),
-    Column("state"),
-    Column("verdict"),
+    Column("state", "word"),
+    Column("verdict", "word"),
     Column("path"),
 )
 FAILURE_COLUMNS = (
     Column("key"),
-    Column("state"),
+    Column("state", "word"),
     Column("reason"),
-    Column("tries"),
+    Column("tries", "word"),
     Column("next try", "time"),
     Column("hint"),
 )
@@ -142,18 +144,15 @@ def _file_cells(fact: FileFact) -> tuple[Cell, ...]:
 
 def _failure_cells(entry: FailureEntry) -> tuple[Cell, ...]:
     next_try = entry.next_try.timestamp() if entry.next_try else None
-    return (entry.key, entry.state, entry.reason, entry.attempts, next_try, entry.hint)
+    return (entry.key, entry.state, entry.reason, entry.attempts, next_try, in_commands(entry.hint))
 
 
 def _status(parts: "Components") -> StatusReport:
     facts, now = parts.controller.facts(), time.time()
     oldest = facts.totals.oldest_pending
-    noted = concerns(facts, now)
-    if facts.outdated and not facts.overdue:  # as configured, so no concern of health's
-        noted.append("the last complete reconciliation is too old to prove anything")
     return StatusReport(
         in_sync=in_sync(facts),
-        concerns=noted,
+        concerns=noted(facts),
         lag_seconds=0.0 if oldest is None else round(max(0.0, now - oldest), 3),
         held_run=facts.held.id if facts.held else None,
         unfinished_runs=[run_report(run, now) for run in facts.unfinished],
@@ -168,7 +167,7 @@ def _print_status(report: StatusReport) -> None:
         print_line("not in sync", style="yellow")
     for concern in report.concerns:
         print_line(f"- {concern}", style="yellow")
-    print_table((Column("fact"), Column("value")), _status_facts(report))
+    print_table((Column("fact", "word"), Column("value")), _status_facts(report))
 
 
 def _status_facts(report: StatusReport) -> list[tuple[str, Cell]]:

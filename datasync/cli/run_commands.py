@@ -9,8 +9,7 @@ import typer
 from datasync.cli import exits
 from datasync.cli.conductor import Conductor
 from datasync.cli.display import display_for
-from datasync.cli.pace import objects_done
-from datasync.cli.plan_report import held_because, print_plan, print_plan_json, summarise
+from datasync.cli.plan_report import print_plan, print_plan_json
 from datasync.cli.session import opened, scope_of
 from datasync.cli.terminal import (
     Column,
@@ -20,6 +19,9 @@ from datasync.cli.terminal import (
     print_table,
     remark,
 )
+from datasync.cli.verdict import failing_keys, noted
+from datasync.cli.wording import in_commands
+from datasync.controllers.plan import held_because, summarise
 from datasync.controllers.views import run_report
 from datasync.models.s3_models import DetailStatus, RunDetail, SyncResponse
 from datasync.models.sync_models import Run, RunKind, RunStatus
@@ -39,13 +41,13 @@ RunId = Annotated[int, typer.Argument(min=1, help="Number of the run, as in: dat
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Show at most so many.")]
 
 RUN_COLUMNS = (
-    Column("run"),
-    Column("kind"),
-    Column("status"),
+    Column("run", "word"),
+    Column("kind", "word"),
+    Column("status", "word"),
     Column("started", "time"),
-    Column("took"),
-    Column("done"),
-    Column("failed"),
+    Column("took", "word"),
+    Column("done", "word"),
+    Column("failed", "word"),
     Column("bytes", "bytes"),
     Column("prefix"),
 )
@@ -74,13 +76,14 @@ def plan(prefix: Prefix = "", limit: Limit = 1000, json: Json = False) -> int:
     """Show what a sync would do, and change nothing. Exits with 2 if it would be held."""
     with opened() as parts:
         scope = scope_of(parts, prefix)
-        report = summarise(parts.service.plan(scope), keep=limit)
         mirrored = parts.ledger.count(scope)
+        report = summarise(parts.service.plan(scope), keep=limit)
         held = held_because(report, mirrored, parts.settings.sync_options())
+        failing = failing_keys(parts, parts.controller.facts(), scope)
     if json:
-        print_plan_json(report, held)
+        print_plan_json(report, held, failing)
     else:
-        print_plan(report, held)
+        print_plan(report, held, failing)
     return exits.REFUSED if held else exits.DONE
 
 
@@ -144,37 +147,31 @@ def _perform(kind: RunKind, prefix: str, json: bool, adopt: bool = False) -> int
 def _conduct(parts: "Components", json: bool, work: Callable[[Conductor], Run]) -> int:
     with display_for(json) as display:
         run = work(Conductor(parts.service, parts.ledger, display))
-    answer = parts.controller.response(run.id)
+    answer, facts = parts.controller.response(run.id), parts.controller.facts()
+    failing = failing_keys(parts, facts, run.prefix or parts.settings.s3_prefix)
+    concerns = noted(facts) if run.status is RunStatus.SUCCESS and not answer.in_sync else []
     if json:
         print_json(answer.model_dump(mode="json"))
     else:
         _print_end(run, answer)
-    return exits.exit_code_of(run)
+    for concern in concerns:
+        (remark if json else print_line)(f"- {concern}", style="yellow")
+    return exits.exit_code_of(run, failing)
 
 
 def _print_end(run: Run, answer: SyncResponse) -> None:
-    print_line(_verified(run) or answer.message)
+    print_line(answer.message)
     failed = [d for d in answer.sync_details if d.status is DetailStatus.FAILED]
     for detail in failed[:FAILURES_SHOWN]:
         print_line(f"failed: {detail.file_key}: {detail.message}", style="red")
     if run.counts.failed > len(failed[:FAILURES_SHOWN]):
         remark("More: datasync failures")
     if run.hint and run.status is RunStatus.FAILED:
-        remark(f"hint: {run.hint}")
+        remark(f"hint: {in_commands(run.hint)}")
     if run.status is RunStatus.HELD:
         remark(f"See: datasync runs {run.id}. Apply: datasync approve {run.id}.")
     elif answer.in_sync:
         print_line("The mirror is in sync with the bucket.", style="green")
-
-
-def _verified(run: Run) -> str | None:
-    """How a verification ended, in its own words; None when it is none or did not finish."""
-    if run.kind is not RunKind.VERIFY or run.status not in (RunStatus.SUCCESS, RunStatus.PARTIAL):
-        return None
-    counts = run.counts
-    proved = counts.adopted + counts.skipped
-    text = f"Verified {objects_done(counts):,} files: {proved:,} as they should be"
-    return f"{text}, {counts.downloaded:,} repaired, {counts.failed:,} failed"
 
 
 def _run_cells(run: Run) -> tuple[str | int | float | None, ...]:
@@ -199,7 +196,8 @@ def _show_run(run: RunDetail, json: bool) -> int:
     hidden = {"progress", "planned_deletes", "sync_details"}
     facts = run.model_dump(mode="json", exclude=hidden)
     facts["seconds"] = None if run.seconds is None else round(run.seconds, 2)
-    print_table((Column("fact"), Column("value")), list(facts.items()))
+    facts["hint"] = None if run.hint is None else in_commands(run.hint)
+    print_table((Column("fact", "word"), Column("value")), list(facts.items()))
     for key in run.planned_deletes[:DELETES_SHOWN]:
         print_line(f"would delete: {key}")
     if run.deletes_planned > len(run.planned_deletes[:DELETES_SHOWN]):

@@ -57,6 +57,16 @@ def put_object(
     return exits.DONE
 
 
+@demo.command("env")
+def print_environment() -> int:
+    """Print what points this shell's datasync at the running demo: eval "$(datasync demo env)"."""
+    from datasync.demo import environment, lines
+
+    for line in lines(environment()):
+        typer.echo(line)  # as it is: a shell reads it
+    return exits.DONE
+
+
 def _run_demo(port: int | None) -> int:
     # Only here: the demo's parts are heavy, and absent where only the service is installed.
     from datasync.demo import run_demo
@@ -66,7 +76,6 @@ def _run_demo(port: int | None) -> int:
 
 
 def _bucket_is_named() -> bool:
-    from dotenv import dotenv_values
+    from datasync.config.sources import env_file_values
 
-    in_file = dotenv_values(".env") if os.path.isfile(".env") else {}
-    return bool(os.environ.get("S3_BUCKET_NAME") or in_file.get("S3_BUCKET_NAME"))
+    return bool(os.environ.get("S3_BUCKET_NAME") or env_file_values().get("S3_BUCKET_NAME"))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from datasync.cli.terminal import remark
 from datasync.errors import MalformedRequest
-from datasync.utils.logger import configure_logging
 
 if TYPE_CHECKING:
     from datasync.composition import Components
@@ -33,22 +32,20 @@ def opened(adopt: bool = False) -> "Iterator[Components]":
 
 
 def prepared() -> "Settings":
-    """The settings, with the engine's log lines sent to the log file and only warnings to stderr.
+    """The settings, with the engine's log lines sent to the log file.
+
+    The command itself says on the terminal how its work ended; without a log file, warnings go
+    there as well.
 
     Raises: ConfigurationError.
     """
+    from datasync.composition import start_logging
     from datasync.config.settings import load_settings, unknown_variables
 
     settings = load_settings()
     for warning in unknown_variables():
         remark(f"warning: {warning}")
-    configure_logging(
-        settings.log_level,
-        settings.log_file,
-        settings.log_format,
-        secrets=settings.secret_values(),
-        stderr_level="WARNING",
-    )
+    start_logging(settings, stderr_level="CRITICAL" if settings.log_file else "WARNING")
     return settings
 
 

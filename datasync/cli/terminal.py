@@ -7,6 +7,7 @@ read as markup. Knows no ledger, no settings and no run.
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from rich.text import Text
 from datasync.cli.exits import PIPE_CLOSED
 from datasync.utils.logger import escape_key
 
+ROOMY_COLUMNS = 100
+HALF_A_YEAR_SECONDS = 182 * 86400
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 Cell = str | int | float | None
@@ -36,7 +39,8 @@ class _QuietConsole(Console):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; `kind` is "text", "bytes" (a count) or "time" (seconds since the epoch)."""
+    """A column; `kind` is "text", "word" (never broken), "bytes" (a count) or "time" (seconds
+    since the epoch)."""
 
     title: str
     kind: str = "text"
@@ -91,7 +95,8 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> No
         for row in rows:
             print_line_raw("\t".join(plain(c, v) for c, v in zip(columns, row, strict=True)))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    gap = 1 if console.width < ROOMY_COLUMNS else 2
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(
             column.title,
@@ -129,8 +134,15 @@ def pretty(column: Column, value: Cell) -> str:
     if column.kind == "bytes":
         return byte_text(int(value))
     if column.kind == "time":
-        return datetime.fromtimestamp(float(value)).strftime("%Y-%m-%d %H:%M:%S")
+        return time_text(float(value))
     return escape_key(str(value))
+
+
+def time_text(at: float, now: float | None = None) -> str:
+    """Seconds since the epoch as `ls` shows a time: "Nov 25 19:31", or "Nov 25 2024" if old."""
+    present = time.time() if now is None else now
+    form = "%b %d %H:%M" if abs(present - at) < HALF_A_YEAR_SECONDS else "%b %d %Y"
+    return datetime.fromtimestamp(at).strftime(form)
 
 
 def iso_time(at: float) -> str:

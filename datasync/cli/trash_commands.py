@@ -1,4 +1,4 @@
-"""`datasync trash list` and `trash restore`: what was deleted or replaced, and the way back."""
+"""`datasync trash list` and `trash restore`: what was taken away, and the way back."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -18,15 +18,21 @@ from datasync.cli.terminal import (
     print_table,
     remark,
 )
+from datasync.cli.wording import in_commands
 
 if TYPE_CHECKING:
     from datasync.services.storage.mirror import Mirror
     from datasync.services.storage.trash import Restored, TrashEntry
 
-COLUMNS = (Column("entry"), Column("size", "bytes"), Column("trashed", "time"), Column("why"))
+COLUMNS = (
+    Column("entry"),
+    Column("size", "bytes"),
+    Column("trashed", "time"),
+    Column("why", "word"),
+)
 PAGE = 1000
 
-trash = typer.Typer(help="Deleted and replaced files: list them, bring them back.")
+trash = typer.Typer(help="Files that were taken away: list them, bring them back.")
 
 PathPrefix = Annotated[str, typer.Option(help="Only paths in the mirror that begin with this.")]
 
@@ -91,7 +97,7 @@ def _restore(
 def _print_restored(done: "Sequence[Restored]") -> None:
     for item in done:
         if item.error is not None:
-            print_error(f"{item.entry.id}: {item.error}", item.error.hint)
+            print_error(f"{item.entry.id}: {item.error}", in_commands(item.error.hint))
         else:
             print_line(f"restored {item.entry.path}")
     if not done:

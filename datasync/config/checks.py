@@ -5,6 +5,7 @@ the variable's name ("API_HOST" + " must be ..."). Secrets never appear in them.
 """
 
 import re
+from ipaddress import IPv4Address
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -104,6 +105,11 @@ def region(value: str) -> str:
 def host(value: str) -> str:
     if not _HOST.fullmatch(value):
         raise ValueError("must be an address or host name, without scheme and port")
+    if re.fullmatch(r"[0-9.]+", value):
+        try:
+            IPv4Address(value)
+        except ValueError:
+            raise ValueError(f"must be an address or host name, not '{value}'") from None
     return value
 
 

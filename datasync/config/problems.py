@@ -8,6 +8,9 @@ from difflib import get_close_matches
 
 from pydantic_core import ErrorDetails
 
+from datasync.errors import DataSyncError
+from datasync.utils.logger import escape_key
+
 # What people write from habit, and the variable they mean.
 HABITS = {
     "API_KEY": "API_KEYS",
@@ -47,6 +50,20 @@ _KINDS = {
     "bool_parsing": "must be true or false",
     "string_unicode": "must be UTF-8 text",
 }
+
+
+def told(error: DataSyncError) -> str:
+    """An error that keeps something from starting, as it is said on every terminal.
+
+    One line for each bad setting, `datasync: NAME ...`; what can be done follows on the line.
+    """
+    *others, last = str(error).splitlines() or [""]
+    last = f"{last.rstrip('.')}. {error.hint}" if error.hint else last
+    return "\n".join(f"datasync: {_on_one_line(line)}" for line in (*others, last))
+
+
+def _on_one_line(text: str) -> str:
+    return text if text.isprintable() else escape_key(text)
 
 
 def describe(name: str, problem: ErrorDetails, example: object, *, hide: bool) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import quote
 from typing import Annotated, Any, Literal
 
-from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -23,7 +22,7 @@ from pydantic_settings import (
 
 from datasync.config import checks
 from datasync.config.problems import describe, near_misses
-from datasync.config.sources import FileSource, VariableSource
+from datasync.config.sources import FileSource, VariableSource, env_file_values
 from datasync.errors import ConfigurationError
 from datasync.models.sync_models import SyncOptions
 
@@ -47,8 +46,6 @@ class Settings(BaseSettings):
     """The effective settings. Attribute names are the variables' names in lower case."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
-        env_file_encoding="utf-8",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -173,8 +170,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        env_file = getattr(dotenv_settings, "env_file", None)
-        return init_settings, VariableSource(settings_cls), FileSource(settings_cls, env_file)
+        return init_settings, VariableSource(settings_cls), FileSource(settings_cls)
 
     _stripped = field_validator("*", mode="before")(checks.stripped)
     _off = field_validator("log_file", mode="before")(checks.empty_is_none)
@@ -277,15 +273,16 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings; `overrides` (by attribute name, None: not given) win over everything.
 
-    Raises: ConfigurationError with one line for each bad variable, secrets never shown.
+    Raises: ConfigurationError with one line for each bad variable, or for each bad line of
+    `.env`; secrets are never shown.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_lines(error))) from None
-    except (OSError, UnicodeError, SettingsError) as error:
-        raise ConfigurationError(f".env: cannot be read: {_reason(error)}") from None
+    except SettingsError:
+        raise ConfigurationError(".env: cannot be read: bad value") from None
 
 
 def unknown_variables() -> list[str]:
@@ -295,8 +292,8 @@ def unknown_variables() -> list[str]:
     """
     names = set(os.environ)
     try:
-        names |= set(dotenv_values(".env")) if Path(".env").is_file() else set()
-    except (OSError, UnicodeError):
+        names |= set(env_file_values())
+    except ConfigurationError:
         return []
     return [
         f"{name} is not a setting of this service and is ignored; did you mean {meant}?"
@@ -304,10 +301,14 @@ def unknown_variables() -> list[str]:
     ]
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeError):
-        return "it is not UTF-8 text; save it as UTF-8"
-    return (error.strerror or "input/output error") if isinstance(error, OSError) else "bad value"
+def unusable(name: str, problem: str) -> ConfigurationError:
+    """The error of a value that turned out not to work here; `problem` follows the value.
+
+    In the form of all bad settings: the variable, the problem, an example.
+    """
+    field = Settings.model_fields[name]
+    (example,) = field.examples or ("",)
+    return ConfigurationError(f"{name.upper()} {problem}. Example: {name.upper()}={example}")
 
 
 def _lines(error: ValidationError) -> Iterable[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasync.controllers.views import UNFINISHED, work_done
+from datasync.controllers.views import UNFINISHED, counted, work_done
 from datasync.models.sync_models import LedgerTotals, Run, RunKind, RunStatus
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 UNTAKEN_SECONDS = 15.0  # a leader takes a queued run at once
 RUNS_AT_ONCE = 50
 PROOF_SLACK_SECONDS = 60.0
+# Notifications look broken after so many runs with drift, and so long without any event: one run
+# alone may have met changes whose events were on their way.
+UNTOLD_RUNS = 2
+QUIET_SECONDS = 600.0
 # The bucket was compared to its end, and whatever differed was tried.
 _COMPLETE = frozenset({RunStatus.SUCCESS, RunStatus.PARTIAL, RunStatus.HELD})
 _CUT_SHORT = frozenset(
@@ -42,12 +46,24 @@ class ProofRule:
 
 
 @dataclass(frozen=True, slots=True)
+class EventRule:
+    """When events are late, and whether they are to be expected though none has come yet."""
+
+    lag_limit_seconds: float = float("inf")
+    expected: bool = False
+
+
+NO_EVENTS = EventRule()
+
+
+@dataclass(frozen=True, slots=True)
 class MirrorFacts:
     """What the ledger says that bears on equality.
 
     `last_run` is the latest finished reconciliation of the whole scope, `since` are all runs
     asked for after it, newest first. `outdated` says that it is too old to speak for now,
-    `overdue` that the next one should have been by now.
+    `overdue` that the next one should have been by now. `untold` are the latest complete
+    reconciliations in a row, newest first, that found drift and began after the last event.
     """
 
     totals: LedgerTotals
@@ -56,6 +72,8 @@ class MirrorFacts:
     held: Run | None = None
     outdated: bool = False
     overdue: bool = False
+    untold: tuple[Run, ...] = ()
+    lag_limit_seconds: float = float("inf")
 
     @property
     def unfinished(self) -> tuple[Run, ...]:
@@ -100,19 +118,41 @@ def _has_work_left(run: Run) -> bool:
 
 
 def read_facts(
-    ledger: "Ledger", scope: str, rule: ProofRule, clock: Callable[[], float] = time.time
+    ledger: "Ledger",
+    scope: str,
+    rule: ProofRule,
+    events: EventRule = NO_EVENTS,
+    clock: Callable[[], float] = time.time,
 ) -> MirrorFacts:
     """The facts of now. Raises: LedgerError."""
     last, since = _recent_runs(ledger, scope)
     outdated = last is not None and rule.is_outdated(last, clock())
+    totals = ledger.totals()
+    awaited = events.expected or totals.last_event is not None
+    # Asked for only while the latest run found any: else nothing can be untold.
+    drifting = last is not None and last.counts.drift > 0
     return MirrorFacts(
-        totals=ledger.totals(),
+        totals=totals,
         last_run=last,
         since=tuple(since),
         held=ledger.held_run(),
         outdated=outdated,
         overdue=outdated and rule.scheduled,
+        untold=_untold(ledger, scope, totals.last_event) if awaited and drifting else (),
+        lag_limit_seconds=events.lag_limit_seconds,
     )
+
+
+def _untold(ledger: "Ledger", scope: str, last_event: float | None) -> tuple[Run, ...]:
+    """The latest complete reconciliations in a row that found drift, all since the last event."""
+    found: list[Run] = []
+    for run in ledger.runs(RUNS_AT_ONCE):
+        if not _compared_everything(run, scope) or run.status not in _COMPLETE:
+            continue
+        if run.counts.drift == 0 or (run.started or 0.0) <= (last_event or 0.0):
+            break
+        found.append(run)
+    return tuple(found)
 
 
 def _recent_runs(ledger: "Ledger", scope: str) -> tuple[Run | None, list[Run]]:
@@ -145,7 +185,7 @@ def concerns(facts: MirrorFacts, now: float) -> list[str]:
     if facts.held is not None:
         found.append(f"run {facts.held.id} is held and waits for approval")
     if facts.totals.failed:
-        found.append(f"{facts.totals.failed} keys failed, see /sync/failures")
+        found.append(f"{counted(facts.totals.failed, 'key')} failed, see /sync/failures")
     last = facts.last_run
     if last is not None and last.status in (RunStatus.FAILED, RunStatus.PARTIAL):
         found.append(f"the last run ended {last.status.value}: {last.error or 'see its failures'}")
@@ -154,6 +194,27 @@ def concerns(facts: MirrorFacts, now: float) -> list[str]:
         found.append(f"the last complete reconciliation ended {hours:.1f} hours ago")
     if _nobody_leads(facts.unfinished, now):
         found.append("no process runs the engine: a run is queued and not taken")
+    return found + _event_concerns(facts, now)
+
+
+def _event_concerns(facts: MirrorFacts, now: float) -> list[str]:
+    found: list[str] = []
+    oldest = facts.totals.oldest_pending
+    if oldest is not None and now - oldest > facts.lag_limit_seconds:
+        found.append(
+            f"the oldest pending key has waited for {now - oldest:.0f} seconds, "
+            f"longer than LAG_LIMIT_SECONDS ({facts.lag_limit_seconds:g})"
+        )
+    last = facts.totals.last_event
+    quiet = last is None or now - last > QUIET_SECONDS
+    if quiet and len(facts.untold) >= UNTOLD_RUNS:
+        changes = sum(run.counts.drift for run in facts.untold)
+        since = "ever" if last is None else f"for {(now - last) / 3600:.1f} hours"
+        found.append(
+            f"notifications look broken: the last {len(facts.untold)} reconciliations found "
+            f"{changes} changes that no event told of, and no event has come {since}; "
+            "'datasync doctor' looks for the reason"
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""The verbs: trigger, plan, notify, retry, approve, list, open, health. Shared by HTTP and CLI.
+"""The verbs: trigger, plan, retry, approve, list, open, health. Shared by HTTP and CLI.
 
 Every call is a plain function of the ledger and the service, safe from any thread; waiting is
 done by the caller, by asking again. Knows no FastAPI and no settings object.
@@ -6,13 +6,13 @@ done by the caller, by asking again. Knows no FastAPI and no settings object.
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from datasync.controllers import views
 from datasync.controllers.equality import MirrorFacts, in_sync
+from datasync.controllers.figures import stats_report
 from datasync.controllers.health import HealthCheck
+from datasync.controllers.plan import held_because, summarise
 from datasync.errors import KeyRejected, MalformedRequest, UnprocessableRequest
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
@@ -23,41 +23,22 @@ from datasync.models.s3_models import (
     RunPage,
     RunReport,
     StatsReport,
-    SyncDetail,
     SyncResponse,
 )
 from datasync.models.sync_models import (
-    Action,
-    Operation,
+    EventTotals,
     Outcome,
     Run,
     RunKind,
     RunStatus,
-    State,
     SyncOptions,
 )
 from datasync.services.events import inbox
-from datasync.services.events.inbox import EventStatus, KeyEvent
 from datasync.services.file_service import FileService, OpenFile, make_token, read_token
 from datasync.services.s3_sync_service import S3SyncService
 from datasync.services.storage.ledger import Ledger
 
 MARK_BATCH = 1000
-_CLOCK_SLACK_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A notification that was taken: its events, and since when its keys are marked."""
-
-    events: tuple[KeyEvent, ...]
-    since: float
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The marked keys, each once, in their order."""
-        queued = (event.key for event in self.events if event.status is EventStatus.QUEUED)
-        return tuple(dict.fromkeys(queued))
 
 
 class SyncController:
@@ -106,19 +87,17 @@ class SyncController:
         return views.run_response(run, outcomes, self.in_sync())
 
     def plan(self, prefix: str = "", stopped: threading.Event | None = None) -> SyncResponse:
-        """What a reconciliation would do now; changes nothing. Ends early once `stopped` is set.
+        """What a reconciliation would do now, and whether it would be held; changes nothing.
 
-        Raises: MalformedRequest (prefix outside S3_PREFIX), BucketError, LedgerError.
+        Raises: MalformedRequest (prefix outside S3_PREFIX), BucketError, LedgerError,
+        Interrupted soon after `stopped` is set.
         """
-        first: list[Action] = []
-        counts: Counter[Operation] = Counter()
-        for action in self._service.plan(self._run_prefix(prefix)):
-            counts[action.operation] += 1
-            if len(first) < DETAILS_LIMIT:
-                first.append(action)
-            if stopped is not None and stopped.is_set():
-                break
-        return views.plan_response(first, counts, self.in_sync())
+        scope = self._run_prefix(prefix) or self._options.prefix
+        mirrored = self._ledger.count(scope)
+        over = (stopped or threading.Event()).is_set
+        report = summarise(self._service.plan(scope, over), DETAILS_LIMIT)
+        held = held_because(report, mirrored, self._options)
+        return views.plan_response(report, held, self.in_sync())
 
     def runs(self, limit: int, before: int | None = None) -> RunPage:
         """A page of runs, newest first. Raises: LedgerError."""
@@ -148,49 +127,6 @@ class SyncController:
         """End a run without its work. Raises: RunMissing, RunNotHeld, LedgerError."""
         return views.run_report(self._service.cancel(run_id), self._clock())
 
-    # Events
-
-    def notify(self, body: bytes) -> Notice:
-        """Journal the keys a notification names; durable when it returns.
-
-        Raises: MalformedRequest, UnprocessableRequest, ForeignBucket, LedgerBusy, LedgerError.
-        """
-        events = inbox.parse(body, self._options.bucket, self._options.prefix)
-        since = self._clock()
-        marks = [(e.key, e.event) for e in events if e.status is EventStatus.QUEUED]
-        counters = Counter(event.status.value for event in events)
-        if events:
-            self._service.mark(marks, counters)
-        return Notice(tuple(events), since)
-
-    def notice_response(self, notice: Notice) -> SyncResponse:
-        """That a notification was taken, one detail a record. Raises: LedgerError."""
-        tally = Counter(event.status for event in notice.events)
-        text = ", ".join(f"{tally[status]} {status.value}" for status in EventStatus)
-        details = [views.event_detail(event) for event in notice.events]
-        return views.marks_response(details, self.in_sync(), f"Took {text}")
-
-    def unsettled(self, keys: Sequence[str]) -> tuple[str, ...]:
-        """Those marked keys that no attempt has been made for yet. Raises: LedgerError."""
-        dirty = self._ledger.dirty(keys)
-        # A mark sets attempts to 0: more says that the key was looked at since, and failed.
-        return tuple(key for key in keys if key in dirty and dirty[key].attempts == 0)
-
-    def settled_response(self, notice: Notice, seconds: float) -> SyncResponse:
-        """What became of a notification's keys so far. Raises: LedgerError."""
-        waiting = set(self.unsettled(notice.keys))
-        details = [views.event_detail(event) for event in notice.events if not _marked(event)]
-        details += [self._settled_detail(key, notice.since, waiting) for key in notice.keys]
-        return views.settled_response(details, self.in_sync(), seconds)
-
-    def _settled_detail(self, key: str, since: float, waiting: set[str]) -> SyncDetail:
-        if key in waiting:
-            return views.queued_detail(key, "still queued")
-        for outcome in self._ledger.outcomes(key=key, limit=1, failures_first=False):
-            if outcome.at >= since - _CLOCK_SLACK_SECONDS:
-                return views.outcome_detail(outcome)
-        return views.unchanged_detail(key)
-
     # Failures
 
     def failures(self, prefix: str, token: str | None, limit: int) -> FailurePage:
@@ -208,11 +144,13 @@ class SyncController:
         batches = self._failed_keys() if keys is None else _in_batches(self._checked(keys))
         count, shown = 0, list[str]()
         for batch in batches:
-            self._service.mark([(key, "retry") for key in batch], {})
+            self._service.mark([(key, "retry") for key in batch])
             count += len(batch)
             shown += batch[: DETAILS_LIMIT - len(shown)]
         details = [views.queued_detail(key, "queued to be tried again") for key in shown]
-        return views.marks_response(details, self.in_sync(), f"Queued {count} keys to try again")
+        return views.marks_response(
+            details, self.in_sync(), f"Queued {views.counted(count, 'key')} to try again"
+        )
 
     def _failed_keys(self) -> Iterator[list[str]]:
         after = ""
@@ -266,29 +204,20 @@ class SyncController:
         """What the ledger says of the whole mirror. Raises: LedgerError."""
         return self._read_facts()
 
+    def events(self) -> EventTotals:
+        """What the ledger says of events. Raises: LedgerError."""
+        return self._ledger.event_totals()
+
     def settings(self) -> dict[str, object]:
         """The effective settings, without secrets."""
         return dict(self._settings_view)
 
     def stats(self) -> StatsReport:
         """Figures of the mirror. Raises: LedgerError."""
-        totals = self._ledger.totals()
+        totals, events = self._ledger.totals(), self._ledger.event_totals()
         last = self._ledger.last_run()
         scan = self._ledger.last_run(prefix=self._options.prefix, kinds=(RunKind.RECONCILE,))
-        return StatsReport(
-            objects=totals.objects,
-            bytes=totals.bytes,
-            pending=totals.pending,
-            failed=totals.failed,
-            archived=totals.by_state.get(State.ARCHIVED, 0),
-            oversize=totals.by_state.get(State.OVERSIZE, 0),
-            rejected=totals.by_state.get(State.REJECTED, 0),
-            last_run=views.run_report(last, self._clock()) if last else None,
-            events=dict(totals.events),
-            lag_p50=totals.lag_p50,
-            lag_p99=totals.lag_p99,
-            drift=scan.counts.drift if scan else 0,
-        )
+        return stats_report(totals, events, last, scan, self._clock())
 
     def _run_prefix(self, prefix: str) -> str:
         """As runs name it: "" is everything that is mirrored."""
@@ -304,10 +233,6 @@ class SyncController:
                 "prefix is outside S3_PREFIX", hint="Leave prefix out to mean everything."
             )
         return prefix
-
-
-def _marked(event: KeyEvent) -> bool:
-    return event.status is EventStatus.QUEUED
 
 
 def _in_batches(keys: Sequence[str]) -> Iterator[list[str]]:

@@ -1,6 +1,6 @@
 """Turns the engine's values into the wire's shapes. Pure: no ledger, no clock, no HTTP."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,13 @@ from datasync.models.sync_models import (
     Outcome,
     Run,
     RunCounts,
+    RunKind,
     RunStatus,
 )
 from datasync.services.events.inbox import EventStatus, KeyEvent
 
 if TYPE_CHECKING:
+    from datasync.controllers.plan import PlanReport
     from datasync.services.file_service import FileFact
 
 UNFINISHED = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
@@ -55,6 +57,11 @@ def moment(seconds: float) -> datetime:
 
 def moment_or_none(seconds: float | None) -> datetime | None:
     return None if seconds is None else moment(seconds)
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 key", "2,000 keys": a number with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def successes(counts: RunCounts) -> int:
@@ -153,16 +160,30 @@ def run_message(run: Run) -> str:
     """One sentence on a run."""
     if run.status in UNFINISHED:
         return f"Run {run.id} is {run.status.value}"
-    good = successes(run.counts)
-    synced = f"Synced {good} of {good + run.counts.failed} files"
-    took = run_seconds(run, run.requested)
-    text = synced if took is None else f"{synced} in {took:.2f} seconds"
+    text = _verified(run.counts) if run.kind is RunKind.VERIFY else _synced(run)
     if run.status is RunStatus.HELD:
-        held = f"{text}; {run.deletes_planned} deletes wait for approval of run {run.id}"
+        waiting = counted(run.deletes_planned, "delete")
+        verb = "waits" if run.deletes_planned == 1 else "wait"
+        held = f"{text}; {waiting} {verb} for approval of run {run.id}"
         return f"{held}: {run.error}" if run.error else held
     if run.status in (RunStatus.SUCCESS, RunStatus.PARTIAL):
         return text
     return f"Run {run.id} {_ENDED[run.status]}: {run.error or text}"
+
+
+def _synced(run: Run) -> str:
+    good = successes(run.counts)
+    synced = f"Synced {good} of {good + run.counts.failed} files"
+    took = run_seconds(run, run.requested)
+    return synced if took is None else f"{synced} in {took:.2f} seconds"
+
+
+def _verified(counts: RunCounts) -> str:
+    """How a verification ended: it moves few files and looks at all of them."""
+    looked_at = counted(work_done(counts), "file")
+    text = f"Verified {looked_at}: {counts.adopted + counts.skipped:,} as they should be"
+    removed = f", {counts.deleted:,} removed" if counts.deleted else ""
+    return f"{text}, {counts.downloaded:,} repaired{removed}, {counts.failed:,} failed"
 
 
 _ENDED = {
@@ -172,22 +193,22 @@ _ENDED = {
 }
 
 
-def plan_response(
-    actions: Sequence[Action], counts: Mapping[Operation, int], in_sync: bool
-) -> SyncResponse:
-    """A plan of which nothing was done; `actions` are its first ones, `counts` all of it."""
-    to_do = sum(counts.get(operation, 0) for operation in CHANGES)
-    text = ", ".join(f"{counts.get(operation, 0)} to {operation.value}" for operation in Operation)
+def plan_response(report: "PlanReport", held: str | None, in_sync: bool) -> SyncResponse:
+    """A plan of which nothing was done; `held` says why a run of it would wait for approval."""
+    counts = report.counts
+    to_do = sum(counts[operation] for operation in CHANGES)
+    text = ", ".join(f"{counts[operation]} to {operation.value}" for operation in Operation)
+    wait = f"; a run would be held: {held}" if held else ""
     return SyncResponse(
-        status=SyncStatus.SUCCESS,
-        message=f"Planned: {text}; nothing was changed",
+        status=SyncStatus.HELD if held else SyncStatus.SUCCESS,
+        message=f"Planned: {text}; nothing was changed{wait}",
         processed_files=0,
         successful_operations=0,
         failed_operations=0,
-        skipped_files=counts.get(Operation.SKIP, 0) + counts.get(Operation.REJECT, 0),
+        skipped_files=report.unchanged + counts[Operation.SKIP] + counts[Operation.REJECT],
         run_id=None,
         in_sync=in_sync and not to_do,
-        sync_details=bounded(map(action_detail, actions)),
+        sync_details=bounded(map(action_detail, report.actions)),
     )
 
 

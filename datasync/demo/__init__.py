@@ -4,7 +4,8 @@ Needs nothing but this project's environment; listens on 127.0.0.1 only. Stands 
 line: it may know the app and the settings, nothing in the service may know it.
 """
 
-from datasync.demo.put import put_object
+from datasync.demo.put import environment, put_object
+from datasync.demo.shell import lines
 from datasync.demo.show import run_demo
 
-__all__ = ["put_object", "run_demo"]
+__all__ = ["environment", "lines", "put_object", "run_demo"]

@@ -31,21 +31,24 @@ def _take(root: Path) -> int:
     mark = root / PRIVATE / MARK
     if root.is_dir() and any(root.iterdir()) and not mark.is_file():
         raise ConfigurationError(
-            f"LOCAL_DOWNLOAD_DIR {root} is not empty and no demo has made it",
-            hint="Set LOCAL_DOWNLOAD_DIR to another directory for the demo.",
+            f"{root} is not empty and no demo has made it",
+            hint="Move it away, or start the demo in another directory.",
         )
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise ConfigurationError(f"LOCAL_DOWNLOAD_DIR {root}: {error.strerror}") from None
+        raise ConfigurationError(
+            f"{root} cannot be used: {error.strerror}",
+            hint="Start the demo in a directory that you may write to.",
+        ) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(handle)
         raise ConfigurationError(
             f"another demo is running in {root}",
-            hint="Stop it with Ctrl-C, or set LOCAL_DOWNLOAD_DIR to another directory.",
+            hint="Stop it with Ctrl-C, or start this one in another directory.",
         ) from None
     return handle
 

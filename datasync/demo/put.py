@@ -1,4 +1,4 @@
-"""Puts an object into the bucket of the demo that runs on this machine.
+"""Finds the demo that runs on this machine, and puts objects into its bucket.
 
 The running demo leaves its address in the user's cache folder, where any terminal finds it.
 """
@@ -8,13 +8,15 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from datasync.errors import BucketError, ConfigurationError, NetworkFailure
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_NONE: Mapping[str, str] = {}
 _NONE_RUNNING = "no demo is running for this user"
 
 
@@ -50,16 +52,30 @@ def _address_file() -> Path:
 
 
 def _address() -> str:
+    return str(_note("bucket_url")) + "/"
+
+
+def environment() -> dict[str, str]:
+    """The variables that point `datasync` at the running demo. Raises: ConfigurationError."""
+    return {str(name): str(value) for name, value in dict(_note("environment")).items()}
+
+
+def _note(name: str) -> Any:
     try:
-        return str(json.loads(_address_file().read_text())["bucket_url"]) + "/"
+        return json.loads(_address_file().read_text())[name]
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigurationError(_NONE_RUNNING, hint="Start one: datasync demo") from None
 
 
 @contextmanager
-def announced(bucket_url: str) -> Iterator[bool]:
-    """Leave the bucket's URL for `put_object`; yields whether that was possible."""
-    note = json.dumps({"bucket_url": bucket_url, "pid": os.getpid()})
+def announced(bucket_url: str, variables: Mapping[str, str] = _NONE) -> Iterator[bool]:
+    """Leave the bucket's URL for `put_object`, and variables for `environment`.
+
+    Yields whether that was possible.
+    """
+    note = json.dumps(
+        {"bucket_url": bucket_url, "pid": os.getpid(), "environment": dict(variables)}
+    )
     file = _address_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ Looks at the directory itself, so that what it shows is what is on disk.
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from datasync.demo.folder import PRIVATE
+from datasync.demo.shell import lines
 from datasync.utils.logger import escape_key
 
 Seen = dict[str, tuple[int, int, int]]
@@ -32,6 +33,7 @@ class Places:
     root: Path
     objects: int
     has_put: bool
+    variables: Mapping[str, str]
     port_note: str = ""
 
 
@@ -60,6 +62,14 @@ def commands(places: Places) -> list[str]:
     return [f'{program()} demo put hello.txt "Hello"', curl] if places.has_put else [curl]
 
 
+def looking(places: Places) -> list[str]:
+    """Commands that point a shell's command line at the demo, and a first look."""
+    pointing = [f'eval "$({program()} demo env)"']
+    if not places.has_put:
+        pointing = list(lines(places.variables))
+    return [*pointing, f"{program()} status"]
+
+
 def program() -> str:
     """How a shell anywhere on this machine starts this very program."""
     installed = Path(sys.executable).parent / "datasync"
@@ -76,6 +86,10 @@ def show(console: Console, places: Places) -> None:
     console.print(Text(f"    {first}\n", style="bold green"), soft_wrap=True)
     for other in others:
         console.print(Text(f"or  {other}\n"), soft_wrap=True)
+    console.print("And to look at it with the command line (sync, plan, files, runs, verify):\n")
+    for line in looking(places):
+        console.print(Text(f"    {line}", style="bold green"), soft_wrap=True)
+    console.print()
 
 
 def look(root: Path) -> Seen:

@@ -12,7 +12,9 @@ import uvicorn
 from rich.console import Console
 
 from datasync.app import bind, create_app, server_config
+from datasync.composition import check_log_file
 from datasync.config.settings import Settings, load_settings
+from datasync.demo import shell
 from datasync.demo.cloud import BUCKET, KEY, REGION, Cloud, running_cloud
 from datasync.demo.folder import demo_folder
 from datasync.demo.ports import free_port, is_free
@@ -62,19 +64,22 @@ def _bypass_proxies() -> None:
 
 def _run(stack: ExitStack, screen: Console, port: int | None) -> None:
     wanted = _settings("http://127.0.0.1", port)
+    check_log_file(wanted)
     root = stack.enter_context(demo_folder(wanted.root))
     with screen.status("Starting a local AWS and filling a bucket ..."):
         cloud = stack.enter_context(running_cloud())
         objects = cloud.fill()
     free = wanted.api_port if is_free(wanted.api_port) else free_port()
     settings = _settings(cloud.endpoint, free)
-    has_put = stack.enter_context(announced(f"{cloud.endpoint}/{BUCKET}"))
+    variables = shell.variables(settings)
+    has_put = stack.enter_context(announced(f"{cloud.endpoint}/{BUCKET}", variables))
     places = Places(
         service=f"http://{HOST}:{settings.api_port}",
         bucket=f"{cloud.endpoint}/{BUCKET}",
         root=root,
         objects=objects,
         has_put=has_put,
+        variables=variables,
         port_note=_port_note(wanted.api_port, settings.api_port),
     )
     _serve(screen, settings, cloud, places)
@@ -96,7 +101,6 @@ def _settings(endpoint: str, port: int | None) -> Settings:
         api_port=port,
         log_level="WARNING",
     )
-    given = base.model_fields_set
     own = {
         "aws_session_token": None,
         "aws_profile": None,
@@ -104,8 +108,8 @@ def _settings(endpoint: str, port: int | None) -> Settings:
         "aws_ca_bundle": None,
         "database_url": None,
         "s3_prefix": "",
-        "local_download_dir": base.local_download_dir if "local_download_dir" in given else FOLDER,
-        "log_file": base.log_file if "log_file" in given else None,
+        "local_download_dir": FOLDER,  # never where a real mirror is meant to be
+        "log_file": base.log_file if "log_file" in base.model_fields_set else None,
     }
     return base.model_copy(update=own)
 

@@ -162,6 +162,27 @@ class RunPage(Wire):
     next_before: int | None = Field(description="Send as `before` to get the next page.")
 
 
+class Delay(Wire):
+    """Percentiles in seconds; null where nothing was measured."""
+
+    p50: float | None
+    p90: float | None
+    p99: float | None
+
+
+class Delays(Wire):
+    """Where the time goes, of the last 1,000 events whose files were looked at.
+
+    The time of the change is the sender's word. `journal` is over all events ever, and its
+    percentiles are upper bounds of histogram buckets.
+    """
+
+    change_to_arrival: Delay
+    arrival_to_journal: Delay
+    arrival_to_file: Delay
+    change_to_file: Delay
+
+
 class StatsReport(Wire):
     objects: int = Field(description="Keys the ledger knows, in every state.")
     bytes: int = Field(description="Bytes of the files on disk.")
@@ -172,8 +193,22 @@ class StatsReport(Wire):
     rejected: int
     last_run: RunReport | None = Field(description="The last finished run.")
     events: dict[str, int] = Field(description="Notification records by what became of them.")
-    lag_p50: float | None = Field(description="Seconds from an event to its file, median.")
+    events_by_source: dict[str, int] = Field(
+        description="The same by how they came and whose format they have, such as http.s3."
+    )
+    events_by_type: dict[str, int] = Field(
+        description="The same by name; names that are unknown count as `unknown`."
+    )
+    duplicates: int = Field(description="Events for keys that were pending already.")
+    last_event: datetime | None = Field(description="When the latest event for a key came.")
+    oldest_pending_seconds: float = Field(description="Age of the oldest pending key; 0 with none.")
+    lag_p50: float | None = Field(
+        description="Seconds from an event's arrival to its durable file: the median of the last "
+        "1,000."
+    )
+    lag_p90: float | None
     lag_p99: float | None
+    delays: Delays
     drift: int = Field(description="Drift found by the last finished reconciliation.")
 
 

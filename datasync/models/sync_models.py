@@ -164,7 +164,8 @@ class DirtyKey:
     """A key whose state must be looked at.
 
     `marks` is the number of the latest mark, growing over all keys: a later mark makes it differ.
-    0 says that the key was not dirty when it was looked at.
+    0 says that the key was not dirty when it was looked at. `happened` and `last_happened` are
+    what the senders of the first and the latest event say of its time, `events` how many told.
     """
 
     key: str
@@ -175,6 +176,22 @@ class DirtyKey:
     attempts: int = 0
     not_before: float = 0.0
     last_error: str | None = None
+    happened: float | None = None
+    last_happened: float | None = None
+    events: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EventNote:
+    """One event that told of a key: when it arrived here, and when the sender says it happened.
+
+    `happened` is never trusted for order; only the statistics of delays use it.
+    """
+
+    key: str
+    reason: str
+    received: float
+    happened: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +209,8 @@ class Outcome:
     verdict: Verdict | None = None
     error: str | None = None  # class name of the error
     hint: str | None = None
-    lag_seconds: float | None = None
+    lag_seconds: float | None = None  # from the event's arrival here
+    event_lag_seconds: float | None = None  # from the change itself, by the sender's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +336,44 @@ class LedgerTotals:
     pending: int  # dirty keys
     oldest_pending: float | None  # first_seen of the oldest dirty key
     failed: int  # rows in state failed or stale, and dirty keys whose last attempt failed
-    events: Mapping[str, int]  # counters by name: queued, ignored, rejected...
-    lag_p50: float | None  # seconds, over the recent event outcomes
-    lag_p99: float | None
+    last_event: float | None = None  # when the latest event that marked a key arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Nearest-rank percentiles of seconds; None where nothing was measured."""
+
+    p50: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many measured seconds were at most each bound; the last bound is infinite."""
+
+    buckets: tuple[tuple[float, int], ...]  # (bound, count up to it), ascending
+    total_seconds: float
+
+    @property
+    def count(self) -> int:
+        return self.buckets[-1][1]
+
+
+@dataclass(frozen=True, slots=True)
+class EventTotals:
+    """What the ledger says of events: how many came, from where, and how long they took.
+
+    Percentiles are over the recent event outcomes, histograms over all time. `transit` runs from
+    the change to its event's arrival, `journal` from there to stable storage, `lag` from the
+    arrival to the durable file, `event_lag` from the change to the durable file.
+    """
+
+    by_status: Mapping[str, int]  # queued, ignored, rejected
+    by_source: Mapping[str, int]  # how it came and its format: http.s3, sqs.eventbridge...
+    by_type: Mapping[str, int]  # ObjectCreated:Put...; unknown ones together
+    duplicates: int  # events for keys that were dirty already
+    transit: Percentiles
+    lag: Percentiles
+    event_lag: Percentiles
+    histograms: Mapping[str, Histogram]  # by name: journal, lag, event_lag

@@ -6,12 +6,11 @@ the one that holds the lease does them.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from datasync.errors import DataSyncError, Interrupted, LeaseHeld
+from datasync.errors import DataSyncError, Interrupted, LeaseHeld, RunNotHeld
 from datasync.models.sync_models import (
-    Action,
     Outcome,
     OutcomeStatus,
     Run,
@@ -21,14 +20,14 @@ from datasync.models.sync_models import (
 from datasync.services.engine.group import Done
 from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.runner import Engine, Runner
-from datasync.services.engine.scan import Scan
+from datasync.services.engine.scan import Scan, Step
+from datasync.services.run_log import LOGGER, LoggedEngine, tell_run
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 from datasync.utils.logger import get_logger, log_many
 
 CLOSE_SECONDS = 8.0
-LOGGER = "datasync.engine"
 
 
 class S3SyncService:
@@ -83,14 +82,12 @@ class S3SyncService:
 
     # What any process may ask
 
-    def mark(
-        self, keys: Sequence[tuple[str, str]], counters: Mapping[str, int] | None = None
-    ) -> dict[str, int]:
+    def mark(self, keys: Sequence[tuple[str, str]]) -> dict[str, int]:
         """Journal that keys (key, reason) must be looked at; durable when it returns.
 
         Returns each key's marks number. Raises: LedgerBusy, LedgerError; nothing is marked then.
         """
-        marks = self._ledger.mark(keys, time.time(), counters=counters or {})
+        marks = self._ledger.mark(keys, time.time())
         self.wake()
         return marks
 
@@ -102,20 +99,32 @@ class S3SyncService:
 
     def approve(self, run_id: int) -> Run:
         """Let a held plan be applied. Raises: RunMissing, RunNotHeld."""
-        run = self._ledger.approve(run_id)
+        with self._saying_why(run_id):
+            run = self._ledger.approve(run_id)
         self.wake()
         return run
 
     def cancel(self, run_id: int) -> Run:
         """End a run early, or reject a held plan. Raises: RunMissing, RunNotHeld."""
-        run = self._ledger.cancel(run_id, time.time())
+        with self._saying_why(run_id):
+            run = self._ledger.cancel(run_id, time.time())
+        tell_run(run)  # if it is over by that: a running one is told of where it runs
         self.wake()
         return run
 
+    @contextmanager
+    def _saying_why(self, run_id: int) -> Iterator[None]:
+        """Add to a refusal how the run ended: superseded by a later one, say."""
+        try:
+            yield
+        except RunNotHeld as error:
+            ended = self._ledger.run(run_id).error
+            raise RunNotHeld(f"{error}: {ended}" if ended else str(error)) from None
+
     def plan(
         self, prefix: str = "", interrupted: Callable[[], bool] = lambda: False
-    ) -> Iterator[Action]:
-        """What a run would do now. Changes nothing and needs no lease.
+    ) -> Iterator[Step]:
+        """What a run would do now, with what it would leave alone. Changes nothing, needs no lease.
 
         Raises: BucketError, LedgerError, MirrorError while iterating, Interrupted.
         """
@@ -129,7 +138,9 @@ class S3SyncService:
             interrupted=interrupted,
         )
         for step in scan.steps():
-            yield from step.actions
+            if interrupted():
+                raise Interrupted("the plan was stopped before its end")
+            yield step
 
     # The foreground
 
@@ -189,7 +200,7 @@ class S3SyncService:
     # What happens inside
 
     def _engine(self) -> Engine:
-        return Engine(
+        return LoggedEngine(
             self._bucket,
             self._mirror,
             self._ledger,

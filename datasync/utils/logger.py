@@ -7,6 +7,7 @@ characters that could forge a line escaped, rendered once, written. Must not kno
 
 import json
 import logging
+import os
 import re
 import sys
 import threading
@@ -329,6 +330,19 @@ def _open_file(path: Path) -> _LogFile | None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     return file
+
+
+def try_log_file(path: Path) -> None:
+    """Open a log file, and the lock beside it, as writing a line would; leave them as they are.
+
+    Makes the folder and the files. Raises: OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = Path(_LogFile(path).lockFilename)
+    for each in (path, lock):
+        # Without waiting: a pipe that nobody reads would hold the start up for ever.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+        os.close(os.open(each, flags, 0o666))
 
 
 def _adopt_libraries() -> None:

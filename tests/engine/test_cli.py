@@ -155,7 +155,9 @@ def test_what_is_decided_of_a_run_is_told_as_json_too(command_line: CommandLine)
     for run_id in (2, 3):
         command_line.bucket.list_empty()
         assert command_line("sync", "--json").json["status"] == "held", run_id
-    assert command_line("approve", "2", "--json").code == 2  # superseded by run 3
+    refused = command_line("approve", "2", "--json")
+    assert (refused.code, refused.out) == (2, "")
+    assert "run 2 is cancelled, not held: superseded by run 3" in refused.err
     assert command_line("retry", "a", "--json").json["status"] == "accepted"
     command_line.bucket.delete("a")
     applied = command_line("approve", "3", "--json").json
@@ -185,6 +187,48 @@ def test_of_many_failures_the_first_are_shown(command_line: CommandLine) -> None
     page = command_line("failures", "--limit", "10")
     assert len(page.out.splitlines()) == 10
     assert "There are more: datasync failures --token" in page.err
+
+
+def _with_a_failing_key(command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object grew over the limit: the old file is kept, and a run has nothing to do."""
+    monkeypatch.setenv("MAX_FILE_SIZE_MB", "1")
+    command_line.bucket.put("in/grows", b"small")
+    command_line.bucket.put("out/fine", b"fine")
+    assert command_line("sync").code == 0
+    command_line.bucket.put("in/grows", b"x" * (2**20 + 1))
+    assert command_line("sync").code == 1
+
+
+@pytest.mark.parametrize("command", ["sync", "verify"])
+def test_a_clean_run_over_failing_keys_exits_with_1_and_says_why(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    _with_a_failing_key(command_line, monkeypatch)
+    ran = command_line(command)
+    assert ran.code == 1
+    assert "- 1 key failed, see datasync failures" in ran.out.splitlines()
+    assert "in sync" not in ran.out
+    document = command_line(command, "--json")
+    assert (document.code, document.json["status"]) == (1, "success")
+    assert document.json["in_sync"] is False
+    assert "1 key failed" in document.err
+
+
+def test_failing_keys_outside_of_the_prefix_are_not_this_runs(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_a_failing_key(command_line, monkeypatch)
+    assert command_line("sync", "--prefix", "out/").code == 0
+    assert command_line("sync", "--prefix", "in/").code == 1
+
+
+def test_a_plan_over_failing_keys_does_not_call_the_mirror_equal(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_a_failing_key(command_line, monkeypatch)
+    assert "Nothing to download or delete; 1 key is failing" in command_line("plan").err
+    assert command_line("plan", "--json").json["failing"] == 1
+    assert "equal" in command_line("plan", "--prefix", "out/").err
 
 
 # -- another process has the engine --------------------------------------------------------------
@@ -313,7 +357,8 @@ def test_plan_shows_everything_and_changes_nothing(command_line: CommandLine) ->
         "download\tnew\t5\tnew in the bucket",
     ]
     assert "1 download (5 B), 1 delete. Nothing was changed." in ran.err
-    assert command_line("sync", "--dry-run", "--json").json["counts"]["delete"] == 1
+    document = command_line("sync", "--dry-run", "--json").json
+    assert (document["counts"]["delete"], document["failing"]) == (1, 0)
     assert command_line.files() == before
     assert len(command_line("runs", "--json").json["runs"]) == 1
 
@@ -346,6 +391,8 @@ def test_verify_finds_and_repairs_a_rotten_file(command_line: CommandLine) -> No
     assert path.read_bytes() == b"right"
     assert ran.out.startswith("Verified 2 files: 1 as they should be, 1 repaired, 0 failed\n")
     assert command_line("runs", "--json").json["runs"][0]["kind"] == "verify"
+    document = command_line("verify", "--json").json
+    assert document["message"] == "Verified 2 files: 2 as they should be, 0 repaired, 0 failed"
 
 
 # -- looking -------------------------------------------------------------------------------------
@@ -421,7 +468,7 @@ def test_failures_are_listed_and_tried_again(command_line: CommandLine) -> None:
     assert command_line("failures", "--json").json["failures"][0]["key"] == "a"
     command_line.bucket.put("a", b"y")
     command_line.bucket._scripts.clear()
-    assert command_line("retry", "a").out == "Queued 1 keys to try again\n"
+    assert command_line("retry", "a").out == "Queued 1 key to try again\n"
     assert command_line("sync").code == 0
     assert command_line("failures").code == 0
     assert command_line.files() == {"a": b"y"}
@@ -438,7 +485,10 @@ def test_runs_are_listed_newest_first(command_line: CommandLine) -> None:
     assert command_line("runs", "--limit", "1", "--json").json["runs"][0]["id"] == 2
     missing = command_line("runs", "99")
     assert missing.code == 2
-    assert len(missing.err.splitlines()) == 2
+    assert missing.err.splitlines() == [
+        "error: there is no run 99",
+        "hint:  List the runs with datasync runs.",
+    ]
 
 
 # -- trash ---------------------------------------------------------------------------------------
@@ -489,7 +539,8 @@ def test_restore_overwrites_only_when_asked(command_line: CommandLine) -> None:
     command_line.bucket.delete("a")
     assert command_line("sync").code == 0
     (command_line.root / "a").write_bytes(b"mine")
-    assert "error: " in command_line("trash", "restore", "--prefix", "a").err
+    refused = command_line("trash", "restore", "--prefix", "a").err
+    assert "error: " in refused and "--overwrite" in refused
     kept = command_line("trash", "restore", "--prefix", "a", "--json")
     assert kept.code == 1
     assert kept.json["restored"][0]["error"]
@@ -558,9 +609,13 @@ def test_the_engines_lines_go_to_the_log_file_not_to_the_terminal(
     command_line: CommandLine, tmp_path: Path
 ) -> None:
     command_line.bucket.put("a", b"1")
+    command_line.bucket.put("bad", b"1")
+    command_line.bucket.script("bad", fail.status(403, times=50))
     ran = command_line("sync")
-    assert "outcome" not in ran.err
-    assert "outcome" in (tmp_path / "datasync.log").read_text()
+    assert ran.code == 1
+    assert ran.err == ""
+    log = (tmp_path / "datasync.log").read_text()
+    assert "WARNING  outcome" in log and "WARNING  run ended" in log
 
 
 def test_files_in_the_mirror_have_the_modes_of_the_umask(command_line: CommandLine) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from datasync.errors import KeyRejected
-from datasync.models.sync_models import DirtyKey, Settlement
+from datasync.models.sync_models import DirtyKey, EventNote, Settlement
 from datasync.services.storage.ledger import Ledger
 
 
@@ -31,7 +31,7 @@ class DirtyContract:
         numbers = [ledger.mark({"a": f"event {n}"}, float(n))["a"] for n in range(5)]
         assert numbers == sorted(set(numbers))
         assert ledger.dirty_count() == 1
-        assert only(ledger, "a") == DirtyKey("a", "event 4", numbers[-1], 0.0, 4.0)
+        assert only(ledger, "a") == DirtyKey("a", "event 4", numbers[-1], 0.0, 4.0, events=5)
 
     def test_pairs_are_taken_and_the_last_reason_of_a_key_counts(self, ledger: Ledger) -> None:
         assert set(ledger.mark([("a", "put"), ("b", "put"), ("a", "delete")], 1.0)) == {"a", "b"}
@@ -78,18 +78,56 @@ class DirtyContract:
         defer(ledger, "b", 60.0)
         assert ledger.next_due() == 60.0
 
-    def test_counters_add_up_with_or_without_keys(self, ledger: Ledger) -> None:
-        ledger.mark({"a": "put"}, 1.0, counters={"queued": 1, "ignored": 2})
-        ledger.mark({}, 1.0, counters={"ignored": 3, "rejected": 1})
+    def test_figures_add_up_with_or_without_keys(self, ledger: Ledger) -> None:
+        ledger.journal([EventNote("a", "put", 1.0)], {"event.queued": 1, "event.ignored": 2})
+        ledger.journal([], {"event.ignored": 3, "event.rejected": 1, "source.sqs.s3": 4})
         assert ledger.mark({}, 1.0) == {}
-        assert ledger.totals().events == {"queued": 1, "ignored": 5, "rejected": 1}
+        events = ledger.event_totals()
+        assert events.by_status == {"queued": 1, "ignored": 5, "rejected": 1}
+        assert events.by_source == {"sqs.s3": 4}
         assert ledger.dirty_count() == 1
+
+    def test_events_of_one_key_are_one_mark_and_counted(self, ledger: Ledger) -> None:
+        told = [EventNote("a", "put", 5.0, 3.0), EventNote("b", "put", 5.0)]
+        ledger.journal([*told, EventNote("a", "delete", 6.0, 4.0)], {})
+        ledger.journal([EventNote("a", "put", 7.0, 2.0)], {})
+        mark = only(ledger, "a")
+        assert (mark.first_seen, mark.last_seen, mark.events) == (5.0, 7.0, 3)
+        assert (mark.happened, mark.last_happened, mark.reason) == (2.0, 2.0, "put")
+        assert ledger.event_totals().duplicates == 2
+        assert ledger.totals().last_event == 7.0
+
+    def test_a_mark_without_an_event_is_no_event(self, ledger: Ledger) -> None:
+        ledger.mark({"a": "retry"}, 9.0)
+        assert ledger.totals().last_event is None
+        assert ledger.event_totals().duplicates == 0
+
+    def test_an_unknown_time_of_an_event_hides_no_known_one(self, ledger: Ledger) -> None:
+        for happened in (None, 3.0, None):
+            ledger.journal([EventNote("a", "put", 5.0, happened)], {})
+        assert only(ledger, "a").happened == 3.0
+
+    def test_what_is_told_while_a_key_is_at_work_waits_from_then_on(self, ledger: Ledger) -> None:
+        ledger.journal([EventNote("a", "put", 1.0, 0.5), EventNote("b", "put", 1.0)], {})
+        at_work = [only(ledger, key) for key in "ab"]
+        ledger.journal([EventNote("a", "put", 8.0, 7.5)], {})
+        ledger.settle(Settlement(cleared=tuple(at_work)))
+        left = only(ledger, "a")
+        assert (left.first_seen, left.happened, left.events) == (8.0, 7.5, 1)
+        assert ledger.dirty(["b"]) == {}
+
+    def test_the_last_event_never_goes_back(self, ledger: Ledger) -> None:
+        for received in (5.0, 9.0, 7.0):
+            ledger.journal([EventNote("a", "put", received)], {})
+        assert ledger.totals().last_event == 9.0
 
     def test_a_bad_key_marks_nothing(self, ledger: Ledger) -> None:
         with pytest.raises(KeyRejected):
-            ledger.mark({"a": "put", "\udcff": "put"}, 1.0, counters={"queued": 2})
+            ledger.journal(
+                [EventNote("a", "put", 1.0), EventNote("\udcff", "put", 1.0)], {"event.queued": 2}
+            )
         assert ledger.dirty_count() == 0
-        assert ledger.totals().events == {}
+        assert ledger.event_totals().by_status == {}
 
     def test_thousands_are_marked_at_once(self, ledger: Ledger) -> None:
         keys = [f"k{number}" for number in range(3_000)]

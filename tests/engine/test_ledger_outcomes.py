@@ -1,5 +1,6 @@
 """What every ledger remembers of what was done: history, failures, totals, and their bounds."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from datasync.models.sync_models import (
     Operation,
     Outcome,
     OutcomeStatus,
+    Percentiles,
     RunStatus,
     Settlement,
     State,
@@ -109,7 +111,11 @@ class OutcomesContract:
         assert len(ledger.failures()) == 61
 
     def test_an_empty_ledger_has_empty_totals(self, ledger: Ledger) -> None:
-        assert ledger.totals() == LedgerTotals(0, 0, {}, 0, None, 0, {}, None, None)
+        assert ledger.totals() == LedgerTotals(0, 0, {}, 0, None, 0)
+        events = ledger.event_totals()
+        assert (events.by_status, events.duplicates) == ({}, 0)
+        assert events.lag == events.event_lag == events.transit == Percentiles()
+        assert [each.count for each in events.histograms.values()] == [0, 0, 0]
 
     def test_pending_is_counted_from_the_oldest_mark(self, ledger: Ledger) -> None:
         ledger.mark({"b": "put"}, 20.0)
@@ -129,8 +135,24 @@ class OutcomesContract:
         record(ledger, *(replace(outcome("old"), lag_seconds=1e6) for _ in range(10)))
         lags = [replace(outcome("k"), lag_seconds=float(lag)) for lag in range(1, 1_001)]
         record(ledger, *lags, *(outcome("k", run_id=1) for _ in range(2_000)))
-        totals = ledger.totals()
-        assert (totals.lag_p50, totals.lag_p99) == (500.0, 990.0)
+        assert ledger.event_totals().lag == Percentiles(500.0, 900.0, 990.0)
+
+    def test_the_way_of_an_event_is_measured_in_its_parts(self, ledger: Ledger) -> None:
+        times = replace(outcome("k"), lag_seconds=0.2, event_lag_seconds=1.7)
+        record(ledger, times, replace(outcome("old sender"), lag_seconds=0.4))
+        ledger.measure("journal", [0.004, 0.02, 7200.0])
+        events = ledger.event_totals()
+        assert events.transit.p50 == pytest.approx(1.5)
+        assert (events.lag.p99, events.event_lag.p99) == (0.4, 1.7)
+        lag, journal = events.histograms["lag"], events.histograms["journal"]
+        assert lag.count == 2 and lag.total_seconds == pytest.approx(0.6)
+        assert dict(lag.buckets)[0.25] == 1 and dict(lag.buckets)[0.5] == 2
+        assert [count for bound, count in journal.buckets if bound in (0.005, 0.025, 3600.0)] == [
+            1,
+            2,
+            2,
+        ]
+        assert journal.buckets[-1] == (math.inf, 3)
 
     def test_history_is_pruned_to_its_newest(self, ledger: Ledger) -> None:
         many = PRUNE_ROWS + 50

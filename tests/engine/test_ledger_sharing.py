@@ -11,19 +11,21 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from datasync.errors import LedgerBusy, LedgerError
-from datasync.models.sync_models import RunKind, Settlement
+from datasync.models.sync_models import EventNote, RunKind, Settlement
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.ledger.tables import metadata
 from tests.engine.test_ledger_objects import put, row
 
 OPEN_AND_MARK = """
 import sys
-from datasync.models.sync_models import RunKind
+from datasync.models.sync_models import EventNote, RunKind
 from datasync.services.storage.ledger import Ledger
 url, name = sys.argv[1:]
 ledger = Ledger.open(url)
 for number in range(20):
-    ledger.mark({f"{name}/{number}": "put", "shared": name}, 1.0, counters={"queued": 2})
+    ledger.journal(
+        [EventNote(key, name, 1.0) for key in (f"{name}/{number}", "shared")], {"event.queued": 2}
+    )
 run, new = ledger.request_run(RunKind.RECONCILE, "", 1.0)
 ledger.close()
 print(run.id, new)
@@ -68,7 +70,8 @@ class SharingContract:
         ledger = Ledger.open(url)
         try:
             assert ledger.dirty_count() == 4 * 20 + 1
-            assert ledger.totals().events == {"queued": 160}
+            assert ledger.event_totals().by_status == {"queued": 160}
+            assert ledger.event_totals().duplicates == 79
             assert len({run_id for run_id, _ in answers}) == 1
             assert sorted(new for _, new in answers) == ["False"] * 3 + ["True"]
         finally:
@@ -89,7 +92,8 @@ class SharingContract:
         def work(thread: int) -> None:
             for number in range(10):
                 key = f"{thread}/{number}"
-                ledger.mark({key: "put", "shared": "put"}, 1.0, counters={"queued": 1})
+                notes = [EventNote(key, "put", 1.0), EventNote("shared", "put", 1.0)]
+                ledger.journal(notes, {"event.queued": 1})
                 mark = ledger.dirty([key])[key]
                 ledger.settle(Settlement(rows=(row(key),), cleared=(mark,)))
                 assert ledger.get(key) == row(key)
@@ -98,7 +102,8 @@ class SharingContract:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(work, range(8)))
         totals = ledger.totals()
-        assert (totals.objects, totals.pending, totals.events) == (80, 1, {"queued": 80})
+        assert (totals.objects, totals.pending) == (80, 1)
+        assert ledger.event_totals().by_status == {"queued": 80}
 
     def test_marks_of_threads_never_share_a_number(self, ledger: Ledger) -> None:
         with ThreadPoolExecutor(8) as pool:

@@ -528,7 +528,8 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(world: World) -> 
     world.bucket.put("data/000.bin", b"changed")
     world.bucket.delete("data/001.bin")
     tree, gets = world.tree(), world.bucket.counts["get"]
-    plan = {action.key: action.operation for action in world.service.plan()}
+    steps = world.service.plan()
+    plan = {action.key: action.operation for step in steps for action in step.actions}
     assert plan == {"data/000.bin": Operation.DOWNLOAD, "data/001.bin": Operation.DELETE}
     assert (world.tree(), world.bucket.counts["get"]) == (tree, gets)
 

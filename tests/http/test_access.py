@@ -142,12 +142,27 @@ def test_a_configured_origin_may_change_things() -> None:
         ({"x_api_key": ""}, False),
         ({"x_api_key": "first-key,zweiter"}, False),
         ({"x_api_key": "ÿþ"}, False),
-        ({"x_api_key": "wrong", "authorization": "Bearer first-key"}, False),
+        ({"x_api_key": "wrong", "authorization": "Bearer first-key"}, True),
+        ({"x_api_key": "first-key", "authorization": "Bearer wrong"}, True),
+        ({"x_api_key": "", "authorization": "Bearer first-key"}, True),
+        ({"x_api_key": "wrong", "authorization": "Bearer wrong"}, False),
+        ({"x_api_key": "wrong", "authorization": "Basic first-key"}, False),
     ],
 )
 def test_with_keys_only_a_key_lets_in(headers: dict[str, str], let_in: bool) -> None:
     for host, method in itertools.product(["127.0.0.1", "203.0.113.9", None], ["GET", "POST"]):
         assert is_let_in(KEYED, caller(host, method, **headers)) is let_in
+
+
+def test_of_several_keys_in_one_header_any_right_one_lets_in() -> None:
+    for name, wrong, right in (
+        (b"x-api-key", b"wrong", b"first-key"),
+        (b"authorization", b"Bearer wrong", b"Bearer first-key"),
+    ):
+        for values in ((wrong, right), (right, wrong)):
+            headers = Headers(raw=[(name, value) for value in values])
+            assert is_let_in(KEYED, Caller(None, "GET", headers))
+        assert not is_let_in(KEYED, Caller(None, "GET", Headers(raw=[(name, wrong)] * 2)))
 
 
 def test_with_keys_a_proxy_and_any_host_name_are_no_obstacle() -> None:
@@ -201,6 +216,9 @@ def test_every_route_but_ping_needs_the_key(start_service: Starter) -> None:
         if method != "HEAD":
             assert set(answer.json()) == {"error", "detail", "hint"}
             assert answer.json()["error"] == "Unauthorized"
+            assert answer.json()["hint"] == (
+                "Send one of API_KEYS as 'Authorization: Bearer <key>' or 'X-API-Key'."
+            )
     for path in ("/ping?x=1", "/ping"):
         assert service.api.get(path).status_code == 200
     for path in ("/ping/", "//ping", "/PING", "/ping/../sync/stats"):

@@ -311,6 +311,43 @@ def test_a_present_copy_is_not_sent_again(one: Service) -> None:
             assert answer.headers["etag"] == f'"{etag}"'
 
 
+def test_another_version_than_the_one_insisted_on_is_412(one: Service) -> None:
+    etag = one.bucket.objects["data.bin"].etag
+    date = "Tue, 14 Nov 2023 22:13:20 GMT"
+    earlier = "Tue, 14 Nov 2023 22:13:19 GMT"
+    for headers, status in (
+        ({"If-Match": f'"{etag}"'}, 200),
+        ({"If-Match": f'"x", "{etag}"'}, 200),
+        ({"If-Match": "*"}, 200),
+        ({"If-Match": '"other"'}, 412),
+        ({"If-Match": f'W/"{etag}"'}, 412),  # a weak tag proves no bytes
+        ({"If-Match": '"other"', "If-None-Match": f'"{etag}"'}, 412),
+        ({"If-Match": f'"{etag}"', "If-None-Match": f'"{etag}"'}, 304),
+        ({"If-Match": f'"{etag}"', "If-Unmodified-Since": earlier}, 200),
+        ({"If-Match": f'"{etag}"', "Range": "bytes=0-9"}, 206),
+        ({"If-Match": '"other"', "Range": "bytes=0-9"}, 412),
+        ({"If-Unmodified-Since": date}, 200),
+        ({"If-Unmodified-Since": earlier}, 412),
+        ({"If-Unmodified-Since": "yesterday"}, 200),
+    ):
+        answer = one.api.get("/sync/download/data.bin", headers=headers)
+        assert answer.status_code == status, headers
+        assert one.api.head("/sync/download/data.bin", headers=headers).status_code in (
+            {206: 200}.get(status, status),
+        )
+        if status == 412:
+            assert set(answer.json()) == {"error", "detail", "hint"}
+            assert answer.headers["etag"] == f'"{etag}"'
+            assert answer.headers["last-modified"] == date
+
+
+def test_a_list_of_versions_may_be_spread_over_several_lines(one: Service) -> None:
+    etag = one.bucket.objects["data.bin"].etag
+    for name, status in (("If-Match", 200), ("If-None-Match", 304)):
+        lines = (f'{name}: "other"', f'{name}: "{etag}"')
+        assert one.get_raw("/sync/download/data.bin", *lines)[0] == status
+
+
 def test_an_empty_file_and_html_are_only_ever_attachments(start_service: Starter) -> None:
     bucket = FakeBucket()
     bucket.put("empty", b"")
@@ -382,16 +419,17 @@ def test_no_descriptor_is_left_open_however_a_download_ends(start_service: Start
     def ask() -> None:
         service.api.get("/sync/download/big", headers={"Range": "bytes=9999999-"})
         service.api.get("/sync/download/big", headers={"If-None-Match": f'"{etag}"'})
+        service.api.get("/sync/download/big", headers={"If-Match": '"other"'})
         service.api.head("/sync/download/big")
         with service.api.stream("GET", "/sync/download/big") as answer:
             next(answer.iter_raw(1000))  # and hang up
 
     ask()
-    eventually(lambda: service.log().count('"path": "/sync/download/big"') >= 5)
+    eventually(lambda: service.log().count('"path": "/sync/download/big"') >= 6)
     before = _descriptors()
     for _ in range(10):
         ask()
-    eventually(lambda: service.log().count('"path": "/sync/download/big"') >= 45)
+    eventually(lambda: service.log().count('"path": "/sync/download/big"') >= 56)
     eventually(lambda: _descriptors() <= before + 2)
 
 

@@ -206,7 +206,7 @@ def test_a_busy_journal_is_503_with_retry_after(
         raise LedgerBusy("the ledger is locked")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "mark", busy)
+        patch.setattr(Ledger, "journal", busy)
         answer = service.api.post(URL, json=records(record("a")))
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0

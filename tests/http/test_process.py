@@ -1,6 +1,8 @@
 """The service as a process: importing it, starting it wrongly, stopping it in mid-work."""
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,11 +23,17 @@ from tests.support.world import eventually
 
 ROOT = Path(__file__).parents[2]
 SERVER = [sys.executable, str(ROOT / "server.py")]
+SERVE = [sys.executable, "-m", "datasync", "serve"]
+STATUS = [sys.executable, "-m", "datasync", "status"]
 UVICORN = [sys.executable, "-m", "uvicorn", "server:app", "--app-dir", str(ROOT), "--port"]
 GUNICORN = [
-    *(sys.executable, "-m", "gunicorn", "server:app", "--chdir", str(ROOT), "-w", "2"),
+    *(sys.executable, "-m", "gunicorn", "server:app", "-w", "2"),
+    *("-c", str(ROOT / "gunicorn.conf.py")),  # read by itself in a checkout
     *("-k", "uvicorn.workers.UvicornWorker", "--no-control-socket", "--bind"),
 ]
+# Each way to start, and the code it ends with over bad settings.
+STARTS = [(SERVER, 2), (SERVE, 2), (GUNICORN + ["127.0.0.1:0"], 2)]
+NAMES = ["server.py", "serve", "gunicorn"]
 
 
 @pytest.fixture
@@ -93,7 +101,7 @@ def wait_for_ping(process: subprocess.Popen[str], port: int) -> None:
 
 
 def ended(command: list[str], folder: Path, settings: dict[str, str]) -> tuple[int, str]:
-    done = subprocess.run(
+    with subprocess.Popen(
         command,
         cwd=folder,
         env=settings,
@@ -101,9 +109,14 @@ def ended(command: list[str], folder: Path, settings: dict[str, str]) -> tuple[i
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=60,
-    )
-    return done.returncode, done.stdout
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with its workers
+            raise
+    return process.returncode, output
 
 
 def test_importing_needs_no_environment_and_makes_nothing(tmp_path: Path) -> None:
@@ -113,32 +126,144 @@ def test_importing_needs_no_environment_and_makes_nothing(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_setting_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
-    returned, output = ended(SERVER, tmp_path, environment(tmp_path))
-    assert returned == 1
-    assert len(output.splitlines()) == 1
-    assert "S3_BUCKET_NAME" in output
+def told(output: str) -> list[str]:
+    """The lines of a refused start, without gunicorn's own."""
+    return [line for line in output.splitlines() if not line.startswith("[")]
 
 
-def test_a_missing_setting_under_uvicorn_and_gunicorn_is_told_without_a_traceback(
-    tmp_path: Path,
+@pytest.mark.parametrize(("command", "code"), STARTS, ids=NAMES)
+def test_every_bad_setting_is_one_line_and_nothing_else(
+    tmp_path: Path, command: list[str], code: int
 ) -> None:
+    settings = environment(tmp_path, PYTHONPATH=ROOT, API_PORT="x", LOG_LEVEL="LOUD")
+    returned, output = ended(command, tmp_path, settings)
+    assert returned == code
+    assert [line.split()[:2] for line in told(output)] == [
+        ["datasync:", "S3_BUCKET_NAME"],
+        ["datasync:", "API_PORT"],
+        ["datasync:", "LOG_LEVEL"],
+    ]
+    assert all(f" Example: {line.split()[1]}=" in line for line in told(output))
+
+
+@pytest.mark.parametrize(("command", "code"), STARTS, ids=NAMES)
+def test_a_line_of_the_env_file_that_is_no_setting_stops_the_start_once(
+    tmp_path: Path, command: list[str], code: int
+) -> None:
+    (tmp_path / ".env").write_text("S3_BUCKET_NAME=bucket\n\nnot a setting\n")
+    returned, output = ended(command, tmp_path, environment(tmp_path, PYTHONPATH=ROOT))
+    assert returned == code
+    assert told(output) == ["datasync: .env line 3: this is no setting. Example: NAME=value"]
+
+
+@pytest.mark.parametrize(("command", "code"), [*STARTS, (STATUS, 2)], ids=[*NAMES, "status"])
+@pytest.mark.parametrize("place", ["{folder}/file", "/proc/none"])
+def test_places_that_cannot_be_used_are_told_like_bad_settings(
+    tmp_path: Path, command: list[str], code: int, place: str
+) -> None:
+    place = place.format(folder=tmp_path)
+    (tmp_path / "file").write_text("")
+    places = {"LOCAL_DOWNLOAD_DIR": place, "LOG_FILE": f"{place}/x.log"}
+    settings = working(tmp_path, 9, PYTHONPATH=ROOT, **places)
+    returned, output = ended(command, tmp_path, settings)
+    assert returned == code
+    assert [line.split(" cannot be ")[0] for line in told(output)] == [
+        f"datasync: LOG_FILE {place}/x.log",
+        f"datasync: LOCAL_DOWNLOAD_DIR {place}",
+    ]
+    assert all(" Example: L" in line for line in told(output))
+
+
+@pytest.mark.parametrize("command", [SERVER, SERVE], ids=NAMES[:2])
+@pytest.mark.parametrize(
+    "host, words",
+    [
+        ("999.1.1.1", "must be an address or host name, not '999.1.1.1'"),
+        ("192.0.2.1", "192.0.2.1 is no address of this machine"),  # RFC 5737: nobody's
+    ],
+)
+def test_a_host_to_listen_on_that_is_none_is_told_with_all_the_rest(
+    tmp_path: Path, command: list[str], host: str, words: str
+) -> None:
+    settings = working(tmp_path, 9, PYTHONPATH=ROOT)
+    settings |= {"API_HOST": host, "LOG_FILE": str(tmp_path), "API_PORT": "18888"}
+    returned, output = ended(command, tmp_path, settings)
+    assert returned == 2
+    first, *others = output.splitlines()
+    assert first == f"datasync: API_HOST {words}. Example: API_HOST=0.0.0.0"
+    assert [line.split()[1] for line in others] == ([] if "not" in words else ["LOG_FILE"])
+
+
+def test_a_log_file_that_is_a_folder_stops_the_start(tmp_path: Path) -> None:
+    settings = working(tmp_path, 9, PYTHONPATH=ROOT) | {"LOG_FILE": str(tmp_path)}
+    returned, output = ended(SERVE, tmp_path, settings)
+    assert (returned, output) == (
+        2,
+        f"datasync: LOG_FILE {tmp_path} cannot be written: Is a directory. "
+        "Example: LOG_FILE=s3_notifications.log\n",
+    )
+
+
+def test_another_buckets_directory_is_refused_before_the_start(tmp_path: Path) -> None:
+    settings = working(tmp_path, 9, PYTHONPATH=ROOT)
+    assert ended(STATUS, tmp_path, settings)[0] == 1  # not in sync; the directory is taken
+    for command, code in STARTS:
+        returned, output = ended(command, tmp_path, settings | {"S3_BUCKET_NAME": "another"})
+        assert returned == code
+        [line] = told(output)
+        assert line.startswith("datasync: LOCAL_DOWNLOAD_DIR is the mirror of ")
+        assert "--adopt" in line
+
+
+def test_a_bad_setting_under_other_servers_is_told_without_a_traceback(tmp_path: Path) -> None:
     [port] = free_ports(1)
-    for command in (UVICORN + [str(port)], GUNICORN + [f"127.0.0.1:{port}"]):
-        settings = environment(tmp_path, PYTHONPATH=ROOT)
+    alone = [part for part in GUNICORN if part not in ("-c", str(ROOT / "gunicorn.conf.py"))]
+    alone[alone.index("-w") + 1] = "1"  # gunicorn stumbles over two that fail at once
+    for command in (UVICORN + [str(port)], alone + [f"127.0.0.1:{port}"]):
+        settings = environment(tmp_path, PYTHONPATH=ROOT, API_PORT="x")
         returned, output = ended(command, tmp_path, settings)
         assert returned != 0
-        assert "S3_BUCKET_NAME" in output
-        # gunicorn shows one of its own when two workers fail in the same moment
-        assert f'File "{ROOT}/datasync' not in output
+        lines = [line for line in output.splitlines() if line.startswith("datasync: ")]
+        assert [line.split()[1] for line in lines] == ["S3_BUCKET_NAME", "API_PORT"]
+        assert "Traceback" not in output
 
 
-def test_a_port_in_use_is_one_line(tmp_path: Path, hanging_port: int) -> None:
-    settings = working(tmp_path, hanging_port, API_PORT=hanging_port)
-    returned, output = ended(SERVER, tmp_path, settings)
-    assert returned == 1
-    assert len(output.splitlines()) == 1
-    assert f"port {hanging_port}" in output and "API_PORT" in output
+def test_a_port_in_use_is_one_line_and_may_be_tried_again(
+    tmp_path: Path, hanging_port: int
+) -> None:
+    settings = working(tmp_path, hanging_port, PYTHONPATH=ROOT, API_PORT=hanging_port)
+    for command in (SERVER, SERVE):
+        returned, output = ended(command, tmp_path, settings)
+        assert returned == 1
+        [line] = output.splitlines()
+        assert line.startswith(f"datasync: API_PORT {hanging_port} is in use: ")
+        assert line.endswith(" Example: API_PORT=8889")
+
+
+@pytest.mark.parametrize("command", [SERVER, SERVE], ids=NAMES[:2])
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_one_line_says_where_it_serves_and_what(
+    tmp_path: Path, hanging_port: int, command: list[str], form: str
+) -> None:
+    [port] = free_ports(1)
+    settings = working(tmp_path, hanging_port, PYTHONPATH=ROOT, API_PORT=port, LOG_FORMAT=form)
+    settings |= {"API_HOST": "0.0.0.0", "S3_PREFIX": "a b/", "API_KEYS": "hush-hush"}
+    with started(command, tmp_path, settings, port) as process:
+        log = tmp_path / "service.log"
+        eventually(lambda: "serving" in log.read_text())
+        process.terminate()
+        output, _ = process.communicate(timeout=15)
+    lines = [line for line in output.splitlines() if "serving" in line]
+    assert lines == [line for line in log.read_text().splitlines() if "serving" in line]
+    [line] = lines
+    told = (
+        json.loads(line) if form == "json" else dict(re.findall(r'(\w+)="?([^"]+?)"?(?= |$)', line))
+    )
+    url = f"http://localhost:{port}"
+    assert (told["url"], told["docs"]) == (url, f"{url}/docs")
+    assert told["bucket"].startswith("s3://bucket/a")
+    assert told["directory"] == str(tmp_path / "mirror")
+    assert "hush" not in output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -171,6 +296,7 @@ def test_gunicorn_ends_in_good_order_in_the_middle_of_waiting(
         assert time.monotonic() - begun < 10
         assert process.returncode == 0, output
         assert "Traceback" not in output
+        assert "Error" not in output  # each worker closes its sockets once
         waiting.assert_answered()
 
 

@@ -157,6 +157,16 @@ def test_bad_retries_are_refused(service: Service, content: bytes, status: int) 
     assert set(refused) == {"error", "detail", "hint"}
 
 
+def test_routes_that_change_things_take_nothing_that_they_do_not_know(service: Service) -> None:
+    for path in ("/sync/runs/1/approve", "/sync/runs/1/cancel", "/sync/failures/retry"):
+        refused = service.post(f"{path}?dry_run=true", 422)
+        assert refused["detail"] == "query.dry_run: there is no such parameter"
+        assert "no query parameters" in refused["hint"]
+    for path in ("/sync/runs/1/approve", "/sync/runs/1/cancel"):
+        assert "the body" in service.post(path, 422, json={"dry_run": True})["detail"]
+        assert service.post(path, 404)["error"] == "RunMissing"
+
+
 def test_retry_outside_the_prefix_is_refused(start_service: Starter) -> None:
     service = start_service(s3_prefix="in/")
     service.post("/sync/failures/retry", 422, json={"keys": ["out/a"]})

@@ -35,6 +35,33 @@ def test_ping_answers_pong(service: Service) -> None:
     assert service.api.head("/ping").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/ping", "/docs", "/openapi.json", "/docs-assets/favicon.png", "/metrics"]
+    + ["/sync/health", "/sync/stats", "/sync/config", "/sync/files", "/sync/runs"]
+    + ["/sync/failures", "/api/v1/health", "/nothing", "/sync/runs/7", "/sync/trigger"],
+)
+def test_head_is_answered_like_get_without_the_body(service: Service, path: str) -> None:
+    service.get("/sync/health")  # probes are fresh now: both see the same
+    full, head = service.api.get(path), service.api.head(path)
+    assert (head.status_code, head.content) == (full.status_code, b"")
+    changing = ("date", "x-request-id", "content-length")
+    assert {k: v for k, v in head.headers.items() if k not in changing} == {
+        k: v for k, v in full.headers.items() if k not in changing
+    }
+    assert int(head.headers["content-length"]) > 0
+    eventually(lambda: '"method": "HEAD"' in service.log())
+    status, _, body = service.get_raw(path, method="HEAD")
+    assert (status, body) == (full.status_code, b"")
+
+
+def test_head_needs_the_key_as_get_does(start_service: Starter) -> None:
+    service = start_service(api_keys=("one",))
+    assert service.api.head("/sync/health").status_code == 401
+    answer = service.api.head("/sync/health", headers={"X-API-Key": "one"})
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 @pytest.mark.parametrize("path", ["/sync/health", "/api/v1/health"])
 def test_a_healthy_service_says_so(start_service: Starter, path: str) -> None:
     bucket = FakeBucket()
@@ -133,7 +160,7 @@ def test_failed_keys_make_it_degraded(start_service: Starter) -> None:
     service.sync()
     health = service.get("/sync/health")
     assert (health["status"], health["failed"], health["in_sync"]) == ("degraded", 1, False)
-    assert "1 keys failed" in health["message"]
+    assert "1 key failed" in health["message"]
 
 
 def test_a_pending_key_is_not_in_sync_and_lags(start_service: Starter) -> None:
@@ -174,8 +201,15 @@ def test_stats_have_every_figure(start_service: Starter, path: str) -> None:
         "rejected",
         "last_run",
         "events",
+        "events_by_source",
+        "events_by_type",
+        "duplicates",
+        "last_event",
+        "oldest_pending_seconds",
         "lag_p50",
+        "lag_p90",
         "lag_p99",
+        "delays",
         "drift",
     }
     assert (stats["objects"], stats["bytes"]) == (1, 3)
@@ -219,6 +253,36 @@ def test_metrics_tell_what_the_ledger_says(start_service: Starter) -> None:
     assert samples["datasync_events_total", "queued"] == 0
     assert samples["datasync_last_run", "success"] == 1
     assert samples["datasync_last_run_downloaded",] == 1
+    assert samples["datasync_lag_seconds_count",] == 0
+
+
+def test_events_are_counted_and_their_way_is_measured(service: Service) -> None:
+    service.bucket.put("a", b"aaa")
+    happened = datetime.fromtimestamp(time.time() - 5.0, UTC).isoformat().replace("+00:00", "Z")
+    told: dict[str, Any] = {"eventName": "ObjectCreated:Put", "eventTime": happened}
+    told["s3"] = {"bucket": {"name": BUCKET}, "object": {"key": "a"}}
+    unknown = {**told, "eventName": "Made:Up" * 9}
+    service.post("/sync/s3-notification?wait=20", json={"Records": [told, told, unknown]})
+    eventually(lambda: service.get("/sync/stats")["delays"]["arrival_to_journal"]["p50"])
+    stats = service.get("/sync/stats")
+    assert stats["events"] == {"queued": 2, "ignored": 1}
+    assert stats["events_by_source"] == {"http.s3": 3}
+    assert stats["events_by_type"] == {"ObjectCreated:Put": 2, "unknown": 1}
+    assert stats["duplicates"] == 1
+    delays = stats["delays"]
+    assert 4.0 < delays["change_to_arrival"]["p50"] < 60.0
+    assert delays["change_to_file"]["p99"] > delays["arrival_to_file"]["p99"] > 0
+    assert stats["lag_p90"] == pytest.approx(delays["arrival_to_file"]["p90"], abs=0.001)
+    text = service.api.get("/metrics").text
+    for line in (
+        'datasync_events_by_source_total{source="http.s3"} 3.0',
+        'datasync_events_by_type_total{type="unknown"} 1.0',
+        "datasync_event_duplicates_total 1.0",
+        "datasync_lag_seconds_count 1.0",
+        "datasync_journal_seconds_count 1.0",
+    ):
+        assert line in text
+    assert service.log().count("unknown event type") == 1
 
 
 def test_one_line_a_request_with_its_id(service: Service) -> None:

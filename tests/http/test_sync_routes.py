@@ -190,6 +190,25 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(start_service: Starter) ->
     assert service.get("/sync/runs") == runs
 
 
+def test_a_dry_run_says_that_a_run_would_be_held_and_counts_what_stays(
+    start_service: Starter,
+) -> None:
+    keys = [f"k{i:03}" for i in range(40)]
+    service = start_service(filled(*keys))
+    service.sync()
+    for key in keys[:30]:
+        service.bucket.delete(key)
+    planned = service.post("/sync/trigger?dry_run=true")
+    assert (planned["status"], planned["run_id"], planned["in_sync"]) == ("held", None, False)
+    assert "a run would be held: 30 of 40 files (75 %) would be deleted" in planned["message"]
+    assert planned["skipped_files"] == 10
+    real = service.sync()
+    assert (real["status"], real["skipped_files"]) == ("held", 10)
+    service.bucket.list_empty()
+    assert "the listing is empty" in service.post("/sync/trigger?dry_run=true")["message"]
+    assert len(list(service.root.glob("k*"))) == 40
+
+
 def test_a_dry_run_with_nothing_to_do_leaves_what_is_proved(start_service: Starter) -> None:
     service = start_service(filled("a"))
     service.bucket.objects.clear()
@@ -224,6 +243,31 @@ def test_bad_parameters_have_the_shape_of_every_error(service: Service, query: s
     refused = service.post(f"/sync/trigger?{query}", 422)
     assert set(refused) == {"error", "detail", "hint"}
     assert "x" * 100 not in refused["detail"]
+
+
+@pytest.mark.parametrize(
+    "query, body, words",
+    [
+        ("?dry-run=true", b"", "query.dry-run: there is no such parameter; did you mean dry_run?"),
+        ("?dryrun=true", b"", "did you mean dry_run?"),
+        ("?DRY_RUN=true", b"", "did you mean dry_run?"),
+        ("?dry_run=true&x=" + "y" * 500, b"", "query.x: there is no such parameter"),
+        ("?prefx=a/", b"", "did you mean prefix?"),
+        ("", b'{"dry_run": true}', "the body: this route reads none"),
+        ("", b"dry_run=true", "the body: this route reads none"),
+        ("?background=true", b"{}", "the body: this route reads none"),
+    ],
+)
+def test_a_slip_of_the_pen_does_not_do_the_real_thing(
+    start_service: Starter, query: str, body: bytes, words: str
+) -> None:
+    service = start_service(filled("a"))
+    refused = service.post(f"/sync/trigger{query}", 422, content=body)
+    assert refused["error"] == "UnprocessableRequest"
+    assert words in refused["detail"]
+    assert "prefix, background, dry_run and no body" in refused["hint"]
+    assert service.get("/sync/runs")["runs"] == []
+    assert not (service.root / "a").exists()
 
 
 def test_a_plan_that_looks_wrong_is_held_and_applied_by_approval(start_service: Starter) -> None:

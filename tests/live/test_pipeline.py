@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,6 +175,7 @@ class TestDemo:
         assert (files / "a/b").is_file()
         assert (files / "names/one+one.txt").is_file()
         eventually(lambda: "+ hello.txt" in screen(tmp_path), SECONDS)
+        self._command_line_works_when_pasted(tmp_path)
         children = child_pids(demo.pid)
         assert children
         os.kill(demo.pid, signal.SIGINT)
@@ -181,6 +183,25 @@ class TestDemo:
         assert all(ended(pid) for pid in children)
         assert list(tmp_path.glob("datasync-demo-*")) == []
         assert not (tmp_path / "cache/datasync/demo.json").exists()
+
+    @staticmethod
+    def _command_line_works_when_pasted(folder: Path) -> None:
+        pasted = screen(folder).split("with the command line")[1].split("files are here")[0]
+        first, *others = [line.strip() for line in pasted.splitlines() if line.startswith("    ")]
+        assert first.startswith('eval "$(') and others[-1].endswith(" status")
+        for arguments, words in (("status", "in sync"), ("plan", "Nothing to do"), ("sync", "")):
+            command = others[-1].removesuffix("status") + arguments
+            ran = subprocess.run(
+                ["sh", "-ec", f"{first}\n{command}"],
+                cwd=folder / "other",
+                env=environment(folder, S3_PREFIX="not/the/demos/", LOG_FILE="/"),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert ran.returncode == 0, ran.stderr
+            assert words in ran.stdout + ran.stderr
 
     def test_nothing_outlives_a_kill(self, demo: ServerProcess, tmp_path: Path) -> None:
         children = child_pids(demo.pid)

@@ -26,6 +26,7 @@ class Seen:
     method: str
     target: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -143,17 +144,24 @@ def _shut(connection: socket.socket) -> None:
 
 
 def _read(connection: socket.socket) -> Seen | None:
-    """The next request's head; requests here have no body."""
+    """The next request, with as much body as it announces."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(65536)
         if not more:
             return None
         data += more
-    first, *lines = data.decode("latin-1").split("\r\n")
+    start, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = start.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ")
     pairs = [line.partition(":") for line in lines if line]
-    return Seen(method, target, {name.lower(): text.strip() for name, _, text in pairs})
+    headers = {name.lower(): text.strip() for name, _, text in pairs}
+    while len(body) < int(headers.get("content-length", 0)):
+        more = connection.recv(65536)
+        if not more:
+            return None
+        body += more
+    return Seen(method, target, headers, body)
 
 
 def etag(body: bytes) -> str:

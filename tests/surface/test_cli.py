@@ -49,6 +49,7 @@ COMMANDS = {
     "trash list": {"--prefix", "--limit", "--json"},
     "trash restore": {"--prefix", "--overwrite", "--json"},
     "demo put": set[str](),
+    "demo env": set[str](),
 }
 
 
@@ -131,7 +132,9 @@ def test_the_exit_codes_are_what_scripts_rely_on() -> None:
     ],
 )
 def test_how_a_run_ended_is_the_exit_code(status: RunStatus, code: int) -> None:
-    assert exits.exit_code_of(Run(1, RunKind.RECONCILE, "", status, 0.0)) == code
+    run = Run(1, RunKind.RECONCILE, "", status, 0.0)
+    assert exits.exit_code_of(run) == code
+    assert exits.exit_code_of(run, failing=1) == (code or 1)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +209,7 @@ def test_without_a_bucket_a_command_says_what_is_missing(tmp_path: Path) -> None
     ran = _start(["-m", "datasync", "status"], tmp_path)
     assert ran.returncode == 2
     assert ran.stdout == ""
-    assert ran.stderr.startswith("error: S3_BUCKET_NAME")
+    assert ran.stderr == "datasync: S3_BUCKET_NAME is required. Example: S3_BUCKET_NAME=my-bucket\n"
     assert "Traceback" not in ran.stderr
     assert list(tmp_path.iterdir()) == []
 

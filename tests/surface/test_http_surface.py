@@ -48,7 +48,10 @@ FIELDS = {
     "HealthReport": "status message s3_connection download_directory directory_writable timestamp "
     "in_sync pending failed lag_seconds held_run",
     "StatsReport": "objects bytes pending failed archived oversize rejected last_run events "
-    "lag_p50 lag_p99 drift",
+    "events_by_source events_by_type duplicates last_event oldest_pending_seconds "
+    "lag_p50 lag_p90 lag_p99 delays drift",
+    "Delays": "change_to_arrival arrival_to_journal arrival_to_file change_to_file",
+    "Delay": "p50 p90 p99",
     "FilePage": "source files next_token",
     "FileEntry": "key size last_modified etag state verdict path",
     "RunPage": "runs next_before",

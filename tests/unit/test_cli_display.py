@@ -2,15 +2,19 @@
 
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from datasync.cli.display import LINE_EVERY_SECONDS, Bar, Lines, Silence, display_for, figures
 from datasync.cli.pace import WINDOW_SECONDS, Pace, objects_done
-from datasync.cli.plan_report import held_because, print_plan, print_plan_json, summarise
+from datasync.cli.plan_report import print_plan, print_plan_json
+from datasync.cli.run_commands import RUN_COLUMNS, _run_cells
 from datasync.cli.terminal import (
     Column,
     byte_text,
@@ -22,7 +26,9 @@ from datasync.cli.terminal import (
     print_line,
     print_table,
     remark,
+    time_text,
 )
+from datasync.controllers.plan import PlanReport, held_because, summarise
 from datasync.models.sync_models import (
     Action,
     ListedObject,
@@ -35,6 +41,7 @@ from datasync.models.sync_models import (
     State,
     SyncOptions,
 )
+from datasync.services.engine.scan import Step
 
 HOSTILE = "a[red]\x1b[31m\n\u202egpj.exe[/red]"
 
@@ -170,6 +177,34 @@ def test_the_bar_shows_figures_and_remarks_and_cleans_up() -> None:
     assert text.endswith("\x1b[2K")  # the bar's line is erased
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [
+        RunCounts(planned=100, downloaded=50, failed=1, bytes=2048, bytes_planned=4096),
+        RunCounts(
+            planned=12_345_678,
+            downloaded=1_234_567,
+            failed=99_999,
+            bytes=5 * 2**40,
+            bytes_planned=9 * 2**40,
+        ),
+    ],
+)
+def test_the_bar_is_not_cut_on_a_narrow_terminal(counts: RunCounts) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=80, highlight=False)
+    times = _ticks(0.0, 1.0, 2.0)
+    with Bar(console, clock=lambda: next(times)) as bar:
+        bar.show(replace(_run(RunCounts(planned=counts.planned)), kind=RunKind.VERIFY))
+        bar.show(replace(_run(counts), kind=RunKind.VERIFY))
+        bar._progress.refresh()
+    plain = [Text.from_ansi(line).plain for line in stream.getvalue().splitlines()]
+    assert all(len(line) <= 80 for line in plain)
+    shown = [line for line in plain if f"{counts.planned:,} objects" in line]
+    assert shown and f"{counts.failed:,} failed" in shown[-1]
+    assert "…" not in stream.getvalue()
+
+
 def test_the_display_suits_where_stderr_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert type(display_for(json_wanted=False)) is Lines
@@ -212,6 +247,29 @@ def test_a_terminal_gets_a_table_with_the_key_as_it_is(monkeypatch: pytest.Monke
     assert "2.0 KiB" in text
     assert "\x1b[31m" not in text
     assert "\u202e" not in text
+
+
+def test_words_stay_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "80")
+    counts = RunCounts(planned=12_345, downloaded=12_300, failed=45, bytes=2**34)
+    runs = [
+        replace(_run(counts, status), id=123, started=0.0, finished=7000.0, prefix="some/prefix/")
+        for status in RunStatus
+        if status is not RunStatus.QUEUED
+    ]
+    print_table(RUN_COLUMNS, [_run_cells(run) for run in runs])
+    lines = [Text.from_ansi(line).plain for line in terminal.getvalue().splitlines()]
+    assert all(len(line) <= 80 for line in lines)
+    rows = [line for line in lines if line.startswith("123 ")]
+    assert [line.split()[1:3] for line in rows] == [["reconcile", run.status] for run in runs]
+    for line in rows:
+        assert "Jan 01 1970" in line and "12345/12345" in line and "16.0 GiB" in line
+
+
+def test_a_time_is_short_and_not_ambiguous() -> None:
+    assert re.fullmatch(r"[A-Z][a-z]{2} \d\d \d\d:\d\d", time_text(1e9, now=1e9 + 60))
+    assert re.fullmatch(r"Sep 0[89] 2001", time_text(1e9, now=2e9))
 
 
 def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,16 +321,22 @@ def _delete(key: str) -> Action:
     return Action(Operation.DELETE, key, "no longer in the bucket", None, row)
 
 
+def _plan(*actions: Action, keep: int = 9, unchanged: int = 0) -> PlanReport:
+    listed = unchanged + sum(action.listed is not None for action in actions)
+    return summarise([Step(actions, {}, listed, unchanged)], keep)
+
+
 def test_a_plan_is_counted_whole_and_kept_in_part() -> None:
-    report = summarise((_download(f"k{n}", 10) for n in range(500)), keep=3)
-    assert report.total == 500
+    steps = (Step([_download(f"k{n}", 10)], {}, 3, 2) for n in range(500))
+    report = summarise(steps, keep=3)
+    assert (report.total, report.listed, report.unchanged) == (500, 1500, 1000)
     assert report.download_bytes == 5000
     assert [action.key for action in report.actions] == ["k0", "k1", "k2"]
 
 
 def test_a_plan_that_deletes_too_much_would_be_held() -> None:
     options = SyncOptions(bucket="b", delete_limit_files=2, delete_limit_percent=10.0)
-    report = summarise([_delete(f"k{n}") for n in range(3)], keep=10)
+    report = _plan(*(_delete(f"k{n}") for n in range(3)), unchanged=1)
     assert held_because(report, mirrored=100, options=options) is None  # 3 %: under the share
     reason = held_because(report, mirrored=10, options=options)
     assert reason is not None and "3 of 10" in reason
@@ -280,13 +344,13 @@ def test_a_plan_that_deletes_too_much_would_be_held() -> None:
 
 def test_a_plan_that_deletes_everything_would_be_held_as_an_empty_listing() -> None:
     options = SyncOptions(bucket="b")
-    assert held_because(summarise([_delete("k")], keep=1), mirrored=1, options=options) is not None
-    replaced = summarise([_delete("k"), _download("l", 1)], keep=2)
+    assert held_because(_plan(_delete("k")), mirrored=1, options=options) is not None
+    replaced = _plan(_delete("k"), _download("l", 1))
     assert held_because(replaced, mirrored=1, options=options) is None
 
 
 def test_a_plan_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan(summarise([_download("a", 10), _delete("b")], keep=1), held="too many")
+    print_plan(_plan(_download("a", 10), _delete("b"), keep=1), held="too many")
     captured = capsys.readouterr()
     assert captured.out == "download\ta\t10\tnew in the bucket\n"
     assert "and 1 more" in captured.err
@@ -295,12 +359,23 @@ def test_a_plan_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_empty_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan(summarise([], keep=1), held=None)
-    assert "Nothing to do" in capsys.readouterr().err
+    print_plan(_plan(), held=None)
+    assert "Nothing to do: the mirror is equal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "failing, words", [(1, "1 key is failing"), (2000, "2,000 keys are failing")]
+)
+def test_a_mirror_with_failing_keys_is_not_called_equal(
+    failing: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_plan(_plan(), held=None, failing=failing)
+    assert f"Nothing to download or delete; {words}: " in (said := capsys.readouterr().err)
+    assert "equal" not in said
 
 
 def test_a_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan_json(summarise([_download("a", 10), _delete("\x1b")], keep=9), held=None)
+    print_plan_json(_plan(_download("a", 10), _delete("\x1b")), held=None)
     document = json.loads(capsys.readouterr().out)
     assert document["counts"]["download"] == document["counts"]["delete"] == 1
     assert document["bytes_planned"] == 10

@@ -6,18 +6,25 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from datasync.demo.folder import demo_folder
-from datasync.demo.put import announced, put_object
+from datasync.demo.put import announced, environment, put_object
 from datasync.demo.samples import LARGE_BYTES, samples
-from datasync.demo.screen import Places, changes, commands, look
+from datasync.demo.screen import Places, changes, commands, look, looking
+from datasync.demo.shell import lines, variables
+from datasync.demo.show import _settings
 from datasync.errors import ConfigurationError, NetworkFailure
+from tests.support.command_line import use_settings
 
 ROOT = Path(__file__).parents[2]
-PLACES = Places("http://127.0.0.1:1", "http://127.0.0.1:2/b", Path("/x"), 3, has_put=True)
+VARIABLES = {"S3_BUCKET_NAME": "b", "LOCAL_DOWNLOAD_DIR": "/it's a/$HOME", "LOG_FILE": ""}
+PLACES = Places(
+    "http://127.0.0.1:1", "http://127.0.0.1:2/b", Path("/x"), 3, has_put=True, variables=VARIABLES
+)
 
 
 class TestSamples:
@@ -84,7 +91,7 @@ class TestFolder:
 
     def test_a_place_that_cannot_be_written_is_one_line(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(ConfigurationError, match="Not a directory"):
+        with pytest.raises(ConfigurationError, match="cannot be used: Not a directory"):
             with demo_folder(tmp_path / "file" / "demo"):
                 pass
 
@@ -133,6 +140,41 @@ class TestScreen:
         assert first.endswith('demo put hello.txt "Hello"')
         assert second.startswith("curl ") and PLACES.bucket in second
 
+    def test_without_a_note_the_variables_themselves_are_shown(self) -> None:
+        assert looking(PLACES)[0].startswith('eval "$(')
+        shown = looking(replace(PLACES, has_put=False))
+        assert "export S3_BUCKET_NAME=b" in shown
+        assert shown[-1].endswith(" status")
+
+
+class TestShell:
+    def test_the_lines_set_what_they_say_and_nothing_of_before_stays(self) -> None:
+        script = "\n".join([*lines(VARIABLES), "env"])
+        before = {"AWS_PROFILE": "mine", "S3_PREFIX": "x/", "no_proxy": "example.com"}
+        ran = subprocess.run(
+            ["sh", "-c", script], env=before, capture_output=True, text=True, check=True
+        )
+        found = dict(line.partition("=")[::2] for line in ran.stdout.splitlines())
+        assert VARIABLES.items() <= found.items()
+        assert not {"AWS_PROFILE", "S3_PREFIX"} & set(found)
+        assert found["no_proxy"] == "127.0.0.1,localhost,example.com"
+        assert found["NO_PROXY"] == "127.0.0.1,localhost"
+
+    @pytest.mark.parametrize("directory", ["downloaded_files", "somewhere/else"])
+    def test_the_demo_is_never_where_a_real_mirror_is_meant_to_be(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: str
+    ) -> None:
+        use_settings(monkeypatch, tmp_path, S3_BUCKET_NAME="")
+        monkeypatch.delenv("LOCAL_DOWNLOAD_DIR")
+        example = (ROOT / ".env.example").read_text()
+        given = f"LOCAL_DOWNLOAD_DIR={directory}"
+        Path(".env").write_text(example.replace("LOCAL_DOWNLOAD_DIR=downloaded_files", given))
+        settings = _settings("http://127.0.0.1:1", None)
+        assert settings.root == tmp_path / "demo_files"
+        shown = variables(settings)
+        assert shown["LOCAL_DOWNLOAD_DIR"] == str(tmp_path / "demo_files")
+        assert shown["DATABASE_URL"] == settings.ledger_url()
+
 
 class TestPut:
     @pytest.fixture(autouse=True)
@@ -143,6 +185,12 @@ class TestPut:
         with pytest.raises(ConfigurationError, match="no demo is running") as caught:
             put_object("a", "b")
         assert "datasync demo" in caught.value.hint
+        with pytest.raises(ConfigurationError, match="no demo is running"):
+            environment()
+
+    def test_a_running_demo_is_found_with_its_variables(self) -> None:
+        with announced("http://127.0.0.1:1/b", VARIABLES):
+            assert environment() == VARIABLES
 
     def test_a_demo_that_died_is_no_demo(self) -> None:
         with announced("http://127.0.0.1:1/b"), pytest.raises(NetworkFailure, match="no demo"):

@@ -17,9 +17,6 @@ TOTALS = LedgerTotals(
     pending=0,
     oldest_pending=None,
     failed=0,
-    events={},
-    lag_p50=None,
-    lag_p99=None,
 )
 DONE = Run(1, RunKind.RECONCILE, "", RunStatus.SUCCESS, requested=0.0)
 RUNNING = replace(DONE, id=2, status=RunStatus.RUNNING, requested=90.0)

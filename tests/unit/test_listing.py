@@ -389,5 +389,7 @@ def test_the_check_lists_below_the_prefix(server: ScriptedServer) -> None:
 def test_the_check_has_a_time_limit(server: ScriptedServer, bucket: S3Bucket) -> None:
     server.script(stall_before_head())
 
-    with pytest.raises(TransferStalled, match="within 0.1 seconds"):
+    with pytest.raises(TransferStalled, match="within 0.1 seconds") as caught:
         bucket.check(0.1)
+    assert "DOWNLOAD_TIMEOUT_SECONDS" not in caught.value.hint  # it would change nothing
+    assert "network" in caught.value.hint

@@ -85,6 +85,31 @@ class TestSources:
         with pytest.raises(ConfigurationError, match=r"^\.env: cannot be read: it is not UTF-8"):
             load_settings()
 
+    @pytest.mark.parametrize(
+        ("text", "lines"),
+        [
+            ("API_PORT=1\n\n# note\nhush hush\nLOG_LEVEL=INFO\n", [4]),
+            ("hush\n", [1]),
+            ("API_PORT=1\n\n\n\nAPI_KEYS='hush\nLOG_LEVEL=INFO\n=\n", [5, 7]),
+        ],
+    )
+    def test_a_line_that_is_no_setting_is_told_by_its_number_and_not_repeated(
+        self, text: str, lines: list[int], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path(".env").write_text(text)
+        with pytest.raises(ConfigurationError) as caught:
+            load_settings()
+        assert str(caught.value).splitlines() == [
+            f".env line {number}: this is no setting. Example: NAME=value" for number in lines
+        ]
+        assert unknown_variables() == []
+        assert capsys.readouterr() == ("", "")
+
+    def test_the_file_may_be_one_of_a_shell(self) -> None:
+        Path(".env").write_text("export API_PORT=1111\nexport HOME\n# a note\n\nAPI_HOST='::1'\n")
+        settings = load_settings()
+        assert (settings.api_port, settings.api_host) == (1111, "::1")
+
     def test_importing_reads_nothing(self) -> None:
         command = [sys.executable, "-c", "import datasync.config.settings"]
         environment = {**os.environ, "API_PORT": "x", "PYTHONPATH": str(ROOT)}
@@ -118,6 +143,8 @@ class TestRefusals:
             ("log_format", "xml", "must be 'console' or 'json'"),
             ("log_level", "LOUD", "must be 'DEBUG'"),
             ("api_host", "http://0.0.0.0", "must be an address or host name"),
+            ("api_host", "999.1.1.1", "must be an address or host name, not '999.1.1.1'"),
+            ("api_host", "127.1", "must be an address or host name, not '127.1'"),
             ("aws_region", "us-east-1.example.com/", "must be the name of a region"),
             ("aws_endpoint_url_s3", "ftp://host", "must begin with http:// or https://"),
             ("aws_endpoint_url_s3", "127.0.0.1:9000", "must begin with http:// or https://"),

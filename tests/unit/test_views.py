@@ -59,6 +59,21 @@ def test_every_end_of_a_run_has_its_word(status: RunStatus, shown: SyncStatus, t
     assert text in answer.message
 
 
+def test_a_verification_says_that_it_verified() -> None:
+    counts = RunCounts(listed=31, planned=31, downloaded=1, adopted=28, failed=1, deleted=1)
+    run = replace(RUN, kind=RunKind.VERIFY, status=RunStatus.PARTIAL, counts=counts)
+    assert views.run_response(run, (), False).message == (
+        "Verified 31 files: 28 as they should be, 1 repaired, 1 removed, 1 failed"
+    )
+    lost = replace(run, status=RunStatus.FAILED, error="no listing")
+    assert views.run_response(lost, (), False).message == "Run 7 failed: no listing"
+
+
+@pytest.mark.parametrize("count, text", [(0, "0 keys"), (1, "1 key"), (2000, "2,000 keys")])
+def test_a_number_has_its_noun(count: int, text: str) -> None:
+    assert views.counted(count, "key") == text
+
+
 def test_progress_of_a_running_run() -> None:
     counts = RunCounts(planned=10, downloaded=4, failed=1, bytes=500, bytes_planned=2000)
     running = replace(RUN, status=RunStatus.RUNNING, finished=None, counts=counts)

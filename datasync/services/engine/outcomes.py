@@ -128,7 +128,7 @@ def outcome(
     verdict: Verdict | None = None,
     error: DataSyncError | None = None,
 ) -> Outcome:
-    """The outcome of a task; its lag runs from the first event that told of the change."""
+    """The outcome of a task; its lags run from the first event that told of the change."""
     return Outcome(
         key=task.key,
         operation=operation,
@@ -142,12 +142,21 @@ def outcome(
         error=type(error).__name__ if error is not None else None,
         hint=error.hint if error is not None else None,
         lag_seconds=_lag(task, now),
+        event_lag_seconds=_event_lag(task, now),
     )
 
 
 def _lag(task: Task, now: float) -> float | None:
     mark = task.mark
     return max(0.0, now - mark.first_seen) if task.urgent and mark is not None else None
+
+
+def _event_lag(task: Task, now: float) -> float | None:
+    """From the change itself, if its sender told when; a clock ahead of ours adds nothing."""
+    lag, mark = _lag(task, now), task.mark
+    if lag is None or mark is None or mark.happened is None:
+        return None
+    return max(lag, now - mark.happened)
 
 
 def add(counts: RunCounts, done: Outcome) -> RunCounts:

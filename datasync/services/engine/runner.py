@@ -21,6 +21,7 @@ from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 
 TURN_SECONDS = 1.0
+BREATH_SECONDS = 0.01
 RETRY_SECONDS = 60.0
 HOUSEKEEPING_SECONDS = 3600.0
 _UNCLEAN = frozenset({RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.INTERRUPTED})
@@ -175,8 +176,11 @@ class Runner(threading.Thread):
             self._bell.listen()
             engine.open()
             while not self._stopping.is_set():
+                began = time.monotonic()
                 self._turn(engine, runs)
                 self._bell.wait(TURN_SECONDS)
+                # One event is looked at where it comes; of a burst, many in one turn.
+                self._stopping.wait(max(0.0, began + BREATH_SECONDS - time.monotonic()))
         finally:
             deadline = time.monotonic() + self._close_within
             engine.stop()

@@ -51,6 +51,23 @@ class EventStatus(StrEnum):
     REJECTED = "rejected"
 
 
+class EventKind(StrEnum):
+    """What an event's name says of the object."""
+
+    CHANGES = "changes"
+    SILENT = "silent"
+    UNKNOWN = "unknown"
+
+
+class Source(StrEnum):
+    """Whose format the event has."""
+
+    S3 = "s3"
+    EVENTBRIDGE = "eventbridge"
+    MINIO = "minio"
+    CEPH = "ceph"
+
+
 @dataclass(frozen=True, slots=True)
 class KeyEvent:
     """One record of a notification: its key, decoded once, and what becomes of it.
@@ -62,6 +79,9 @@ class KeyEvent:
     status: EventStatus
     reason: str
     event: str
+    kind: EventKind | None = None
+    source: Source = Source.S3
+    happened: float | None = None
 
 
 def parse(body: bytes, bucket: str, prefix: str) -> list[KeyEvent]:
@@ -83,6 +103,10 @@ def parse(body: bytes, bucket: str, prefix: str) -> list[KeyEvent]:
         "the body is JSON, but no S3 event notification",
         hint='Send the notification as S3 made it: {"Records": [...]}.',
     )
+
+
+def sns_message(body: bytes) -> Mapping[str, str] | None:
+    return None
 
 
 def _decode(body: bytes) -> Any:
@@ -170,11 +194,12 @@ def key_event(raw_key: str, event: str, prefix: str, *, form_encoded: bool) -> K
         return KeyEvent(printable(raw_key), EventStatus.REJECTED, str(error), event)
     if event.startswith(MARKING_EVENTS):
         if key.startswith(prefix):
-            return KeyEvent(key, EventStatus.QUEUED, "queued", event)
-        return KeyEvent(key, EventStatus.IGNORED, "outside S3_PREFIX", event)
+            return KeyEvent(key, EventStatus.QUEUED, "queued", event, EventKind.CHANGES)
+        return KeyEvent(key, EventStatus.IGNORED, "outside S3_PREFIX", event, EventKind.CHANGES)
     known = event.startswith(SILENT_EVENTS)
     reason = "does not change the content" if known else "unknown event type"
-    return KeyEvent(key, EventStatus.IGNORED, reason, event)
+    kind = EventKind.SILENT if known else EventKind.UNKNOWN
+    return KeyEvent(key, EventStatus.IGNORED, reason, event, kind)
 
 
 def decoded_key(raw_key: str) -> str:

@@ -229,7 +229,7 @@ def _occupied(path: str, kind: str | None) -> PathConflict:
     return PathConflict(
         f"{path!r} is a {kind or 'file'}; it is kept",
         at=path,
-        hint="Move it away, or restore with overwriting: it then goes to the trash itself.",
+        hint="Move it away, or restore with --overwrite: it then goes to the trash itself.",
     )
 
 

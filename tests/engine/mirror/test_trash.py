@@ -96,7 +96,7 @@ def test_restoring_keeps_what_is_there(mirror: Mirror, root: Path) -> None:
     before = mirror.trash_entries()
     results = mirror.restore(prefix="")
     assert [type(result.error) for result in results] == [PathConflict, PathConflict]
-    assert "overwriting" in (results[0].error.hint if results[0].error else "")
+    assert "--overwrite" in (results[0].error.hint if results[0].error else "")
     assert mirror.trash_entries() == before
     [kept] = mirror.restore(prefix="d", overwrite=True)
     assert isinstance(kept.error, PathConflict)

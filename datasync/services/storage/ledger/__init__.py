@@ -3,7 +3,7 @@
 Written after the disk is durable; it may lag behind the disk, never lead it. Knows nothing of
 S3, of files in the mirror, of settings or of HTTP. One subject a module: `tables`, `objects`,
 `dirty`, `settling`, `runs`, `plans`, `outcomes`, `failures`,
-`figures`, `spool`; below them `database`
+`figures`, `event_figures`, `spool`; below them `database`
 (transactions) and `backends` (SQLite, PostgreSQL and its `patience`); `opening` brings the tables
 up to date.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from datasync.services.storage.ledger.backends import SqliteBackend
 from datasync.services.storage.ledger.database import Database
 from datasync.services.storage.ledger.dirty import DirtyKeys
+from datasync.services.storage.ledger.event_figures import EventFigures
 from datasync.services.storage.ledger.failures import Failures
 from datasync.services.storage.ledger.figures import Figures
 from datasync.services.storage.ledger.objects import Objects
@@ -28,7 +29,7 @@ __all__ = ["Ledger", "ListingSpool", "sqlite_url"]
 BUSY_SECONDS = 10.0
 
 
-class Ledger(Objects, DirtyKeys, Settling, Runs, Plans, Outcomes, Failures, Figures):
+class Ledger(Objects, DirtyKeys, Settling, Runs, Plans, Outcomes, Failures, Figures, EventFigures):
     """One ledger, used by many threads; open it in the process that uses it, never before a fork.
 
     `rebuilt` is true when this opening set a damaged file aside and began an empty ledger.

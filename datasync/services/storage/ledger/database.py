@@ -4,22 +4,25 @@ Knows no table. A database belongs to the process that opened it.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, Executable, Insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
 from datasync.errors import LedgerError
-from datasync.services.storage.ledger.backends import Backend, Insert
+from datasync.services.storage.ledger.backends import Backend
+from datasync.services.storage.ledger.backends import Insert as BackendInsert
 
 Values = tuple[Any, ...]
+T = TypeVar("T")
 
 # Safely below the number of parameters that any build of SQLite or PostgreSQL takes.
 KEYS_AT_ONCE = 500
+PARAMETERS_AT_ONCE = 900
 
 
 def fetch(connection: Connection, statement: Executable, **values: object) -> list[Values]:
@@ -40,9 +43,11 @@ def in_parts(items: Sequence[Any], size: int = KEYS_AT_ONCE) -> Iterator[Sequenc
 
 
 class Many:
-    """A statement run once for each of many rows, handed to the driver as plain tuples.
+    """A statement run for many rows, handed to the driver as plain tuples.
 
-    `names` are its parameters in the order of the tuples.
+    `names` are its parameters in the order of the tuples. Rows of an INSERT go many at a time:
+    the driver gives the interpreter to other threads at each statement, and under load gets it
+    back late. An INSERT that resolves conflicts must not be given two rows of one key.
     """
 
     def __init__(self, statement: ClauseElement, names: Sequence[str]) -> None:
@@ -52,8 +57,17 @@ class Many:
 
     def run(self, connection: Connection, rows: Sequence[Values]) -> None:
         """Run it for every row; nothing to do for none."""
-        if rows:
-            connection.exec_driver_sql(self._compiled(connection), list(rows))
+        if not rows:
+            return
+        text = self._compiled(connection)
+        row = text.partition(" VALUES ")[2].partition(")")[0] + ")"
+        if not isinstance(self._statement, Insert) or row.count(",") != len(self._names) - 1:
+            connection.exec_driver_sql(text, list(rows))
+            return
+        for part in in_parts(rows, PARAMETERS_AT_ONCE // len(self._names)):
+            values = tuple(value for each in part for value in each)
+            many = text.replace(row, ", ".join([row] * len(part)), 1)
+            connection.exec_driver_sql(many, values)
 
     def _compiled(self, connection: Connection) -> str:
         if self._text is None:
@@ -71,6 +85,7 @@ class Database:
         self.backend = backend
         self._engine = backend.engine()
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, *backend.driver_errors)
+        self._statements: dict[Callable[..., Any], Any] = {}
         self._pid = os.getpid()
         self._closed = False
 
@@ -79,9 +94,16 @@ class Database:
         self._closed = True
         self._engine.dispose()
 
-    def insert(self, table: Any) -> Insert:
+    def insert(self, table: Any) -> BackendInsert:
         """An insert that knows ON CONFLICT on this database."""
         return self.backend.insert(table)
+
+    def prepared(self, make: "Callable[[Database], T]") -> T:
+        """What `make` makes of this database, made once: statements are dear to build."""
+        if make not in self._statements:
+            self._statements[make] = make(self)
+        made: T = self._statements[make]
+        return made
 
     @contextmanager
     def read(self, *, snapshot: bool = False) -> Iterator[Connection]:

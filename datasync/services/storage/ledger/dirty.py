@@ -1,19 +1,49 @@
 """The dirty table: keys whose state must be looked at, marked by any process, any thread."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
-from datasync.models.sync_models import DirtyKey
+from datasync.models.sync_models import DirtyKey, EventNote
 from datasync.services.storage.ledger.database import Database, Many, Values, fetch, in_parts
-from datasync.services.storage.ledger.figures import add_figures
-from datasync.services.storage.ledger.tables import dirty, encode, figures, plain
+from datasync.services.storage.ledger.event_figures import DUPLICATES
+from datasync.services.storage.ledger.figures import (
+    LAST_EVENT,
+    add_figures,
+    add_one,
+    raise_figure,
+)
+from datasync.services.storage.ledger.tables import dirty, encode, plain
 
 NAMES = tuple(column.name for column in dirty.columns)
-NO_COUNTERS: Mapping[str, int] = MappingProxyType({})
 _SELECT = select(*dirty.columns)
+_FRESH = _SELECT.where(dirty.c.not_before == literal_column("0.0")).order_by(dirty.c.last_seen)
+_RETRIES = _SELECT.where(
+    dirty.c.not_before > literal_column("0.0"), dirty.c.not_before <= bindparam("now")
+).order_by(dirty.c.not_before)
+_LOCK = (
+    select(dirty.c.key)
+    .where(dirty.c.key.in_(bindparam("keys", expanding=True)))
+    .order_by(dirty.c.key)
+    .with_for_update()
+)
+_STILL = select(dirty.c.key).where(dirty.c.key.in_(bindparam("keys", expanding=True)))
 _BY_KEYS = _SELECT.where(dirty.c.key.in_(bindparam("keys", expanding=True)))
+_HOW_MANY = (
+    select(func.count())
+    .select_from(dirty)
+    .where(dirty.c.key.in_(bindparam("keys", expanding=True)))
+)
 _MARKS = "marks"
 
 
@@ -33,6 +63,9 @@ def dirty_values(mark: DirtyKey) -> Values:
         mark.attempts,
         mark.not_before,
         plain(mark.last_error),
+        mark.happened,
+        mark.last_happened,
+        mark.events,
     )
 
 
@@ -43,52 +76,69 @@ class DirtyKeys:
 
     def _prepare_dirty(self) -> None:
         insert = self._database.insert(dirty)
-        renewed = ("reason", "marks", "last_seen", "attempts", "not_before")
-        changes = {name: insert.excluded[name] for name in renewed}
+        new = insert.excluded
+        renewed = ("reason", "marks", "last_seen", "attempts", "not_before", "last_happened")
+        changes: dict[str, ColumnElement[Any]] = {name: new[name] for name in renewed}
+        changes["events"] = dirty.c.events + new.events
+        earlier = dirty.c.happened.is_(None) | (new.happened < dirty.c.happened)
+        changes["happened"] = case((earlier, new.happened), else_=dirty.c.happened)
         self._mark = Many(insert.on_conflict_do_update(index_elements=["key"], set_=changes), NAMES)
 
     def mark(
-        self,
-        keys: Mapping[str, str] | Sequence[tuple[str, str]],
-        now: float,
-        *,
-        counters: Mapping[str, int] = NO_COUNTERS,
+        self, keys: Mapping[str, str] | Sequence[tuple[str, str]], now: float
     ) -> dict[str, int]:
-        """Mark keys (key to reason) dirty and add to the event counters: one transaction.
+        """Mark keys (key to reason) dirty in one transaction, without an event.
 
         On stable storage when it returns. A key that is dirty already is due at once again.
         Returns the marks number of each key, greater than every earlier one.
 
         Raises: LedgerError, LedgerBusy, DiskFull, KeyRejected; nothing is marked then.
         """
-        reasons = dict(keys)
-        if not reasons and not counters:
+        notes = [EventNote(key, reason, now) for key, reason in dict(keys).items()]
+        return self._write_marks(notes, {})
+
+    def journal(self, notes: Sequence[EventNote], figures: Mapping[str, int]) -> None:
+        """Mark the keys that events told of, as `mark` does, and add to the figures.
+
+        Raises: LedgerError, LedgerBusy, DiskFull, KeyRejected; nothing is marked then.
+        """
+        self._write_marks(notes, figures, events=True)
+
+    def _write_marks(
+        self, notes: Sequence[EventNote], changes: Mapping[str, int], *, events: bool = False
+    ) -> dict[str, int]:
+        if not notes and not changes:
             return {}
-        with self._database.write(durable=bool(reasons)) as connection:
-            marks = self._next_marks(connection) if reasons else 0
-            self._mark.run(connection, _marked(reasons, marks, now))
-            add_figures(connection, self._database, _event_names(counters))
-        return dict.fromkeys(reasons, marks)
+        values = _marked(notes)
+        with self._database.write(durable=bool(notes)) as connection:
+            marks = self._next_marks(connection) if notes else 0
+            if events and notes:
+                known = _count_dirty(connection, list(values))
+                changes = {**changes, DUPLICATES: len(notes) - len(values) + known}
+                latest = max(note.received for note in notes)
+                raise_figure(connection, self._database, LAST_EVENT, round(latest * 1000))
+            rows = [(key, row[0], marks, *row[1:]) for key, row in values.items()]
+            self._mark.run(connection, rows)
+            add_figures(connection, self._database, changes)
+        return dict.fromkeys((note.key for note in notes), marks)
 
     def _next_marks(self, connection: Connection) -> int:
         # One number for all marks ever, not one a key: a key that was cleared and marked again
         # must not get a number that a worker still holds.
-        add_figures(connection, self._database, {_MARKS: 1})
-        latest = select(figures.c.value).where(figures.c.name == _MARKS)
-        return int(connection.execute(latest).scalar_one())
+        return add_one(connection, self._database, _MARKS)
 
     def due(self, now: float, limit: int, exclude: Collection[str] = ()) -> list[DirtyKey]:
         """At most `limit` marks with not_before <= now, the oldest last_seen first.
+
+        Of the deferred ones those that have been due for longest are taken.
 
         Raises: LedgerError, LedgerBusy.
         """
         enough = limit + len(exclude)
         with self._database.read(snapshot=True) as connection:
-            # Two ranges of one index: fresh marks are found in order among any number of
-            # deferred ones.
-            found = _oldest(connection, [dirty.c.not_before <= 0], enough)
-            retries = [dirty.c.not_before > 0, dirty.c.not_before <= now]
-            found += _oldest(connection, retries, enough)
+            # Two stretches of one index, each in its order: nothing is sorted, however many wait.
+            found = fetch(connection, _FRESH.limit(enough))
+            found += fetch(connection, _RETRIES.limit(enough), now=now)
         marks = sorted(map(dirty_key, found), key=lambda mark: (mark.last_seen, mark.key))
         skipped = frozenset(exclude)
         return [mark for mark in marks if mark.key not in skipped][:limit]
@@ -133,9 +183,23 @@ class DirtySettling:
             update(dirty).values({name: bindparam(name) for name in deferred}).where(same),
             (*deferred, "old_key", "old_marks"),
         )
+        fresh: dict[str, ColumnElement[Any]] = {
+            "first_seen": dirty.c.last_seen,
+            "happened": dirty.c.last_happened,
+        }
+        fresh["events"] = literal_column("1")
+        newer = (dirty.c.key == bindparam("old_key")) & (dirty.c.marks > bindparam("old_marks"))
+        self._renew = Many(update(dirty).values(fresh).where(newer), ("old_key", "old_marks"))
         self._insert = Many(
             database.insert(dirty).on_conflict_do_nothing(index_elements=["key"]), NAMES
         )
+
+    def _begin_anew(self, connection: Connection, cleared: Sequence[Values]) -> None:
+        """What is still dirty was marked again meanwhile: its waiting began with that mark."""
+        left: set[bytes] = set()
+        for part in in_parts([key for key, _ in cleared]):
+            left.update(key for (key,) in fetch(connection, _STILL, keys=list(part)))
+        self._renew.run(connection, [values for values in cleared if values[0] in left])
 
     def settle(
         self, connection: Connection, cleared: Iterable[DirtyKey], deferred: Iterable[DirtyKey]
@@ -144,7 +208,13 @@ class DirtySettling:
 
         A deferred mark with `marks` 0 is that of a key which was not dirty: it becomes dirty.
         """
-        self._clear.run(connection, sorted((encode(mark.key), mark.marks) for mark in cleared))
+        cleared, deferred = list(cleared), list(deferred)
+        # All rows first, in the order in which they are marked: else the two wait in a circle.
+        for part in in_parts(sorted(encode(mark.key) for mark in (*cleared, *deferred))):
+            fetch(connection, _LOCK, keys=list(part))
+        gone = sorted((encode(mark.key), mark.marks) for mark in cleared)
+        self._clear.run(connection, gone)
+        self._begin_anew(connection, gone)
         later = sorted(deferred, key=lambda mark: encode(mark.key))
         values = [
             (mark.attempts, mark.not_before, plain(mark.last_error), encode(mark.key), mark.marks)
@@ -155,18 +225,25 @@ class DirtySettling:
         self._insert.run(connection, [dirty_values(mark) for mark in later if not mark.marks])
 
 
-def _marked(reasons: Mapping[str, str], marks: int, now: float) -> list[Values]:
+def _marked(notes: Sequence[EventNote]) -> dict[bytes, Values]:
+    """One row a key, without its marks number, from all that was told of it."""
+    told: dict[bytes, list[EventNote]] = {}
+    for note in notes:
+        told.setdefault(encode(note.key), []).append(note)
     # In key order: transactions that mark the same keys wait for one another, never in a circle.
-    keys = sorted((encode(key), plain(reason)) for key, reason in reasons.items())
-    return [(key, reason, marks, now, now, 0, 0.0, None) for key, reason in keys]
+    return {key: _row_of(told[key]) for key in sorted(told)}
 
 
-def _event_names(counters: Mapping[str, int]) -> dict[str, int]:
-    return {f"event.{name}": count for name, count in counters.items()}
+def _row_of(notes: Sequence[EventNote]) -> Values:
+    times = [note.happened for note in notes if note.happened is not None]
+    received = [note.received for note in notes]
+    last = notes[-1]
+    first = min(times, default=None)
+    reason = plain(last.reason)
+    row = (reason, min(received), max(received), 0, 0.0, None, first, last.happened, len(notes))
+    return row
 
 
-def _oldest(
-    connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int
-) -> list[Values]:
-    statement = _SELECT.where(*conditions).order_by(dirty.c.last_seen, dirty.c.key).limit(limit)
-    return fetch(connection, statement)
+def _count_dirty(connection: Connection, keys: Sequence[bytes]) -> int:
+    counted = (connection.execute(_HOW_MANY, {"keys": part}) for part in in_parts(keys))
+    return sum(int(count.scalar_one()) for count in counted)

@@ -1,17 +1,26 @@
 """Figures of the whole mirror, kept as running totals so that asking for them never scans."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    text,
+)
 
 from datasync.models.sync_models import LedgerTotals, State
-from datasync.services.storage.ledger.database import Database, Values, fetch, in_parts
-from datasync.services.storage.ledger.tables import IS_FAILING, dirty, figures, objects, outcomes
+from datasync.services.storage.ledger.backends import Insert
+from datasync.services.storage.ledger.database import Database, Many, Values, fetch, in_parts
+from datasync.services.storage.ledger.tables import IS_FAILING, dirty, figures, objects
 
-LAG_SAMPLES = 1000
-_STATE, _EVENT, FILES, BYTES = "state.", "event.", "files", "bytes"
+_STATE, FILES, BYTES = "state.", "files", "bytes"
+LAST_EVENT = "last_event"  # when the latest event that marked a key came, in milliseconds
 
 _HELD = select(objects.c.state, objects.c.path.is_not(None), objects.c.local_size).where(
     objects.c.key.in_(bindparam("keys", expanding=True))
@@ -23,22 +32,46 @@ _FAILED_BOTH = (
     .select_from(objects.join(dirty, objects.c.key == dirty.c.key))
     .where(_MARK_FAILED, text(f"objects.{IS_FAILING}"), objects.c.state != State.REJECTED.value)
 )
-_LAGS = (
-    select(outcomes.c.lag_seconds)
-    .where(literal_column("lag_seconds IS NOT NULL"))
-    .order_by(outcomes.c.id.desc())
-    .limit(LAG_SAMPLES)
-)
 
 
 def add_figures(connection: Connection, database: Database, changes: Mapping[str, int]) -> None:
     """Add to running totals, in one order of names for all writers."""
-    values = [{"name": name, "value": changes[name]} for name in sorted(changes) if changes[name]]
-    if values:
-        insert = database.insert(figures)
-        total = figures.c.value + insert.excluded.value
-        statement = insert.on_conflict_do_update(index_elements=["name"], set_={"value": total})
-        connection.execute(statement, values)
+    values = [(name, changes[name]) for name in sorted(changes) if changes[name]]
+    database.prepared(_additions).run(connection, values)
+
+
+def add_one(connection: Connection, database: Database, name: str) -> int:
+    """Add one to a figure; what it is then. Others who add to it wait until this is committed."""
+    adding = database.prepared(_addition_told)
+    return int(connection.execute(adding, {"name": name, "value": 1}).scalar_one())
+
+
+def _additions(database: Database) -> Many:
+    return Many(_addition(database), ("name", "value"))
+
+
+def _addition_told(database: Database) -> Executable:
+    return _addition(database).returning(figures.c.value)
+
+
+def _addition(database: Database) -> Insert:
+    insert = database.insert(figures)
+    total = figures.c.value + insert.excluded.value
+    return insert.on_conflict_do_update(index_elements=["name"], set_={"value": total})
+
+
+def raise_figure(connection: Connection, database: Database, name: str, value: int) -> None:
+    """Set a figure that only grows, unless it is greater already."""
+    database.prepared(_raising).run(connection, [(name, value)])
+
+
+def _raising(database: Database) -> Many:
+    insert = database.insert(figures)
+    greater = insert.excluded.value > figures.c.value
+    statement = insert.on_conflict_do_update(
+        index_elements=["name"], set_={"value": insert.excluded.value}, where=greater
+    )
+    return Many(statement, ("name", "value"))
 
 
 def figures_of(values: Sequence[Values]) -> Counter[str]:
@@ -60,18 +93,13 @@ def held_figures(connection: Connection, keys: Sequence[bytes]) -> Counter[str]:
     return total
 
 
-def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """The nearest-rank percentile of ascending values; None for none."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
-
-
 class Figures:
-    """The figures that health and statistics show."""
+    """The figures that health shows."""
 
     _database: Database
 
     def totals(self) -> LedgerTotals:
-        """All figures, of one moment.
+        """The figures of files and keys, of one moment.
 
         Raises: LedgerError, LedgerBusy.
         """
@@ -81,7 +109,6 @@ class Figures:
             )
             pending, oldest = _pending(connection)
             failed_marks = _failed_marks(connection)
-            lags = sorted(lag for (lag,) in fetch(connection, _LAGS))
         states = {state: values.get(_STATE + state.value, 0) for state in State}
         return LedgerTotals(
             objects=sum(states.values()),
@@ -90,13 +117,7 @@ class Figures:
             pending=pending,
             oldest_pending=oldest,
             failed=states[State.FAILED] + states[State.STALE] + failed_marks,
-            events={
-                name.removeprefix(_EVENT): value
-                for name, value in values.items()
-                if name.startswith(_EVENT)
-            },
-            lag_p50=percentile(lags, 0.5),
-            lag_p99=percentile(lags, 0.99),
+            last_event=values[LAST_EVENT] / 1000 if LAST_EVENT in values else None,
         )
 
 

@@ -59,6 +59,7 @@ def outcome_values(outcome: Outcome) -> Values:
         outcome.error,
         plain(outcome.hint),
         outcome.lag_seconds,
+        outcome.event_lag_seconds,
     )
 
 

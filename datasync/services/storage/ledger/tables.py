@@ -107,6 +107,9 @@ dirty = Table(
     Column("attempts", Integer, nullable=False),
     Column("not_before", Double, nullable=False),
     Column("last_error", Text),
+    Column("happened", Double),
+    Column("last_happened", Double),
+    Column("events", Integer, nullable=False, server_default=text("1")),
     Index("dirty_due", "not_before", "last_seen"),
     Index("dirty_oldest", "first_seen"),
     Index(
@@ -177,6 +180,7 @@ outcomes = Table(
     Column("error", Text),
     Column("hint", Text),
     Column("lag_seconds", Double),
+    Column("event_lag_seconds", Double),
     Index("outcomes_key", "key"),
     Index("outcomes_run", "run_id"),
     Index(
@@ -195,7 +199,8 @@ outcomes = Table(
 )
 
 # Running totals, so that health and statistics never scan: "state.synced", "files", "bytes",
-# "event.queued", ... and "marks", the number of the latest mark.
+# "event.queued", "source.http.s3", "lag.le.0.5", ...; "marks" is the number of the latest mark,
+# "last_event" when it came, in milliseconds.
 figures = Table(
     "figures",
     metadata,

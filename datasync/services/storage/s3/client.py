@@ -21,6 +21,7 @@ from datasync.errors import (
     CredentialsRejected,
     DataSyncError,
     Interrupted,
+    NetworkFailure,
     TransferStalled,
     UnexpectedAnswer,
 )
@@ -283,7 +284,9 @@ def _wait(
     while True:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            raise TransferStalled(f"{what}: no answer within {timeout_seconds:g} seconds")
+            # The bound was the caller's own: no setting would have made it wait longer.
+            text = f"{what}: no answer within {timeout_seconds:g} seconds"
+            raise TransferStalled(text, hint=NetworkFailure.hint)
         moved, ended = loop.turn(min(remaining, 60.0))
         if loop.take_wake():
             raise Interrupted(f"{what}: the bucket was closed")

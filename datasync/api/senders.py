@@ -1,0 +1,101 @@
+"""Decides who may send notifications without a key: those who sign what they send.
+
+Two signatures are known: that of NOTIFICATION_SECRET, which the Lambda forwarder makes, and that
+of SNS. A key, or being on this machine where there are no keys, is as good as either, but a
+signature that is there must be right. Knows no settings.
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import Scope
+
+from datasync.api.requests import in_thread
+from datasync.errors import Unauthorized
+from datasync.services.events import inbox
+
+PATH = "/sync/s3-notification"
+TIMESTAMP, SIGNATURE = "x-datasync-timestamp", "x-datasync-signature"
+VERSION = "v1="
+WINDOW_SECONDS = 300
+_STATE = "refused"
+
+
+class TopicGate(Protocol):
+    """Proves that a message is one of a configured SNS topic."""
+
+    def admit(self, message: Mapping[str, str]) -> str:
+        """The message's type. Blocks. Raises: Unauthorized, and what keeps it from being proved."""
+
+
+def signature_of(secret: bytes, timestamp: str, body: bytes) -> str:
+    """What X-DataSync-Signature must be; `timestamp` is in seconds since the epoch."""
+    signed = hmac.new(secret, timestamp.encode("ascii") + b"." + body, hashlib.sha256)
+    return VERSION + signed.hexdigest()
+
+
+def postpone(scope: Scope, path: str, refused: Unauthorized) -> bool:
+    """Whether the body may still prove its sender: then the route asks, and the refusal waits."""
+    if scope["method"] != "POST" or path != PATH:
+        return False
+    scope.setdefault("state", {})[_STATE] = refused
+    return True
+
+
+class SenderPolicy:
+    """Lets in who was let in already, and who signed."""
+
+    def __init__(
+        self,
+        secret: str | None,
+        topics: TopicGate,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._secret = secret.encode() if secret else None
+        self._topics = topics
+        self._clock = clock
+
+    async def admit(self, request: Request, body: bytes) -> None:
+        """Return if the sender of this body is let in.
+
+        Raises: Unauthorized, and what keeps an SNS message from being proved.
+        """
+        signed = SIGNATURE in request.headers
+        if signed:
+            self._check_signature(request.headers, body)
+        message = inbox.sns_message(body)
+        if message is not None:
+            await in_thread(self._topics.admit, message)
+            return
+        refused: Unauthorized | None = request.scope.get("state", {}).get(_STATE)
+        if refused is not None and not signed:
+            raise refused
+
+    def _check_signature(self, headers: Headers, body: bytes) -> None:
+        if self._secret is None:
+            raise Unauthorized(
+                "the body is signed, but this service has no secret to check it with",
+                hint="Set NOTIFICATION_SECRET here to the sender's.",
+            )
+        timestamp = headers.get(TIMESTAMP, "")
+        if not timestamp.isascii() or not timestamp.isdecimal() or len(timestamp) > 12:
+            raise Unauthorized(
+                f"{TIMESTAMP} is no number of seconds", hint="Send the time of signing in it."
+            )
+        expected = signature_of(self._secret, timestamp, body)
+        given = headers[SIGNATURE].encode("latin-1")
+        if not hmac.compare_digest(expected.encode(), given):
+            raise Unauthorized(
+                "the signature does not fit the body",
+                hint="NOTIFICATION_SECRET must be the same here and at the sender's.",
+            )
+        if abs(self._clock() - int(timestamp)) > WINDOW_SECONDS:
+            raise Unauthorized(
+                f"the signature was made more than {WINDOW_SECONDS} seconds before or after now",
+                hint="Set the clocks of both machines, with NTP for example.",
+            )

@@ -1,0 +1,174 @@
+"""Takes events, wherever they come from: reads them, journals them, tells what became of them.
+
+Every call but `record` returns at once or after a question to the ledger; nothing here asks S3.
+Knows no FastAPI, no queue and no settings object.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+
+from datasync.controllers import views
+from datasync.errors import DataSyncError, RequestRefused
+from datasync.models.s3_models import SyncDetail, SyncResponse
+from datasync.models.sync_models import EventNote, SyncOptions
+from datasync.services.events import inbox
+from datasync.services.events.inbox import EventKind, EventStatus, KeyEvent
+from datasync.services.events.journal import Journal, Told
+from datasync.services.storage.ledger import Ledger
+from datasync.utils.logger import get_logger
+
+UNKNOWN_NAMES = 1_000  # remembered, so that each is logged once
+_CLOCK_SLACK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What one sender told: its events, how they came, and when they arrived."""
+
+    events: tuple[KeyEvent, ...]
+    via: str
+    received: float
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys to mark, each once, in their order."""
+        return tuple(dict.fromkeys(event.key for event in self.events if _marks(event)))
+
+
+class Intake:
+    """Events in, marks out. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        ledger: Ledger,
+        options: SyncOptions,
+        in_sync: Callable[[], bool],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal = journal
+        self._ledger = ledger
+        self._options = options
+        self._in_sync = in_sync
+        self._clock = clock
+        self._unknown: set[str] = set()
+        self._log = get_logger(__name__)
+
+    def read(self, body: bytes, via: str) -> Notice:
+        """The events in a body. Does nothing with them.
+
+        Raises: MalformedRequest, UnprocessableRequest, ForeignBucket.
+        """
+        events = inbox.parse(body, self._options.bucket, self._options.prefix)
+        return Notice(tuple(events), via, self._clock())
+
+    def record(self, notice: Notice, told: Told) -> None:
+        """Journal a notice; `told` hears on another thread that it is on stable storage.
+
+        Raises: JournalFull, Interrupted.
+        """
+        self._record([notice], told)
+
+    def take(self, bodies: Sequence[bytes], via: str) -> list[DataSyncError | None]:
+        """Read and journal bodies in one commit; blocks until they are on stable storage.
+
+        For each body None, or what makes it unreadable; an unreadable one keeps no other back.
+
+        Raises: LedgerBusy, LedgerError, DiskFull, Interrupted; nothing was journaled then.
+        """
+        notices: list[Notice] = []
+        problems: list[DataSyncError | None] = []
+        for body in bodies:
+            try:
+                notices.append(self.read(body, via))
+                problems.append(None)
+            except RequestRefused as error:
+                problems.append(error)
+        if notices:
+            written: Future[None] = Future()
+            self._record(notices, partial(_settle, written))
+            written.result()
+        return problems
+
+    def _record(self, notices: Sequence[Notice], told: Told) -> None:
+        events = [event for notice in notices for event in notice.events]
+        self._tell_unknown(events)
+        notes = [
+            EventNote(event.key, event.event, notice.received, event.happened)
+            for notice in notices
+            for event in notice.events
+            if _marks(event)
+        ]
+        self._journal.submit(notes, _figures(notices), notices[0].received, told)
+
+    def _tell_unknown(self, events: Iterable[KeyEvent]) -> None:
+        for event in events:
+            new = event.kind is EventKind.UNKNOWN and event.event not in self._unknown
+            if new and len(self._unknown) < UNKNOWN_NAMES:
+                self._unknown.add(event.event)
+                self._log.warning("unknown event type, ignored", type=event.event)
+
+    # Answers
+
+    def taken(self, notice: Notice) -> SyncResponse:
+        """That a notice was journaled, one detail a record. Raises: LedgerError."""
+        tally = Counter(event.status for event in notice.events)
+        text = ", ".join(f"{tally[status]} {status.value}" for status in EventStatus)
+        details = [views.event_detail(event) for event in notice.events]
+        # A key that was marked this moment has to be looked at: nothing else needs to be asked.
+        in_sync = not notice.keys and self._in_sync()
+        return views.marks_response(details, in_sync, f"Took {text}")
+
+    def unsettled(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """Those marked keys that no attempt has been made for yet. Raises: LedgerError."""
+        dirty = self._ledger.dirty(keys)
+        # A mark sets attempts to 0: more says that the key was looked at since, and failed.
+        return tuple(key for key in keys if key in dirty and dirty[key].attempts == 0)
+
+    def settled(self, notice: Notice, seconds: float) -> SyncResponse:
+        """What became of a notice's keys so far. Raises: LedgerError."""
+        waiting = set(self.unsettled(notice.keys))
+        details = [views.event_detail(event) for event in notice.events if not _marks(event)]
+        details += [self._settled_detail(key, notice.received, waiting) for key in notice.keys]
+        return views.settled_response(details, self._in_sync(), seconds)
+
+    def _settled_detail(self, key: str, since: float, waiting: set[str]) -> SyncDetail:
+        if key in waiting:
+            return views.queued_detail(key, "still queued")
+        for outcome in self._ledger.outcomes(key=key, limit=1, failures_first=False):
+            if outcome.at >= since - _CLOCK_SLACK_SECONDS:
+                return views.outcome_detail(outcome)
+        return views.unchanged_detail(key)
+
+
+def _settle(written: "Future[None]", error: Exception | None) -> None:
+    if error is None:
+        written.set_result(None)
+    else:
+        written.set_exception(error)
+
+
+def _marks(event: KeyEvent) -> bool:
+    return event.status is EventStatus.QUEUED
+
+
+def _figures(notices: Sequence[Notice]) -> Counter[str]:
+    """What notices add to the figures: events by status, by source and by type."""
+    figures: Counter[str] = Counter()
+    for notice in notices:
+        for event in notice.events:
+            figures[f"event.{event.status.value}"] += 1
+            figures[f"source.{notice.via}.{event.source.value}"] += 1
+            figures[f"type.{_type(event)}"] += 1
+    return figures
+
+
+def _type(event: KeyEvent) -> str:
+    """Names that a sender makes up would be figures without end: they count together."""
+    if event.status is EventStatus.REJECTED:
+        return "rejected"
+    return "unknown" if event.kind is EventKind.UNKNOWN else event.event

@@ -1,0 +1,152 @@
+"""Takes events from any thread and writes them into the ledger in groups: one commit for many.
+
+While one group is being made durable the next one gathers, so that a burst costs a few commits
+and a single event waits for none but its own. Knows no envelope, no HTTP and no engine.
+"""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from datasync.errors import DataSyncError, Interrupted, JournalFull, KeyRejected
+from datasync.models.sync_models import EventNote
+from datasync.services.storage.ledger import Ledger
+
+GROUP = 5_000  # events in one commit
+WAITING = 50_000  # events that may wait for a commit; beyond it senders are asked to come back
+GATHER_SECONDS = 0.005  # that a commit waits for more, while senders come side by side
+STOP_SECONDS = 5.0
+
+# Hears on the journal's thread that an entry is on stable storage, or why it is not.
+Told = Callable[[Exception | None], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """What one sender told: keys to mark and figures to add. All of it is written, or nothing."""
+
+    notes: Sequence[EventNote]
+    figures: Mapping[str, int]
+    received: float
+    told: Told
+
+    @property
+    def weight(self) -> int:
+        return len(self.notes) or 1
+
+
+class Journal:
+    """One writer thread, started by the first entry."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        ring: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._ledger = ledger
+        self._ring = ring
+        self._clock = clock
+        self._waiting: deque[Entry] = deque()
+        self._weight = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._crowded = False
+        self._delays: list[float] = []  # measured, not yet in the ledger
+
+    def submit(
+        self,
+        notes: Sequence[EventNote],
+        figures: Mapping[str, int],
+        received: float,
+        told: Told,
+    ) -> None:
+        """Hand events over; `told` hears None once they are on stable storage.
+
+        It hears LedgerBusy, LedgerError, DiskFull or KeyRejected when they are not.
+
+        Raises: JournalFull when too many wait already, Interrupted after `close`.
+        """
+        entry = Entry(notes, figures, received, told)
+        with self._changed:
+            if self._closed:
+                raise Interrupted("the journal is closed", hint="Try again in a moment.")
+            if self._weight + entry.weight > WAITING:
+                raise JournalFull(f"{self._weight} events wait to be written")
+            self._waiting.append(entry)
+            self._weight += entry.weight
+            self._start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Write what waits, then end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join(STOP_SECONDS)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while group := self._next():
+            self._write(group)
+            if not self._waiting:
+                self._record_delays()
+
+    def _next(self) -> list[Entry]:
+        """The entries of the next commit, in their order; none at the end."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._crowded = False
+                self._changed.wait()
+        if self._crowded and not self._closed:
+            time.sleep(GATHER_SECONDS)  # the others of the last group are likely to come again
+        with self._changed:
+            group: list[Entry] = []
+            weight = 0
+            while self._waiting and (not group or weight + self._waiting[0].weight <= GROUP):
+                group.append(self._waiting.popleft())
+                weight += group[-1].weight
+            self._weight -= weight
+        self._crowded = len(group) > 1
+        return group
+
+    def _write(self, group: Sequence[Entry]) -> None:
+        error = self._commit(group)
+        if isinstance(error, KeyRejected) and len(group) > 1:
+            for entry in group:  # the bad one must not take the others with it
+                entry.told(self._commit([entry]))
+            return
+        for entry in group:
+            entry.told(error)
+
+    def _commit(self, group: Sequence[Entry]) -> Exception | None:
+        notes = [note for entry in group for note in entry.notes]
+        figures: Counter[str] = Counter()
+        for entry in group:
+            figures.update(entry.figures)
+        try:
+            self._ledger.journal(notes, figures)
+        except Exception as error:  # whoever waits must hear of it, whatever it is
+            return error
+        if notes:
+            self._ring()
+        now = self._clock()
+        self._delays += [max(0.0, now - entry.received) for entry in group]
+        return None
+
+    def _record_delays(self) -> None:
+        delays, self._delays = self._delays, []
+        if delays:
+            with suppress(DataSyncError):  # a figure less
+                self._ledger.measure("journal", delays)

@@ -1,0 +1,110 @@
+"""Figures of events: how many came, of what kind, from where, and how long they took.
+
+Kept as running totals, so that every process gives the same answer and a scrape never scans.
+"""
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import literal_column, select
+
+from datasync.models.sync_models import EventTotals, Histogram, Outcome, Percentiles
+from datasync.services.storage.ledger.database import Database, fetch
+from datasync.services.storage.ledger.figures import add_figures
+from datasync.services.storage.ledger.tables import figures, outcomes
+
+LAG_SAMPLES = 1000
+# Upper bounds in seconds; beyond the last one everything is counted together.
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+HISTOGRAMS = ("journal", "lag", "event_lag")
+# Names of figures; what follows the first three is the sender's doing, and bounded by the intake.
+STATUS, SOURCE, TYPE, DUPLICATES = "event.", "source.", "type.", "duplicates"
+
+_LAGS = (
+    select(outcomes.c.lag_seconds, outcomes.c.event_lag_seconds)
+    .where(literal_column("lag_seconds IS NOT NULL"))
+    .order_by(outcomes.c.id.desc())
+    .limit(LAG_SAMPLES)
+)
+
+
+def measured(name: str, seconds: Iterable[float]) -> Counter[str]:
+    """What these measurements add to the figures of a histogram; sums are in microseconds."""
+    changes: Counter[str] = Counter()
+    for value in seconds:
+        place = bisect_left(BOUNDS, value)
+        bound = str(BOUNDS[place]) if place < len(BOUNDS) else "inf"
+        changes[f"{name}.le.{bound}"] += 1
+        changes[f"{name}.sum"] += round(value * 1_000_000)
+    return changes
+
+
+def outcome_figures(told: Iterable[Outcome]) -> Counter[str]:
+    """What the delays of these outcomes add to the histograms."""
+    pairs = [(each.lag_seconds, each.event_lag_seconds) for each in told]
+    changes = measured("lag", [lag for lag, _ in pairs if lag is not None])
+    changes.update(measured("event_lag", [lag for _, lag in pairs if lag is not None]))
+    return changes
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """The nearest-rank percentile of ascending values; None for none."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+
+def percentiles(values: Iterable[float]) -> Percentiles:
+    ordered = sorted(values)
+    return Percentiles(*(percentile(ordered, share) for share in (0.5, 0.9, 0.99)))
+
+
+class EventFigures:
+    """What statistics and metrics show of events."""
+
+    _database: Database
+
+    def event_totals(self) -> EventTotals:
+        """All figures of events, of one moment.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        with self._database.read(snapshot=True) as connection:
+            values: dict[str, int] = dict(
+                fetch(connection, select(figures.c.name, figures.c.value))
+            )
+            lags = fetch(connection, _LAGS)
+        timed = [(lag, whole) for lag, whole in lags if whole is not None]
+        return EventTotals(
+            by_status=_below(values, STATUS),
+            by_source=_below(values, SOURCE),
+            by_type=_below(values, TYPE),
+            duplicates=values.get(DUPLICATES, 0),
+            transit=percentiles(max(0.0, whole - lag) for lag, whole in timed),
+            lag=percentiles(lag for lag, _ in lags),
+            event_lag=percentiles(whole for _, whole in timed),
+            histograms={name: _histogram(values, name) for name in HISTOGRAMS},
+        )
+
+    def measure(self, name: str, seconds: Sequence[float]) -> None:
+        """Add measurements to a histogram.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        with self._database.write() as connection:
+            add_figures(connection, self._database, measured(name, seconds))
+
+
+def _below(values: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in values.items()
+        if name.startswith(prefix)
+    }
+
+
+def _histogram(values: Mapping[str, int], name: str) -> Histogram:
+    counts = [values.get(f"{name}.le.{bound}", 0) for bound in (*BOUNDS, "inf")]
+    upto = [sum(counts[: place + 1]) for place in range(len(counts))]
+    buckets = tuple(zip((*BOUNDS, math.inf), upto, strict=True))
+    return Histogram(buckets, values.get(f"{name}.sum", 0) / 1_000_000)

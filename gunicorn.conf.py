@@ -1,0 +1,32 @@
+"""What gunicorn reads by itself when it is started in this folder.
+
+Bad settings then end it once and plainly, before any worker; and each worker closes its
+sockets once. Nothing here is needed: without this file it only says more.
+"""
+
+import sys
+from typing import Any
+
+graceful_timeout = 20  # a worker needs up to 10 seconds to stop within a large object
+
+
+def on_starting(_arbiter: Any) -> None:
+    """Try the settings in the first process, where nothing has been started yet."""
+    from datasync.app import refused
+    from datasync.composition import preflight
+    from datasync.config.settings import load_settings
+    from datasync.errors import DataSyncError
+
+    try:
+        preflight(load_settings())
+    except DataSyncError as error:
+        sys.exit(refused(error))
+
+
+def post_worker_init(worker: Any) -> None:
+    """Give the event loop the sockets themselves, not gunicorn's shells around them.
+
+    It closes what it is given; a shell does not notice, and would close the number again,
+    which by then may be that of another file.
+    """
+    worker.sockets = [getattr(shell, "sock", shell) for shell in worker.sockets]

@@ -1,0 +1,155 @@
+"""The journal: events of many senders in few commits, bounded, and never lost once promised."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datasync.errors import Interrupted, JournalFull, KeyRejected, LedgerBusy
+from datasync.models.sync_models import EventNote
+from datasync.services.events import journal as journal_module
+from datasync.services.events.journal import Journal
+from datasync.services.storage.ledger import Ledger, sqlite_url
+from tests.support.world import eventually
+
+
+class GatedLedger:
+    """A real ledger whose journal waits at a gate; knows how often it was written to."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.real = ledger
+        self.gate = threading.Event()
+        self.gate.set()
+        self.commits: list[int] = []
+        self.error: Exception | None = None
+
+    def journal(self, notes: Sequence[EventNote], figures: Mapping[str, int]) -> None:
+        self.commits.append(len(notes))
+        assert self.gate.wait(20)
+        if self.error is not None:
+            raise self.error
+        self.real.journal(notes, figures)
+
+    def measure(self, name: str, seconds: Sequence[float]) -> None:
+        self.real.measure(name, seconds)
+
+
+class Desk:
+    """A journal on a gated ledger; `rings` counts how often the engine was woken."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = GatedLedger(ledger)
+        self.rings = 0
+        self.journal = Journal(self.ledger, self._ring)  # type: ignore[arg-type]
+
+    def _ring(self) -> None:
+        self.rings += 1
+
+    def tell(self, *keys: str, **figures: int) -> Any:
+        notes = [EventNote(key, "put", 1.0) for key in keys]
+        told: Future[None] = Future()
+
+        def hear(error: Exception | None) -> None:
+            told.set_exception(error) if error else told.set_result(None)
+
+        self.journal.submit(notes, figures, 1.0, hear)
+        return told
+
+    def hold(self) -> None:
+        """Keep the next commit at the gate, with one event in it."""
+        self.ledger.gate.clear()
+        self.held = self.tell("held")
+        eventually(lambda: self.ledger.commits == [1])
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    ledger = Ledger.open(sqlite_url(tmp_path / "ledger.db"))
+    made = Desk(ledger)
+    yield made
+    made.ledger.gate.set()
+    made.journal.close()
+    ledger.close()
+
+
+def test_an_event_is_in_the_ledger_once_its_future_is_done(desk: Desk) -> None:
+    desk.tell("a", **{"event.queued": 1}).result(20)
+    assert set(desk.ledger.real.dirty(["a"])) == {"a"}
+    assert desk.ledger.real.event_totals().by_status == {"queued": 1}
+    assert desk.rings == 1
+
+
+def test_what_comes_during_a_commit_shares_the_next_one(desk: Desk) -> None:
+    desk.hold()
+    told = [desk.tell(f"k{number}", n=1) for number in range(100)]
+    desk.ledger.gate.set()
+    wait([desk.held, *told], 20)
+    assert desk.ledger.commits == [1, 100]
+    assert desk.ledger.real.dirty_count() == 101
+
+
+def test_a_group_has_a_bound_and_an_entry_is_never_split(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "GROUP", 10)
+    desk.hold()
+    told = [
+        desk.tell(*(f"{entry}/{number}" for number in range(size)))
+        for entry, size in enumerate((6, 4, 3, 25, 1))
+    ]
+    desk.ledger.gate.set()
+    wait(told, 20)
+    assert desk.ledger.commits == [1, 10, 3, 25, 1]
+
+
+def test_beyond_the_bound_senders_are_asked_to_come_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "WAITING", 3)
+    desk.hold()
+    kept = [desk.tell("a"), desk.tell("b", "c")]
+    with pytest.raises(JournalFull, match="3 events wait") as caught:
+        desk.tell("d")
+    assert caught.value.retryable and "Retry-After" in caught.value.hint
+    desk.ledger.gate.set()
+    wait(kept, 20)
+    desk.tell("d").result(20)
+    assert set(desk.ledger.real.dirty(["a", "b", "c", "d"])) == {"a", "b", "c", "d"}
+
+
+def test_a_commit_that_fails_is_told_to_every_sender_and_the_next_one_works(desk: Desk) -> None:
+    desk.ledger.error = LedgerBusy("locked")
+    for future in (desk.tell("a"), desk.tell("b")):
+        with pytest.raises(LedgerBusy, match="locked"):
+            future.result(20)
+    assert desk.rings == 0
+    desk.ledger.error = None
+    desk.tell("a").result(20)
+
+
+def test_a_key_that_is_none_takes_no_other_with_it(desk: Desk) -> None:
+    desk.hold()
+    good, bad, also = desk.tell("a"), desk.tell("\udcff"), desk.tell("b")
+    desk.ledger.gate.set()
+    with pytest.raises(KeyRejected):
+        bad.result(20)
+    wait([good, also], 20)
+    assert set(desk.ledger.real.dirty(["a", "b"])) == {"a", "b"}
+
+
+def test_closing_writes_what_waits_and_takes_nothing_more(desk: Desk) -> None:
+    desk.hold()
+    told = desk.tell("a")
+    desk.ledger.gate.set()
+    desk.journal.close()
+    assert told.done() and told.exception() is None
+    with pytest.raises(Interrupted):
+        desk.tell("b")
+
+
+def test_the_wait_for_the_journal_is_measured(desk: Desk) -> None:
+    desk.tell("a").result(20)
+    eventually(lambda: desk.ledger.real.event_totals().histograms["journal"].count == 1)

@@ -1,0 +1,102 @@
+"""Who may send notifications without a key: those who sign them rightly."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from datasync.api.senders import WINDOW_SECONDS, signature_of
+from tests.support.service import BUCKET, Service, Starter
+
+URL = "/sync/s3-notification"
+SECRET = "a-shared-secret"
+BODY = json.dumps(
+    {
+        "Records": [
+            {
+                "eventName": "ObjectCreated:Put",
+                "s3": {"bucket": {"name": BUCKET}, "object": {"key": "a"}},
+            }
+        ]
+    }
+).encode()
+FORWARDED = {"X-Forwarded-For": "203.0.113.9"}  # as if it came from elsewhere
+
+
+def signed(body: bytes = BODY, secret: str = SECRET, age: int = 0) -> dict[str, str]:
+    timestamp = str(int(time.time()) - age)
+    signature = signature_of(secret.encode(), timestamp, body)
+    return {"X-DataSync-Timestamp": timestamp, "X-DataSync-Signature": signature}
+
+
+def send(service: Service, headers: dict[str, str], body: bytes = BODY) -> Any:
+    return service.api.post(URL, content=body, headers={**FORWARDED, **headers})
+
+
+@pytest.fixture(params=[(), ("a-key",)], ids=["without keys", "with keys"])
+def service(request: pytest.FixtureRequest, start_service: Starter) -> Service:
+    return start_service(notification_secret=SECRET, api_keys=request.param)
+
+
+def test_a_signed_notification_needs_no_key(service: Service) -> None:
+    assert send(service, signed()).status_code == 202
+    assert set(service.parts.ledger.dirty(["a"])) <= {"a"}
+
+
+def test_an_unsigned_one_is_refused(service: Service) -> None:
+    answer = send(service, {})
+    assert (answer.status_code, answer.json()["error"]) == (401, "Unauthorized")
+    assert service.parts.ledger.event_totals().by_status == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        (signed(secret="another"), "does not fit"),
+        (signed(body=BODY + b" "), "does not fit"),
+        ({**signed(), "X-DataSync-Signature": "v1="}, "does not fit"),
+        ({**signed(), "X-DataSync-Signature": "\u00e9"}, "does not fit"),
+        ({**signed(), "X-DataSync-Timestamp": "1"}, "does not fit"),
+        ({**signed(), "X-DataSync-Timestamp": "soon"}, "no number"),
+        ({**signed(), "X-DataSync-Timestamp": "9" * 400}, "no number"),
+        ({"X-DataSync-Signature": signed()["X-DataSync-Signature"]}, "no number"),
+    ],
+)
+def test_a_wrong_signature_is_refused(
+    service: Service, headers: dict[str, str], reason: str
+) -> None:
+    sent = {name: value.encode() for name, value in headers.items()}
+    answer = send(service, sent)  # type: ignore[arg-type]
+    assert answer.status_code == 401
+    assert reason in answer.json()["detail"] and answer.json()["hint"]
+
+
+@pytest.mark.parametrize("age", [WINDOW_SECONDS + 5, -WINDOW_SECONDS - 5])
+def test_a_signature_counts_for_five_minutes(service: Service, age: int) -> None:
+    assert send(service, signed(age=WINDOW_SECONDS - 5)).status_code == 202
+    answer = send(service, signed(age=age))
+    assert answer.status_code == 401 and "300 seconds" in answer.json()["detail"]
+
+
+def test_a_key_does_not_make_a_wrong_signature_right(start_service: Starter) -> None:
+    service = start_service(notification_secret=SECRET, api_keys=("a-key",))
+    key = {"X-API-Key": "a-key"}
+    assert send(service, key).status_code == 202
+    assert send(service, {**key, **signed(secret="another")}).status_code == 401
+
+
+def test_a_signature_without_a_secret_here_says_what_is_missing(start_service: Starter) -> None:
+    answer = send(start_service(), signed())
+    assert answer.status_code == 401 and "NOTIFICATION_SECRET" in answer.json()["hint"]
+
+
+def test_a_signature_opens_no_other_route(service: Service) -> None:
+    headers = {**FORWARDED, **signed(b"")}
+    assert service.api.post("/sync/trigger", headers=headers).status_code == 401
+    assert service.api.get(URL, headers=headers).status_code == 401
+
+
+def test_a_large_body_of_a_stranger_is_bounded(service: Service) -> None:
+    answer = send(service, {}, b"x" * (2**20 + 1))
+    assert answer.status_code == 413
