@@ -4,7 +4,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import psycopg
 import pytest
@@ -13,6 +12,7 @@ from sqlalchemy import Connection, Engine, event, make_url, text
 from datasync.errors import DataSyncError, DiskFull, LedgerBusy, LedgerError
 from datasync.models.sync_models import RunKind
 from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.ledger.patience import PatientConnection
 from tests.engine.test_ledger_objects import put, row
 from tests.support.postgres import HangingProxy, PostgresServer
 
@@ -100,9 +100,9 @@ def distant(hanging_proxy: HangingProxy, postgres_url: str) -> Iterator[Ledger]:
     ledger.close()
 
 
-def driver(connection: Connection) -> psycopg.Connection[Any]:
+def driver(connection: Connection) -> PatientConnection:
     found = connection.connection.driver_connection
-    assert isinstance(found, psycopg.Connection)
+    assert isinstance(found, PatientConnection)
     return found
 
 
@@ -147,6 +147,12 @@ def test_a_server_that_hangs_from_the_start(hanging_proxy: HangingProxy, postgre
     assert seconds_until_busy(lambda: Ledger.open(url, busy_seconds=BUSY_SECONDS)) < 20
 
 
+def test_a_statement_may_take_longer_than_a_server_may_be_away(distant: Ledger) -> None:
+    for _ in range(2):
+        with distant._database.read() as connection:
+            connection.execute(text("SELECT pg_sleep(1)"))
+
+
 def test_a_statement_that_takes_too_long_is_ended_by_the_server(distant: Ledger) -> None:
     def work() -> None:
         with distant._database.read() as connection:
@@ -162,6 +168,7 @@ def test_a_migration_may_take_its_time_and_nothing_after_it(
     with distant._database.write(turn="migrate") as connection:
         used = driver(connection)
         connection.execute(text("SELECT pg_sleep(2.5)"))
+    assert used.patience_seconds == BUSY_SECONDS  # for the ping before its next use
     with distant._database.write() as connection:
         assert driver(connection) is used
         limit = connection.execute(text("SHOW statement_timeout")).scalar_one()

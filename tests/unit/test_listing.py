@@ -227,6 +227,8 @@ BROKEN = {
     "hour 25": page(entry("a", LastModified=DATE.replace("T08", "T25"))),
     "an entity": ENTITY + page(entry("&e;"))[39:],
     "an entity far down": b"<!--" + b"x" * 2000 + b"-->" + ENTITY + page(entry("a&e;"))[39:],
+    "a document type": b"<!DOCTYPE a>" + page(entry("a"))[39:],
+    "a document type far down": b"<!--" + b"x" * 2000 + b"--><!doctype a>".upper() + page()[39:],
     "a comment in a key": page(entry("a<!-- c -->tail")),
     "an element in a key": page(entry("a<b/>tail")),
     "an instruction in a size": page(entry("a", Size="3<?x?>3")),

@@ -285,8 +285,7 @@ def _wait(
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             # The bound was the caller's own: no setting would have made it wait longer.
-            limit = round(timeout_seconds or 0.0, 1)
-            text = f"{what}: no answer within {limit:g} seconds"
+            text = f"{what}: no answer within {timeout_seconds:g} seconds"
             raise TransferStalled(text, hint=NetworkFailure.hint)
         moved, ended = loop.turn(min(remaining, 60.0))
         if loop.take_wake():

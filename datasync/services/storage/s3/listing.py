@@ -79,8 +79,8 @@ def _ask(
     query = {"list-type": "2", "encoding-type": "url", **given}
     begun = time.monotonic()
     call = client.bucket_call(None, query, headers, timeout_seconds)
-    if timeout_seconds is not None:  # the credentials had their share of the time
-        timeout_seconds -= time.monotonic() - begun
+    if timeout_seconds is not None:  # credentials that were waited for had their share of it
+        timeout_seconds = max(0.1, round(timeout_seconds - (time.monotonic() - begun), 1))
     return client.ask(
         call, _name(client), max_bytes=MAX_PAGE_BYTES, timeout_seconds=timeout_seconds
     )
