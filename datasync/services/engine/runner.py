@@ -86,8 +86,12 @@ class Engine:
         return self._dispatcher.dispatch()
 
     def work_off(self) -> None:
-        """Look at every dirty key that is due now, and wait for the last of them."""
-        while self.dispatch() or self._dispatcher.in_hand:
+        """Look at every dirty key that is due now, and wait for the last of them.
+
+        Marks and further tries that come meanwhile are left: else this need never end.
+        """
+        began = time.time()
+        while self._dispatcher.dispatch(began) or self._dispatcher.in_hand:
             if self._stopping.wait(0.02):
                 return
 
