@@ -160,6 +160,15 @@ class OutcomesContract:
         assert [run.id for run in ledger.runs()] == [busy.id, queued.id, waiting.id]
         assert request(ledger).id > kept.id
 
+    def test_pruning_ends_early_between_two_pieces(self, ledger: Ledger) -> None:
+        many = 2 * PRUNE_ROWS + 50
+        record(ledger, *(outcome("k") for _ in range(many)))
+        ledger.finish_run(running(ledger).id, RunStatus.SUCCESS, 3.0)
+        looks = iter([False, True, True])
+        ledger.prune(20_000.0, keep_outcomes=0, keep_runs=0, stopped=lambda: next(looks))
+        assert len(ledger.outcomes(limit=many)) == many - PRUNE_ROWS
+        assert len(ledger.runs()) == 1
+
     @pytest.mark.parametrize("keep", [0, 5])
     def test_pruning_an_empty_ledger_does_nothing(self, ledger: Ledger, keep: int) -> None:
         ledger.prune(1.0, keep_outcomes=keep, keep_runs=keep)

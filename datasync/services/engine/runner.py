@@ -13,6 +13,7 @@ from datasync.errors import DataSyncError, LeaseHeld, RunNotHeld
 from datasync.models.sync_models import Run, RunKind, RunStatus, SyncOptions
 from datasync.services.engine.dispatch import Dispatcher
 from datasync.services.engine.group import Done
+from datasync.services.engine.housekeeping import Housekeeping
 from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.reconcile import Reconciliation
 from datasync.services.engine.workshop import Workshop
@@ -22,7 +23,7 @@ from datasync.services.storage.mirror import Mirror
 
 TURN_SECONDS = 1.0
 RETRY_SECONDS = 60.0
-HOUSEKEEPING_SECONDS = 3600.0
+HOUSEKEEPING_END_SECONDS = 0.5
 _UNCLEAN = frozenset({RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.INTERRUPTED})
 
 
@@ -147,7 +148,6 @@ class Runner(threading.Thread):
         self._failed = failed
         self._stopping = threading.Event()
         self._schedule = Schedule(options.interval_seconds, time.monotonic())
-        self._housekeeping_at = 0.0
         self._close_within = 8.0
 
     def stop(self, timeout_seconds: float) -> None:
@@ -175,20 +175,24 @@ class Runner(threading.Thread):
     def _lead(self) -> None:
         engine = self._make_engine()
         runs = _RunThread(engine, self._ledger, self._failed, self._bell.ring)
+        retention = self._options.trash_retention_seconds
+        house = Housekeeping(self._mirror, self._ledger, retention, self._failed)
         try:
             self._bell.listen()
             engine.open()
             while not self._stopping.is_set():
-                self._turn(engine, runs)
+                self._turn(engine, runs, house)
                 self._bell.wait(TURN_SECONDS)
         finally:
             deadline = time.monotonic() + self._close_within
             engine.stop()
+            house.stop()
             runs.join(self._close_within)
             engine.close(max(1.0, deadline - time.monotonic()))
+            house.join(HOUSEKEEPING_END_SECONDS)
             self._bell.close()
 
-    def _turn(self, engine: Engine, runs: "_RunThread") -> None:
+    def _turn(self, engine: Engine, runs: "_RunThread", house: Housekeeping) -> None:
         try:
             now = time.monotonic()
             while runs.finished:
@@ -202,7 +206,7 @@ class Runner(threading.Thread):
                 if not run.prefix and not run.approved:
                     self._schedule.began(now)
                 runs.begin(run)
-            self._keep_house(now)  # first: it makes room on a disk that is too full to work on
+            house.look(now)  # first: it makes room on a disk that is too full to work on
             engine.dispatch()
         except DataSyncError as error:
             self._failed(error)
@@ -212,12 +216,6 @@ class Runner(threading.Thread):
         if now >= self._schedule.due_at:
             self._ledger.request_run(RunKind.RECONCILE, "", time.time())
             self._schedule.began(now)
-
-    def _keep_house(self, now: float) -> None:
-        if now >= self._housekeeping_at:
-            self._housekeeping_at = now + HOUSEKEEPING_SECONDS
-            self._ledger.prune(time.time())
-            self._mirror.prune_trash(self._options.trash_retention_seconds, time.time())
 
 
 class _RunThread:
