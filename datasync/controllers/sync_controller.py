@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datasync.controllers import views
 from datasync.controllers.equality import MirrorFacts, in_sync
 from datasync.controllers.health import HealthCheck
-from datasync.errors import KeyRejected, MalformedRequest, UnprocessableRequest
+from datasync.controllers.scope import Scope
+from datasync.errors import FileMissing, KeyRejected, UnprocessableRequest
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
     FailurePage,
@@ -78,6 +79,7 @@ class SyncController:
         self._files = files
         self._ledger = ledger
         self._options = options
+        self.scope = Scope(options.prefix)
         self._read_facts = read_facts
         self._health = health
         self._settings_view = settings_view
@@ -90,7 +92,7 @@ class SyncController:
 
         Raises: MalformedRequest (prefix outside S3_PREFIX), LedgerError.
         """
-        run, _ = self._service.request_run(RunKind.RECONCILE, self._run_prefix(prefix))
+        run, _ = self._service.request_run(RunKind.RECONCILE, self.scope.of_run(prefix))
         return run
 
     def unfinished(self, run_id: int) -> bool:
@@ -112,7 +114,7 @@ class SyncController:
         """
         first: list[Action] = []
         counts: Counter[Operation] = Counter()
-        for action in self._service.plan(self._run_prefix(prefix)):
+        for action in self._service.plan(self.scope.of_run(prefix)):
             counts[action.operation] += 1
             if len(first) < DETAILS_LIMIT:
                 first.append(action)
@@ -194,8 +196,12 @@ class SyncController:
     # Failures
 
     def failures(self, prefix: str, token: str | None, limit: int) -> FailurePage:
-        """A page of keys that are not right. Raises: MalformedRequest (token), LedgerError."""
-        found = self._ledger.failures(prefix, read_token(token, prefix), limit + 1)
+        """A page of keys that are not right.
+
+        Raises: MalformedRequest (prefix outside S3_PREFIX, token), LedgerError.
+        """
+        below = self.scope.within(prefix)
+        found = self._ledger.failures(below, read_token(token, below), limit + 1)
         shown = [views.failure_entry(failure) for failure in found[:limit]]
         more = len(found) > limit
         return FailurePage(failures=shown, next_token=make_token(shown[-1].key) if more else None)
@@ -216,7 +222,7 @@ class SyncController:
 
     def _failed_keys(self) -> Iterator[list[str]]:
         after = ""
-        while batch := self._ledger.failures(self._options.prefix, after, MARK_BATCH):
+        while batch := self._ledger.failures(self.scope.prefix, after, MARK_BATCH):
             after = batch[-1].key
             yield [failure.key for failure in batch]
 
@@ -226,7 +232,7 @@ class SyncController:
                 inbox.checked_key(key)
             except KeyRejected as error:
                 raise UnprocessableRequest(f"keys: {error}") from None
-            if not key.startswith(self._options.prefix):
+            if not self.scope.holds(key):
                 raise UnprocessableRequest("keys: one is outside S3_PREFIX")
         return list(dict.fromkeys(keys))
 
@@ -238,7 +244,7 @@ class SyncController:
         Raises: MalformedRequest (prefix, token), BucketError, LedgerError.
         """
         listing = self._files.held if source == "local" else self._files.listed
-        page = listing(self._within_scope(prefix), token, limit)
+        page = listing(self.scope.within(prefix), token, limit)
         return FilePage.model_validate(
             {
                 "source": source,
@@ -250,8 +256,11 @@ class SyncController:
     def open(self, key: str) -> OpenFile:
         """Open the file of a key; the caller closes its descriptor.
 
-        Raises: FileMissing, FileDrifted, MirrorError, LedgerError.
+        Raises: FileMissing (also of a key outside S3_PREFIX), FileDrifted, MirrorError,
+        LedgerError.
         """
+        if not self.scope.holds(key):
+            raise FileMissing("no file is held for this key")
         return self._files.open(key)
 
     def health(self) -> HealthReport:
@@ -289,21 +298,6 @@ class SyncController:
             lag_p99=totals.lag_p99,
             drift=scan.counts.drift if scan else 0,
         )
-
-    def _run_prefix(self, prefix: str) -> str:
-        """As runs name it: "" is everything that is mirrored."""
-        wanted = self._within_scope(prefix)
-        return "" if wanted == self._options.prefix else wanted
-
-    def _within_scope(self, prefix: str) -> str:
-        scope = self._options.prefix
-        if not prefix:
-            return scope
-        if not prefix.startswith(scope):
-            raise MalformedRequest(
-                "prefix is outside S3_PREFIX", hint="Leave prefix out to mean everything."
-            )
-        return prefix
 
 
 def _marked(event: KeyEvent) -> bool:

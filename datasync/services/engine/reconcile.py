@@ -259,17 +259,17 @@ class Reconciliation:
             raise self._tally.broken
 
     def _supersede(self) -> None:
-        """An older held plan below this prefix is out of date now."""
-        while (held := self._ledger.held_run()) is not None:
-            if held.id == self._run.id or not held.prefix.startswith(self._run.prefix):
-                return
-            self._ledger.finish_run(
-                held.id,
-                RunStatus.CANCELLED,
-                self._clock(),
-                error=f"superseded by run {self._run.id}",
-            )
-            self._ledger.drop_plan(held.id)
+        """Every older held plan of what this run has compared is out of date now."""
+        reason = f"superseded by run {self._run.id}"
+        for held in self._ledger.held_runs():
+            if held.id != self._run.id and self._has_compared(held.prefix):
+                self._ledger.finish_run(held.id, RunStatus.CANCELLED, self._clock(), error=reason)
+                self._ledger.drop_plan(held.id)
+
+    def _has_compared(self, prefix: str) -> bool:
+        """Whether this run covers another one's prefix, which may be of an earlier S3_PREFIX."""
+        scope = self._options.prefix
+        return self._prefix == scope or (prefix or scope).startswith(self._prefix)
 
     def _finish(self, status: RunStatus, error: DataSyncError | None) -> Run:
         if status is RunStatus.INTERRUPTED and self._run.approved:

@@ -50,10 +50,15 @@ class Engine:
         self._workshop = Workshop(bucket, mirror, ledger, options, self._settled, problem)
         self._dispatcher = Dispatcher(mirror, ledger, options, self._workshop)
 
-    def open(self) -> None:
-        """Clear away what a crash left, and start the threads."""
+    def open(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Clear away what a crash or another S3_PREFIX left, and start the threads.
+
+        Keys outside the prefix may be many: once `stopped()` says so, the rest of them stays.
+        """
         self._mirror.sweep()
         self._ledger.interrupt_runs(time.time())
+        while not stopped() and self._ledger.forget_outside(self._options.prefix):
+            pass
         self._workshop.start()
 
     def stop(self) -> None:
@@ -179,7 +184,7 @@ class Runner(threading.Thread):
         house = Housekeeping(self._mirror, self._ledger, retention, self._failed)
         try:
             self._bell.listen()
-            engine.open()
+            engine.open(self._stopping.is_set)
             while not self._stopping.is_set():
                 self._turn(engine, runs, house)
                 self._bell.wait(TURN_SECONDS)
