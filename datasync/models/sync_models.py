@@ -164,7 +164,6 @@ class DirtyKey:
     """A key whose state must be looked at.
 
     `marks` is the number of the latest mark, growing over all keys: a later mark makes it differ.
-    0 says that the key was not dirty when it was looked at.
     """
 
     key: str

@@ -69,7 +69,6 @@ class OutcomesContract:
         assert keys(ledger.outcomes()) == "daecb"
         assert keys(ledger.outcomes(limit=3)) == "dae"
         assert keys(ledger.outcomes(limit=1)) == "d"
-        assert keys(ledger.outcomes(exclude_skipped=True)) == "daeb"
         assert keys(ledger.outcomes(failures_first=False, limit=2)) == "ed"
 
     def test_outcomes_are_those_of_a_run_or_of_a_key(self, ledger: Ledger) -> None:

@@ -22,20 +22,6 @@ def dirty_key(values: Values) -> DirtyKey:
     return DirtyKey(values[0].decode(), *values[1:])
 
 
-def dirty_values(mark: DirtyKey) -> Values:
-    """A mark as the driver takes it, in the table's column order."""
-    return (
-        encode(mark.key),
-        plain(mark.reason),
-        mark.marks,
-        mark.first_seen,
-        mark.last_seen,
-        mark.attempts,
-        mark.not_before,
-        plain(mark.last_error),
-    )
-
-
 class DirtyKeys:
     """Marks, and the questions a worker asks of them."""
 
@@ -93,15 +79,6 @@ class DirtyKeys:
         skipped = frozenset(exclude)
         return [mark for mark in marks if mark.key not in skipped][:limit]
 
-    def next_due(self) -> float | None:
-        """The earliest not_before of all marks; None when nothing is dirty.
-
-        Raises: LedgerError, LedgerBusy.
-        """
-        with self._database.read() as connection:
-            earliest = connection.execute(select(func.min(dirty.c.not_before))).scalar_one()
-        return None if earliest is None else float(earliest)
-
     def dirty(self, keys: Sequence[str]) -> dict[str, DirtyKey]:
         """The marks of those of the keys that are dirty.
 
@@ -125,7 +102,7 @@ class DirtyKeys:
 class DirtySettling:
     """What a finished group of work does to marks."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self) -> None:
         same = (dirty.c.key == bindparam("old_key")) & (dirty.c.marks == bindparam("old_marks"))
         self._clear = Many(dirty.delete().where(same), ("old_key", "old_marks"))
         deferred = ("attempts", "not_before", "last_error")
@@ -133,26 +110,18 @@ class DirtySettling:
             update(dirty).values({name: bindparam(name) for name in deferred}).where(same),
             (*deferred, "old_key", "old_marks"),
         )
-        self._insert = Many(
-            database.insert(dirty).on_conflict_do_nothing(index_elements=["key"]), NAMES
-        )
 
     def settle(
         self, connection: Connection, cleared: Iterable[DirtyKey], deferred: Iterable[DirtyKey]
     ) -> None:
-        """Clear and defer the marks that are still the ones given; newer marks stay as they are.
-
-        A deferred mark with `marks` 0 is that of a key which was not dirty: it becomes dirty.
-        """
+        """Clear and defer the marks that are still the ones given; newer marks stay as they are."""
         self._clear.run(connection, sorted((encode(mark.key), mark.marks) for mark in cleared))
         later = sorted(deferred, key=lambda mark: encode(mark.key))
         values = [
             (mark.attempts, mark.not_before, plain(mark.last_error), encode(mark.key), mark.marks)
             for mark in later
-            if mark.marks
         ]
         self._defer.run(connection, values)
-        self._insert.run(connection, [dirty_values(mark) for mark in later if not mark.marks])
 
 
 def _marked(reasons: Mapping[str, str], marks: int, now: float) -> list[Values]:

@@ -80,7 +80,6 @@ class Outcomes:
         key: str | None = None,
         limit: int = 1000,
         failures_first: bool = True,
-        exclude_skipped: bool = False,
     ) -> list[Outcome]:
         """At most `limit` outcomes, newest first; failed ones before all others if wanted so.
 
@@ -88,7 +87,7 @@ class Outcomes:
 
         Raises: LedgerError, LedgerBusy.
         """
-        statement = _history(run_id, key, exclude_skipped).limit(limit)
+        statement = _history(run_id, key).limit(limit)
         with self._database.read(snapshot=True) as connection:
             if not failures_first:
                 found = fetch(connection, statement)
@@ -142,12 +141,10 @@ class Outcomes:
         return bool(reach < last)
 
 
-def _history(run_id: int | None, key: str | None, exclude_skipped: bool) -> Select[Any]:
+def _history(run_id: int | None, key: str | None) -> Select[Any]:
     conditions: list[ColumnElement[bool]] = []
     if run_id is not None:
         conditions.append(outcomes.c.run_id == run_id)
     if key is not None:
         conditions.append(outcomes.c.key == encode(key))
-    if exclude_skipped:
-        conditions.append(outcomes.c.status != OutcomeStatus.SKIPPED.value)
     return SELECT_OUTCOME.where(*conditions).order_by(outcomes.c.id.desc())
