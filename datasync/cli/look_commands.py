@@ -7,7 +7,7 @@ import typer
 
 from datasync.cli import exits
 from datasync.cli.run_commands import Json, Limit, Prefix
-from datasync.cli.session import opened, scope_of
+from datasync.cli.session import opened
 from datasync.cli.terminal import (
     Cell,
     Column,
@@ -77,7 +77,7 @@ def failures(
 ) -> int:
     """List the keys that are not right, and why. Exits with 1 when there are any."""
     with opened() as parts:
-        page = parts.controller.failures(scope_of(parts, prefix), token, limit)
+        page = parts.controller.failures(prefix, token, limit)
     if json:
         print_json(page.model_dump(mode="json"))
     else:
@@ -103,7 +103,7 @@ def files(
     if s3 and state:
         raise typer.BadParameter("--state is for the mirror; it cannot go with --s3")
     with opened() as parts:
-        scope = scope_of(parts, prefix)
+        scope = parts.controller.scope.within(prefix)
         if s3:
             page = parts.files.listed(scope, token, limit)
         else:
