@@ -26,6 +26,7 @@ class Seen:
     method: str
     target: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class ScriptedServer:
     def _serve(self, connection: socket.socket) -> None:
         try:
             if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
+                connection = self._secured(self._tls, connection)
             while seen := _read(connection):
                 with self._lock:
                     self.requests.append(seen)
@@ -134,26 +135,43 @@ class ScriptedServer:
                 self._open.discard(connection)
             connection.close()
 
+    def _secured(self, tls: ssl.SSLContext, plain: socket.socket) -> socket.socket:
+        """The connection that takes the plain one's place, also for `close`."""
+        secured = tls.wrap_socket(plain, server_side=True)
+        with self._lock:
+            self._open.discard(plain)
+            self._open.add(secured)
+        return secured
+
 
 def _shut(connection: socket.socket) -> None:
     try:
-        connection.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # below TLS, which is being read
     except OSError:
         pass  # already closed by the other side
 
 
 def _read(connection: socket.socket) -> Seen | None:
-    """The next request's head; requests here have no body."""
+    """The next request, or None when there is no other."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(65536)
         if not more:
             return None
         data += more
-    first, *lines = data.decode("latin-1").split("\r\n")
+    top, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = top.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ")
     pairs = [line.partition(":") for line in lines if line]
-    return Seen(method, target, {name.lower(): text.strip() for name, _, text in pairs})
+    headers = {name.lower(): text.strip() for name, _, text in pairs}
+    parts = [body]
+    left = int(headers.get("content-length", "0")) - len(body)
+    while left > 0:
+        parts.append(more := connection.recv(65536))
+        if not more:
+            return None
+        left -= len(more)
+    return Seen(method, target, headers, b"".join(parts))
 
 
 def etag(body: bytes) -> str:
