@@ -49,6 +49,8 @@ COMMANDS = {
     "trash list": {"--prefix", "--limit", "--json"},
     "trash restore": {"--prefix", "--overwrite", "--json"},
     "demo put": set[str](),
+    "lambda": set[str](),
+    "lambda package": {"--output"},
 }
 
 
