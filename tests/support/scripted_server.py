@@ -54,15 +54,15 @@ Reply = Callable[[Peer, Seen], bool]
 
 
 class ScriptedServer:
-    """Loopback only, a free port, one thread a connection; `requests` keeps what arrived."""
+    """Loopback only, a free port or `port`, a thread a connection; `requests` keeps what came."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.requests: list[Seen] = []
         self._tls = tls
         self.connections = 0
         self._replies: list[Reply] = []
         self._over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()

@@ -54,7 +54,7 @@ class TestDelivery:
     def test_what_stands_beside_the_records_goes_with_them(
         self, handler: ModuleType, service: ScriptedServer
     ) -> None:
-        event = {"requestId": "r", "Records": [1, None, "x", {}]}
+        event: Any = {"requestId": "r", "Records": [1, None, "x", {}]}
         handler.lambda_handler(event, Context())
         assert json.loads(service.requests[0].body) == event
 
