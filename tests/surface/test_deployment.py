@@ -27,6 +27,8 @@ EVENTS = [
     "s3:LifecycleExpiration:*",
 ]
 PATHS = sorted(TEMPLATES)
+# What the guide's commands for EventBridge and Secrets Manager answer.
+FROM_OTHER_COMMANDS = {"ConnectionArn", "ApiDestinationArn", "VersionId"}
 
 
 @cache
@@ -196,3 +198,30 @@ class TestQueuePath:
         redrive = properties("queue", "Events")["RedrivePolicy"]
         assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetters", "Arn"]}
         assert f"maxReceiveCount     = {redrive['maxReceiveCount']}\n" in module("queue")
+
+
+class TestGuide:
+    README = (ROOT / "lambda" / "README.md").read_text(encoding="utf-8")
+
+    def test_the_table_of_variables_is_what_the_function_reads(self) -> None:
+        read = re.findall(r'(?:environ\.get|_secret|_number)\("([A-Z_]+)"', SOURCE.read_text())
+        assert sorted(re.findall(r"^\| `([A-Z_]+)` \|", self.README, re.MULTILINE)) == sorted(read)
+
+    def test_it_names_parameters_and_outputs_that_there_are(self) -> None:
+        given = {name for path in PATHS for name in template(path)["Parameters"]}
+        made = {name for path in PATHS for name in template(path)["Outputs"]}
+        overrides = set(re.findall(r"\b([A-Z]\w+)=(?!=)", self.README))
+        placeholders = set(re.findall(r"<([A-Z][A-Za-z]+)( of the stack)?>", self.README))
+        assert overrides - given == set()
+        assert {name for name, _ in placeholders} - made == FROM_OTHER_COMMANDS
+
+    def test_the_reasons_it_explains_are_those_the_function_gives(self) -> None:
+        source = SOURCE.read_text()
+        for words in ("the service answered ", "a redirect (", "no answer: ", "timed out"):
+            assert words.rstrip("( ") in self.README and words in source
+
+    def test_links_lead_somewhere(self) -> None:
+        for folder in ("lambda", "deploy", "deploy/terraform"):
+            text = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+            for link in re.findall(r"\]\((?!http|#)([^)#]+)\)", text):
+                assert (ROOT / folder / link).exists(), link

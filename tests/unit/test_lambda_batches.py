@@ -90,6 +90,13 @@ class TestBadMessages:
         bodies = [json.loads(seen.body)["Records"] for seen in service.requests]
         assert bodies.count([RECORD]) == 2
 
+    def test_the_first_reason_is_the_one_that_is_told(
+        self, handler: ModuleType, service: ScriptedServer
+    ) -> None:
+        service.script(refuse(400, "both"), refuse(422, "the first"), refuse(503, "then down"))
+        with pytest.raises(handler.Refused, match="the first"):
+            handler.lambda_handler({"Records": [{"bad": 1}, RECORD]}, Context())
+
 
 class TestServiceFailures:
     @pytest.mark.parametrize("status", [401, 403, 404, 405])

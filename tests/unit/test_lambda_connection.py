@@ -151,8 +151,9 @@ class TestRetries:
         """A server that refuses by the announced length reads no further."""
         with HastyServer() as url:
             monkeypatch.setenv("API_ENDPOINT", url)
+            monkeypatch.setattr(handler, "MAX_BODY_BYTES", 10**9)
             with pytest.raises(handler.Refused, match="answered 413"):
-                handler.lambda_handler({"Records": [message("large", 900_000)]}, Context())
+                handler.lambda_handler({"Records": [message("large", 20_000_000)]}, Context())
 
 
 class TestTime:
@@ -180,14 +181,16 @@ class TestTime:
         self, handler: ModuleType, service: ScriptedServer
     ) -> None:
         service.script(_endless_body, accept())
+        started = time.monotonic()
         assert handler.lambda_handler(S3_EVENT, Context())["attempts"] == 1
+        assert time.monotonic() - started < 5, "it was read until its share of the time was over"
         handler.lambda_handler(S3_EVENT, Context())
         assert service.connections == 2
 
     def test_each_try_has_its_share_of_the_time(
         self, handler: ModuleType, service: ScriptedServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("TIMEOUT_SECONDS", "1")
+        monkeypatch.setenv("TIMEOUT_SECONDS", "3")
         service.script(stall_before_head(), accept())
         assert handler.lambda_handler(S3_EVENT, Context())["attempts"] == 2
 
@@ -213,6 +216,15 @@ class TestKeptConnection:
             assert handler.lambda_handler(S3_EVENT, Context())["attempts"] == 1
         assert (len(service.requests), service.connections) == (2, 2)
 
+    def test_nothing_is_sent_where_the_other_side_has_said_goodbye(
+        self, handler: ModuleType, service: ScriptedServer
+    ) -> None:
+        """It would take the request and could not say so: the event would arrive twice."""
+        service.script(_accept_and_say_goodbye, accept())
+        for _ in range(2):
+            assert handler.lambda_handler(S3_EVENT, Context())["attempts"] == 1
+        assert (len(service.requests), service.connections) == (2, 2)
+
     @pytest.mark.parametrize("reply", [raw(b""), lambda peer, seen: peer.reset()])
     def test_one_that_ends_at_the_next_request_costs_no_try(
         self, reply: Reply, handler: ModuleType, service: ScriptedServer, clock: Clock
@@ -228,7 +240,7 @@ class TestKeptConnection:
     ) -> None:
         service.script(accept(), stall_before_head(), accept())
         handler.lambda_handler(S3_EVENT, Context())
-        assert handler.lambda_handler(S3_EVENT, Context(2_000))["attempts"] == 2
+        assert handler.lambda_handler(S3_EVENT, Context(4_000))["attempts"] == 2
 
     def test_one_that_was_idle_for_long_is_not_used(
         self, handler: ModuleType, service: ScriptedServer, clock: Clock
@@ -316,6 +328,12 @@ def _accept_and_close(peer: Peer, seen: Seen) -> bool:
     return False
 
 
+def _accept_and_say_goodbye(peer: Peer, seen: Seen) -> bool:
+    accept()(peer, seen)
+    peer.socket.shutdown(socket.SHUT_WR)
+    return True
+
+
 def _endless_beginning(peer: Peer, seen: Seen) -> bool:
     while not peer.over.wait(0.05):
         peer.send(b"x")
@@ -323,17 +341,23 @@ def _endless_beginning(peer: Peer, seen: Seen) -> bool:
 
 
 def _endless_body(peer: Peer, seen: Seen) -> bool:
-    peer.send(head("202 Accepted", 10**9))
-    while not peer.over.is_set():
-        peer.send(b"x" * 65536)
+    peer.send(head("202 Accepted", 10**12) + b"x" * 100_000)
+    while not peer.over.wait(0.05):
+        peer.send(b"x")
     return False
 
 
 class HastyServer:
-    """Answers 413 to the first bytes of one request and closes, with the rest of it unread."""
+    """Answers 413 to the first bytes of one request and closes, with the rest of it unread.
+
+    The rest fits in no buffer, so that it is still being sent.
+    """
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
         self._thread = threading.Thread(target=self._serve)
 
     def __enter__(self) -> str:
