@@ -3,7 +3,6 @@
 Knows boto3 and MiniStack, not the service and not the screen.
 """
 
-import io
 import json
 import os
 import shutil
@@ -13,7 +12,6 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -27,6 +25,7 @@ import datasync
 from datasync.demo.ports import free_port
 from datasync.demo.samples import PART_BYTES, Sample, samples
 from datasync.errors import ConfigurationError
+from datasync.forwarder import handler_file, zipped
 
 BUCKET = "datasync-demo"
 FUNCTION = "datasync-forwarder"
@@ -75,7 +74,7 @@ class Cloud:
             Runtime="python3.12",
             Role="arn:aws:iam::000000000000:role/datasync-forwarder",
             Handler="s3_lambda_handler.lambda_handler",
-            Code={"ZipFile": _zipped(handler_file())},
+            Code={"ZipFile": zipped(handler_file())},
             Timeout=35,
             Environment={"Variables": variables},
         )
@@ -128,24 +127,6 @@ def _put_parts(s3: Any, sample: Sample) -> None:
     s3.complete_multipart_upload(
         Bucket=BUCKET, Key=sample.key, UploadId=upload, MultipartUpload={"Parts": parts}
     )
-
-
-def handler_file() -> Path:
-    """The forwarder's source. Raises: ConfigurationError where only the package is installed."""
-    path = Path(datasync.__file__).resolve().parents[1] / "lambda" / "s3_lambda_handler.py"
-    if not path.is_file():
-        raise ConfigurationError(
-            "the demo needs lambda/s3_lambda_handler.py beside the package",
-            hint=_RUN,
-        )
-    return path
-
-
-def _zipped(path: Path) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.write(path, path.name)
-    return buffer.getvalue()
 
 
 @contextmanager

@@ -51,12 +51,12 @@ class LoggedEngine(Engine):
     _opened = False
     _at_work: Run | None = None
 
-    def open(self) -> None:
+    def open(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """As the engine does; and tell of the runs that a dead leader left."""
         left: list[Run] = []
         with suppress(DataSyncError):  # a line less is no reason not to lead
             left = [run for run in self._ledger.runs(RECENT) if run.status is RunStatus.RUNNING]
-        super().open()
+        super().open(stopped)
         self._opened = True
         get_logger(LOGGER).info("this process leads: the engine runs here")
         for run in left:

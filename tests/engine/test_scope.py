@@ -82,7 +82,12 @@ def test_an_unchanged_prefix_writes_nothing_at_the_start(
 
 def test_a_stop_ends_the_forgetting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = threading.Event()
-    monkeypatch.setattr(Ledger, "forget_outside", lambda *_: begun.set() or 1)
+
+    def forget(*_: object) -> int:
+        begun.set()
+        return 1
+
+    monkeypatch.setattr(Ledger, "forget_outside", forget)
     world.service.start()
     assert begun.wait(10)
     world.service.stop(10)
