@@ -77,8 +77,8 @@ class ServiceProcess:
         except httpx.TransportError:
             return False
 
-    def get(self, path: str) -> Any:
-        return httpx.get(f"{self.url}{path}", trust_env=False, timeout=30).json()
+    def get(self, path: str, **more: Any) -> Any:
+        return httpx.get(f"{self.url}{path}", trust_env=False, timeout=30, **more).json()
 
     def post(self, path: str, **more: Any) -> Any:
         return httpx.post(f"{self.url}{path}", trust_env=False, timeout=120, **more).json()
