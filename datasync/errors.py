@@ -52,7 +52,8 @@
     │   ├── PayloadTooLarge
     │   ├── UnsupportedMedia
     │   ├── ForeignBucket           an event of a bucket that is not ours
-    │   └── Unauthorized
+    │   ├── Unauthorized
+    │   └── ProofUnavailable        what proves the sender cannot be had now
     ├── InternalFault               a mistake in DataSync itself
     └── Interrupted                 work stopped by shutdown or cancellation
 
@@ -320,6 +321,13 @@ class Unauthorized(RequestRefused):
         "Set API_KEYS and send one as 'Authorization: Bearer <key>' or 'X-API-Key', "
         "or call from this machine."
     )
+
+
+class ProofUnavailable(RequestRefused):
+    """The sender may be who it says, but what proves it cannot be had at the moment."""
+
+    retryable = True
+    hint = "This machine must reach SNS over HTTPS; the sender tries again by itself."
 
 
 class InternalFault(DataSyncError):

@@ -48,6 +48,7 @@ STATUS: dict[type[DataSyncError], int] = {
     errors.PayloadTooLarge: 413,
     errors.UnsupportedMedia: 415,
     errors.Unauthorized: 401,
+    errors.ProofUnavailable: 503,
     errors.Interrupted: 503,
 }
 _HTTP_NAMES = {

@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from datasync.errors import ForeignBucket, KeyRejected, MalformedRequest, UnprocessableRequest
+from datasync.services.storage.paths import MAX_KEY_BYTES
 
-MAX_KEY_BYTES = 1024
 MAX_EVENT_CHARACTERS = 64
 # A real record has 500 bytes or more, so 1 MiB of them is well below this.
 MAX_EVENTS = 10_000
