@@ -7,8 +7,9 @@
 FROM python:3.12-slim AS build
 WORKDIR /srv/datasync
 RUN python -m venv /opt/venv
-COPY requirements.txt ./
-RUN /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements.txt
+# Without the demo's local AWS: the image holds what the service needs and nothing more.
+COPY requirements-service.txt ./
+RUN /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements-service.txt
 COPY pyproject.toml server.py ./
 COPY scripts/link_project.py scripts/
 COPY datasync datasync

@@ -52,11 +52,12 @@ $(VENV)/.installed-dev: requirements-dev.txt pyproject.toml scripts/link_project
 	$(call install_file,requirements-dev.txt)
 	@touch $@ $(VENV)/.installed
 
-lock:  ## renew poetry.lock and both requirement files (needs poetry with its export plugin)
+lock:  ## renew poetry.lock and the requirement files (needs poetry with its export plugin)
 	@$(POETRY) lock
+	@$(POETRY) export -f requirements.txt -o requirements-service.txt
 	@$(POETRY) export --with demo -f requirements.txt -o requirements.txt
 	@$(POETRY) export --with demo,dev -f requirements.txt -o requirements-dev.txt
-	@! grep -n -- '-index-url\|://' requirements.txt requirements-dev.txt
+	@! grep -n -- '-index-url\|://' requirements*.txt
 
 clean:  ## remove what was installed and made; mirrored files and logs stay
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov

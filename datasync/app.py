@@ -37,11 +37,13 @@ from datasync.composition import Components, compose, joined, preflight, start_l
 from datasync.config.problems import told
 from datasync.config.settings import Settings, load_settings, unknown_variables, unusable
 from datasync.errors import AddressInUse, ConfigurationError, DataSyncError
+from datasync.services.events.sqs_consumer import QueueConsumer
 from datasync.services.s3_sync_service import S3SyncService
 from datasync.utils.logger import get_logger
 
 WORKER_THREADS = 64
-STOP_SECONDS = 8.0
+STOP_SECONDS = 7.0
+CONSUMER_STOP_SECONDS = 1.0
 GRACEFUL_SECONDS = 5
 LINGER_SECONDS = 1.0
 
@@ -122,7 +124,7 @@ async def _start(
     use_logging(settings)
     components = composer(settings)
     stack.callback(components.close)
-    stopper = Stopper(components.service)
+    stopper = Stopper(components.service, components.consumer)
     stack.push_async_callback(anyio.to_thread.run_sync, stopper.stop)
     shutdown = Shutdown(on_begin=stopper.begin)
     stack.enter_context(shutdown.listening())
@@ -138,25 +140,32 @@ async def _start(
     app.state.access = AccessPolicy(keys, settings.cors_origins)
     stack.callback(setattr, app.state, "access", None)
     components.service.start()
+    if components.consumer is not None:
+        components.consumer.start()
 
 
 class Stopper:
-    """Stops the engine once, from the moment the process is told to stop."""
+    """Stops what works once, from the moment the process is told to stop: the queue's consumer,
+    so that nothing new is taken, then the engine."""
 
-    def __init__(self, service: S3SyncService) -> None:
+    def __init__(self, service: S3SyncService, consumer: QueueConsumer | None = None) -> None:
         self._service = service
+        self._consumer = consumer
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
         """Start stopping; returns at once."""
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._service.stop, args=(STOP_SECONDS,), name="stopper"
-            )
+            self._thread = threading.Thread(target=self._stop, name="stopper")
             self._thread.start()
 
+    def _stop(self) -> None:
+        if self._consumer is not None:
+            self._consumer.stop(CONSUMER_STOP_SECONDS)
+        self._service.stop(STOP_SECONDS)
+
     def stop(self) -> None:
-        """Return when the engine has stopped."""
+        """Return when all has stopped."""
         self.begin()
         assert self._thread is not None
         self._thread.join()
@@ -267,7 +276,9 @@ def end_if_held_up(code: int) -> None:
     """
     deadline = time.monotonic() + LINGER_SECONDS
     # Daemons too: the interpreter waits for those of a thread pool all the same.
-    others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+    here = threading.current_thread()
+    # A long poll of the queue cannot be cut short, and is known to be under way.
+    others = [one for one in threading.enumerate() if one is not here and not _polls(one)]
     for thread in others:
         thread.join(max(0.0, deadline - time.monotonic()))
     stuck = [thread.name for thread in others if thread.is_alive()]
@@ -276,6 +287,10 @@ def end_if_held_up(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _polls(thread: threading.Thread) -> bool:
+    return thread.daemon and thread.name.startswith("sqs-")
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:

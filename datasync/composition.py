@@ -12,15 +12,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from datasync.controllers.equality import EventRule, ProofRule, read_facts
+from datasync.controllers.equality import EventRule, ProofRule, in_sync, read_facts
 from datasync.config.settings import Settings, unusable
 from datasync.controllers.health import HealthCheck
 from datasync.controllers.intake import Intake
 from datasync.controllers.sync_controller import SyncController
-from datasync.errors import ConfigurationError, DiskFull, MirrorError
+from datasync.errors import ConfigurationError, DataSyncError, DiskFull, MirrorError
 from datasync.models.sync_models import RunKind, RunStatus
 from datasync.services.events.journal import Journal
 from datasync.services.events.sns import SnsGate, https_fetch
+from datasync.services.events.sqs import Queue, SqsConfig, SqsQueue
+from datasync.services.events.sqs_consumer import QueueConsumer
 from datasync.services.file_service import FileService
 from datasync.services.s3_sync_service import S3SyncService
 from datasync.services.storage.bucket import Bucket, S3Bucket
@@ -28,7 +30,7 @@ from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 from datasync.services.storage.s3 import credentials
 from datasync.services.storage.s3.endpoint import S3Config
-from datasync.utils.logger import configure_logging, try_log_file
+from datasync.utils.logger import configure_logging, get_logger, try_log_file
 
 # What makes a place the wrong one. A full or a failing disk is not the setting's fault.
 _WRONG_PLACE = {
@@ -51,6 +53,8 @@ class Components:
     journal: Journal
     intake: Intake
     topics: SnsGate
+    queue: Queue | None
+    consumer: QueueConsumer | None
 
     def close(self) -> None:
         """Free connections and descriptors. Starts and stops nothing."""
@@ -58,6 +62,8 @@ class Components:
             stack.callback(self.mirror.close)
             stack.callback(self.ledger.close)
             stack.callback(self.bucket.close)
+            if self.queue is not None:
+                stack.callback(self.queue.close)
             stack.callback(self.journal.close)  # first: it writes what waits
 
 
@@ -89,17 +95,67 @@ def compose(
         files = FileService(ledger, mirror, bucket)
         rule = ProofRule(settings.sync_interval_hours * 3600, settings.enable_periodic_sync)
         facts = partial(read_facts, ledger, options.prefix, rule, event_rule(settings))
+        intake = Intake(journal, ledger, options, lambda: in_sync(facts()))
+        queue = sqs_queue(settings)
+        consumer = (
+            QueueConsumer(queue, partial(intake.take, via="sqs"), queue_problem) if queue else None
+        )
         health = HealthCheck(
-            facts, str(settings.local_download_dir), bucket.check, lambda: disk_worry(mirror)
+            facts,
+            str(settings.local_download_dir),
+            bucket.check,
+            lambda: disk_worry(mirror),
+            lambda: consumer.problem if consumer else None,
         )
         controller = SyncController(
             service, files, ledger, options, facts, health, settings.redacted()
         )
-        intake = Intake(journal, ledger, options, controller.in_sync)
-        topics = SnsGate(settings.sns_topic_arns, https_fetch)
         undo.pop_all()
     return Components(
-        settings, bucket, mirror, ledger, service, files, controller, journal, intake, topics
+        settings=settings,
+        bucket=bucket,
+        mirror=mirror,
+        ledger=ledger,
+        service=service,
+        files=files,
+        controller=controller,
+        journal=journal,
+        intake=intake,
+        topics=SnsGate(settings.sns_topic_arns, https_fetch),
+        queue=queue,
+        consumer=consumer,
+    )
+
+
+def sqs_queue(settings: Settings) -> Queue | None:
+    """The configured queue, None without SQS_QUEUE_URL. Connects to nothing."""
+    if settings.sqs_queue_url is None:
+        return None
+    key, secret = settings.aws_access_key_id, settings.aws_secret_access_key
+    token = settings.aws_session_token
+    return SqsQueue(
+        SqsConfig(
+            settings.sqs_queue_url,
+            settings.aws_region,
+            settings.queue_endpoint_url,
+            access_key=key.get_secret_value() if key else None,
+            secret_key=secret.get_secret_value() if secret else None,
+            token=token.get_secret_value() if token else None,
+            profile=settings.aws_profile,
+            ca_bundle=str(settings.aws_ca_bundle) if settings.aws_ca_bundle else None,
+        )
+    )
+
+
+def queue_problem(error: Exception) -> None:
+    """A line of the log for what goes wrong with the queue."""
+    known = isinstance(error, DataSyncError)
+    get_logger("datasync.queue").warning(
+        "queue",
+        error=type(error).__name__,
+        detail=str(error),
+        hint=error.hint if isinstance(error, DataSyncError) else None,
+        exc_info=None if known else error,
     )
 
 

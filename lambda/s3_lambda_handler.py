@@ -1,28 +1,39 @@
-"""AWS Lambda: hands S3 event notifications to a DataSync service, or fails loudly.
+"""AWS Lambda: hands S3 events to a DataSync service, or fails loudly.
 
-One file, standard library only, to be zipped alone; Python 3.9 or newer. The event goes out as it
-came, keys untouched. Delivery that did not happen raises, so that Lambda retries and, after that,
-its dead-letter queue keeps the event.
+One file, standard library only, to be zipped alone; Python 3.9 to 3.14. S3 calls it directly or
+through SNS, SQS or EventBridge; the event goes out as it came, keys untouched. Delivery that did
+not happen raises, so that Lambda tries again and, after that, its dead-letter queue keeps the
+event; of a batch from SQS only the messages that were not taken are given back.
 
-Environment: API_ENDPOINT (base URL of the service), TIMEOUT_SECONDS=30 (for all tries together),
-RETRY_ATTEMPTS=3 (tries in all), API_KEY (sent as X-API-Key when set).
+Environment: API_ENDPOINT (base URL of the service), NOTIFICATION_SECRET (signs each request),
+API_KEY (sent as X-API-Key), TIMEOUT_SECONDS=30 (for all tries together), RETRY_ATTEMPTS=3 (tries
+of one request in all). Proxy variables are ignored: events and keys go where API_ENDPOINT says.
 """
 
+import contextlib
+import email.utils
+import hashlib
+import hmac
 import http.client
 import json
 import os
 import random
+import select
+import socket
+import ssl
+import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 PATH = "/sync/s3-notification"
+MAX_BODY_BYTES = 2**20  # what the service takes in one request
 MARGIN_SECONDS = 0.5  # left before Lambda's own deadline, to fail in words and not by force
+SHORTEST_TRY_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
-ANSWER_BYTES = 2048
+IDLE_SECONDS = 55.0  # load balancers drop what was idle for 60
+ANSWER_BYTES = 65536
 
 
 class DeliveryFailed(Exception):
@@ -33,6 +44,10 @@ class Refused(DeliveryFailed):
     """The service, or something in its place, answered that no retry can help."""
 
 
+class RecordsRefused(Refused):
+    """The reason lies in the records, perhaps in one of them only."""
+
+
 class Unavailable(DeliveryFailed):
     """No answer, 429 or 5xx: the same request may succeed later."""
 
@@ -41,65 +56,107 @@ class Unavailable(DeliveryFailed):
         self.retry_after = retry_after
 
 
-class Target(NamedTuple):
-    """Where events go and how long that may take."""
+# The invocation
 
-    url: str
+
+def lambda_handler(event: Any, context: Any) -> Dict[str, Any]:
+    """Deliver one event; Lambda's entry point. Raises: DeliveryFailed, ValueError.
+
+    Answers a batch of SQS with the messages to be delivered again. When not one was taken it raises
+    instead: that counts as an error of the function, slows down the polling of the queue, and loses
+    nothing where ReportBatchItemFailures was forgotten.
+    """
+    log = Log(str(getattr(context, "aws_request_id", "") or ""))
+    try:
+        source, records = read_event(event)
+        log.fields.update(source=source, records=len(records))
+        target = read_target()
+        delivery = Delivery(target, time.monotonic() + _budget_seconds(target, context), log)
+        failed = delivery.send(event, records)
+        if delivery.error and not (source == "sqs" and delivery.taken):
+            raise delivery.error
+    except (DeliveryFailed, ValueError) as error:
+        log.write("ERROR", "delivery failed", reason=str(error))
+        raise
+    status, tries, ids = delivery.status, delivery.tries, [each["messageId"] for each in failed]
+    if ids:
+        log.write("WARNING", "partly delivered", failed=ids[:10], reason=str(delivery.error))
+    else:
+        log.write("INFO", "delivered", status=status, attempts=tries)
+    if source == "sqs":
+        return {"batchItemFailures": [{"itemIdentifier": each} for each in ids]}
+    return {"statusCode": status, "records": len(records), "attempts": tries}
+
+
+def read_event(event: Any) -> Tuple[str, List[Any]]:
+    """Who called, and the records. Raises: ValueError when it is no S3 event."""
+    if isinstance(event, dict):
+        if isinstance(event.get("Records"), list):
+            return _source(event["Records"]), event["Records"]
+        if event.get("Event") == "s3:TestEvent":
+            return "test", []
+        if event.get("detail-type"):
+            return "eventbridge", [event]
+    raise ValueError("this is no S3 event: it has neither Records nor a detail-type")
+
+
+def _source(records: List[Any]) -> str:
+    """It is "sqs" only if the answer can name each record that fails."""
+    mappings = [record for record in records if isinstance(record, dict)]
+    named = [each for each in mappings if isinstance(each.get("messageId"), str)]
+    if records and sum(each.get("eventSource") == "aws:sqs" for each in named) == len(records):
+        return "sqs"
+    return "sns" if any(each.get("EventSource") == "aws:sns" for each in mappings) else "s3"
+
+
+# Settings
+
+
+class Target(NamedTuple):
+    """Where events go, as whom, and how long that may take."""
+
+    scheme: str
+    host: str
+    port: Optional[int]
+    path: str
     api_key: str
+    secret: str
     timeout_seconds: float
     attempts: int
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would send the event and the key to a host nobody configured."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-def lambda_handler(event: Dict[str, Any], context: Any) -> Dict[str, Any]:
-    """Deliver one event; Lambda's entry point. Raises: DeliveryFailed, ValueError."""
-    request_id = str(getattr(context, "aws_request_id", "") or "")
-    records = _count_records(event)
-    target = read_target()
-    deadline = time.monotonic() + _budget_seconds(target, context)
-    started = time.monotonic()
-    try:
-        status, attempts = deliver(json.dumps(event).encode("utf-8"), target, deadline)
-    except DeliveryFailed as error:
-        _log("ERROR", "delivery failed", request_id, records=records, reason=str(error))
-        raise
-    seconds = round(time.monotonic() - started, 3)
-    _log(
-        "INFO",
-        "delivered",
-        request_id,
-        records=records,
-        status=status,
-        attempts=attempts,
-        seconds=seconds,
-    )
-    return {"statusCode": status, "records": records, "attempts": attempts}
-
-
 def read_target() -> Target:
-    """The settings of this function. Raises: ValueError naming the variable."""
-    base = os.environ.get("API_ENDPOINT", "").strip().rstrip("/")
-    if base.endswith(PATH):
-        base = base[: -len(PATH)]
-    parts = urllib.parse.urlsplit(base)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-        raise ValueError(
-            "API_ENDPOINT must be the base URL of the service, such as https://host:8888"
-        )
-    if "@" in parts.netloc:
-        raise ValueError("API_ENDPOINT must not hold credentials; set API_KEY")
+    """The settings of this function. Raises: ValueError naming the variable, not its value."""
     return Target(
-        url=base + PATH,
-        api_key=os.environ.get("API_KEY", "").strip(),
+        *_endpoint(os.environ.get("API_ENDPOINT", "").strip()),
+        api_key=_secret("API_KEY"),
+        secret=_secret("NOTIFICATION_SECRET"),
         timeout_seconds=_number("TIMEOUT_SECONDS", 30.0),
         attempts=int(_number("RETRY_ATTEMPTS", 3)),
     )
+
+
+def _endpoint(text: str) -> Tuple[str, str, Optional[int], str]:
+    example = "API_ENDPOINT must be the base URL of the service, such as https://host:8888"
+    try:
+        parts = urllib.parse.urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(example) from None
+    if "@" in parts.netloc:
+        raise ValueError("API_ENDPOINT must not hold credentials; set API_KEY")
+    plain = text.isascii() and text.isprintable() and not set(" ?#") & set(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        raise ValueError(example)
+    base = parts.path.rstrip("/")
+    return parts.scheme, parts.hostname, port, base if base.endswith(PATH) else base + PATH
+
+
+def _secret(name: str) -> str:
+    text = os.environ.get(name, "").strip()
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("{} must consist of printable ASCII characters".format(name))
+    return text
 
 
 def _number(name: str, default: float) -> float:
@@ -113,38 +170,80 @@ def _number(name: str, default: float) -> float:
     return value
 
 
-def _count_records(event: Any) -> int:
-    """How many records the event holds. Raises: ValueError when it is no S3 event."""
-    if isinstance(event, dict):
-        if isinstance(event.get("Records"), list):
-            return len(event["Records"])
-        if event.get("Event") == "s3:TestEvent":
-            return 0
-    raise ValueError("this is no S3 event notification: it has no Records")
-
-
 def _budget_seconds(target: Target, context: Any) -> float:
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     if remaining is None:
         return target.timeout_seconds
     left = float(remaining()) / 1000 - MARGIN_SECONDS
-    return max(0.1, min(target.timeout_seconds, left))
+    return max(SHORTEST_TRY_SECONDS, min(target.timeout_seconds, left))
 
 
-def deliver(body: bytes, target: Target, deadline: float) -> Tuple[int, int]:
-    """Post the body until it is taken; returns status and tries. Raises: DeliveryFailed."""
-    for attempt in range(1, target.attempts + 1):
-        left = deadline - time.monotonic()
-        # A share for each try still to come, so that one hanging connection is not the only one.
-        timeout = max(0.1, left / (target.attempts - attempt + 1))
+# Delivery: as a whole, in parts, again
+
+
+class Delivery:
+    """The requests of one invocation, until `deadline` (monotonic), and what came of them."""
+
+    def __init__(self, target: Target, deadline: float, log: "Log") -> None:
+        self._target, self._deadline, self._log = target, deadline, log
+        self._over: Optional[DeliveryFailed] = None  # why no other request is worth a try
+        self.error: Optional[DeliveryFailed] = None  # the first one that cost a record
+        self.taken = self.tries = self.status = 0
+
+    def send(self, event: Dict[str, Any], records: List[Any]) -> List[Any]:
+        """Deliver the records, halved as often as needed; returns those that were not taken.
+
+        A body over the limit and one refused for its content are handled alike: halving ends with
+        the bad record alone, in fewer requests than one for each record.
+        """
+        error = self._over or self._try(_encoded(event, records))
+        if error is None:
+            return []
+        if isinstance(error, RecordsRefused) and len(records) > 1:
+            middle = len(records) // 2
+            return self.send(event, records[:middle]) + self.send(event, records[middle:])
+        self.error = self.error or error
+        return records
+
+    def _try(self, body: bytes) -> Optional[DeliveryFailed]:
         try:
-            return post(body, target, timeout), attempt
-        except Unavailable as error:
-            pause = _pause_seconds(attempt, error.retry_after)
-            if attempt == target.attempts or time.monotonic() + pause >= deadline:
-                raise DeliveryFailed("{} (try {})".format(error, attempt)) from None
+            self.status = self._until_taken(body)
+        except RecordsRefused as error:
+            return error
+        except DeliveryFailed as error:
+            self._over = error
+            return error
+        self.taken += 1
+        return None
+
+    def _until_taken(self, body: bytes) -> int:
+        if len(body) > MAX_BODY_BYTES:
+            raise RecordsRefused("a body of {} bytes is over the limit".format(len(body)))
+        attempt = 1
+        while True:
+            try:
+                return self._once(body, self._target.attempts - attempt + 1)
+            except Unavailable as error:
+                pause = _pause_seconds(attempt, error.retry_after)
+                last = attempt >= self._target.attempts
+                if last or time.monotonic() + pause >= self._deadline:
+                    raise DeliveryFailed("{} (try {})".format(error, attempt)) from None
+                self._log.write("WARNING", "trying again", reason=str(error), pause=round(pause, 3))
             time.sleep(pause)
-    raise DeliveryFailed("nothing was tried")
+            attempt += 1
+
+    def _once(self, body: bytes, tries_left: int) -> int:
+        """One try, with its share of the time, so that one hanging connection is not all."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise DeliveryFailed("the time was over")
+        self.tries += 1
+        return post(body, self._target, max(SHORTEST_TRY_SECONDS, left / tries_left))
+
+
+def _encoded(event: Dict[str, Any], records: List[Any]) -> bytes:
+    document = {**event, "Records": records} if "Records" in event else event
+    return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
 def _pause_seconds(attempt: int, retry_after: float) -> float:
@@ -154,56 +253,146 @@ def _pause_seconds(attempt: int, retry_after: float) -> float:
 
 def post(body: bytes, target: Target, timeout_seconds: float) -> int:
     """One try; returns the 2xx status. Raises: Refused, Unavailable."""
-    headers = {"Content-Type": "application/json", "User-Agent": "datasync-lambda"}
-    if target.api_key:
-        headers["X-API-Key"] = target.api_key
-    request = urllib.request.Request(target.url, data=body, headers=headers, method="POST")
-    opener = urllib.request.build_opener(_NoRedirect)
+    ends = time.monotonic() + timeout_seconds
     try:
-        with opener.open(request, timeout=timeout_seconds) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _judged(error) from None
-    except (OSError, urllib.error.URLError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise Unavailable("no answer: {}".format(_one_line(reason))) from None
-    except http.client.HTTPException as error:
-        raise Unavailable("broken answer: {}".format(type(error).__name__)) from None
-
-
-def _judged(error: urllib.error.HTTPError) -> DeliveryFailed:
-    status = error.code
-    text = "the service answered {}: {}".format(status, _detail(error))
+        status, retry_after, text = _exchange(body, target, ends)
+    except (OSError, http.client.HTTPException) as error:
+        named = _one_line(error) if isinstance(error, OSError) else type(error).__name__
+        reason = "timed out" if time.monotonic() >= ends else named
+        raise Unavailable("no answer: {}".format(reason)) from None
+    if 200 <= status < 300:
+        return status
     if 300 <= status < 400:
-        return Refused("a redirect ({}) was not followed; correct API_ENDPOINT".format(status))
+        raise Refused("a redirect ({}) was not followed; correct API_ENDPOINT".format(status))
+    message = "the service answered {}: {}".format(status, _detail(text, target))
     if status == 429 or status >= 500:
-        return Unavailable(text, _retry_after(error.headers.get("Retry-After")))
-    return Refused(text)
+        raise Unavailable(message, _retry_after(retry_after))
+    raise (RecordsRefused if status in (400, 413, 422) else Refused)(message)
 
 
-def _retry_after(value: Optional[str]) -> float:
-    return float(value) if value and value.isdecimal() else 0.0
+def _retry_after(value: str) -> float:
+    """Seconds to wait: the header is a number or a date (RFC 9110, 10.2.3)."""
+    if value.isdecimal() and value.isascii():
+        return float(value[:9])
+    try:
+        return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return 0.0
 
 
-def _detail(error: urllib.error.HTTPError) -> str:
+def _detail(text: bytes, target: Target) -> str:
     """What the service said is wrong: `detail` of its JSON error, else the start of the text."""
-    try:
-        text = error.read(ANSWER_BYTES).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
-        return "(no text)"
-    try:
-        return _one_line(json.loads(text)["detail"])
-    except (ValueError, KeyError, TypeError):
-        return _one_line(text)
+    said = text.decode("utf-8", "replace")
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        said = str(json.loads(said)["detail"])
+    for secret in filter(None, (target.api_key, target.secret)):
+        said = said.replace(secret, "***")  # some servers show the request in their errors
+    return _one_line(said)
 
 
 def _one_line(text: object) -> str:
     return " ".join(str(text).split())[:300]
 
 
-def _log(level: str, message: str, request_id: str, **fields: Any) -> None:
-    """One JSON object a line, as CloudWatch Logs Insights reads it."""
-    line = {"level": level, "message": message, "request_id": request_id}
-    line.update(fields)
-    print(json.dumps(line))
+# Requests
+
+
+def _headers(body: bytes, target: Target) -> Dict[str, str]:
+    """The headers of one try; its signature is from now."""
+    headers = {"Content-Type": "application/json", "User-Agent": "datasync-lambda"}
+    if target.api_key:
+        headers["X-API-Key"] = target.api_key
+    if target.secret:
+        stamp = str(int(time.time()))
+        signed = hmac.new(target.secret.encode(), stamp.encode() + b"." + body, hashlib.sha256)
+        headers["X-DataSync-Timestamp"] = stamp
+        headers["X-DataSync-Signature"] = "v1=" + signed.hexdigest()
+    return headers
+
+
+# At most one idle connection, where it leads, and since when it is idle by the clock on the wall,
+# which also counts the time in which Lambda had stopped this process. Whoever uses it takes it out.
+_kept: List[Tuple[http.client.HTTPConnection, Target, float]] = []
+
+
+def _exchange(body: bytes, target: Target, ends: float) -> Tuple[int, str, bytes]:
+    """Ask over the connection that was kept, else over a new one; see `_ask`.
+
+    A kept one that ends before it answers was closed while it was idle: that costs no try.
+    """
+    kept = _take_kept(target)
+    if kept is not None:
+        try:
+            return _ask(kept, body, target, ends)
+        except (ConnectionError, ssl.SSLError):
+            if time.monotonic() >= ends:
+                raise
+    kind = http.client.HTTPSConnection if target.scheme == "https" else http.client.HTTPConnection
+    made = kind(target.host, target.port, timeout=_left(ends))
+    made.connect()
+    return _ask(made, body, target, ends)
+
+
+def _take_kept(target: Target) -> Optional[http.client.HTTPConnection]:
+    while _kept:
+        connection, leads_to, since = _kept.pop()
+        poll = select.poll()
+        poll.register(connection.sock, select.POLLIN)
+        fresh = 0 <= time.time() - since < IDLE_SECONDS
+        # An idle connection has nothing to say but that it ends.
+        if fresh and leads_to == target and not poll.poll(0):
+            return connection
+        connection.close()
+    return None
+
+
+def _ask(
+    connection: http.client.HTTPConnection, body: bytes, target: Target, ends: float
+) -> Tuple[int, str, bytes]:
+    """Status, Retry-After and the start of the text; then the connection is kept, or closed."""
+    keep, text, sock = False, b"", connection.sock
+    # Sockets only limit the wait for the next byte, which may be one of many.
+    timer = threading.Timer(_left(ends), _shut, [sock])
+    timer.daemon = True
+    timer.start()
+    try:
+        sock.settimeout(_left(ends))
+        with contextlib.suppress(ConnectionError):  # an early answer may tell why
+            connection.request("POST", target.path, body, _headers(body, target))
+        with connection.getresponse() as response:
+            with contextlib.suppress(OSError, http.client.HTTPException):  # the status has come
+                text = response.read(ANSWER_BYTES)
+            keep = 200 <= response.status < 300 and response.isclosed() and not _kept
+        return response.status, response.getheader("Retry-After", ""), text
+    finally:
+        timer.cancel()
+        if keep and connection.sock is not None:
+            _kept.append((connection, target, time.time()))
+        else:
+            connection.close()
+
+
+def _left(ends: float) -> float:
+    return max(0.001, ends - time.monotonic())
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it has ended by itself
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS, which is still being read
+
+
+# Logs
+
+
+class Log:
+    """One JSON object a line; `fields` are in each. Neither bodies nor keys nor secrets are."""
+
+    def __init__(self, request_id: str) -> None:
+        self._started = time.monotonic()
+        self.fields: Dict[str, Any] = {"request_id": request_id}
+
+    def write(self, level: str, message: str, **fields: Any) -> None:
+        """Write one line."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = {"timestamp": now, "level": level, "message": message, **self.fields, **fields}
+        print(json.dumps({**line, "seconds": round(time.monotonic() - self._started, 3)}))

@@ -5,4 +5,5 @@ pytest_plugins = [
     "tests.support.ministack",
     "tests.support.postgres",
     "tests.support.world",
+    "tests.support.forwarding",
 ]

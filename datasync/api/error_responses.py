@@ -30,6 +30,7 @@ STATUS: dict[type[DataSyncError], int] = {
     errors.SlowDown: 503,
     errors.TransferStalled: 504,
     errors.IntegrityError: 502,
+    errors.QueueError: 502,
     errors.ObjectTooLarge: 409,
     errors.KeyRejected: 400,
     errors.MirrorError: 500,

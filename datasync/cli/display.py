@@ -15,6 +15,7 @@ from rich.text import Text
 
 from datasync.cli.pace import Pace, objects_done
 from datasync.cli.terminal import byte_text, duration_text, remark, remarks
+from datasync.controllers.views import counted
 from datasync.models.sync_models import Run, RunCounts, RunKind, RunStatus
 from datasync.utils.logger import escape_key
 
@@ -152,7 +153,7 @@ def figures(counts: RunCounts, pace: Pace, room: int | None = None) -> str:
     if not counts.listed and not counts.planned:
         return "listing the bucket"
     if not counts.planned:
-        return f"{counts.listed:,} keys compared, nothing to do so far"
+        return f"{counted(counts.listed, 'key')} compared, nothing to do so far"
     parts = {"objects": f"{objects_done(counts):,} of {counts.planned:,} objects"}
     if counts.bytes_planned:
         parts["bytes"] = f"{byte_text(counts.bytes)} of {byte_text(counts.bytes_planned)}"

@@ -7,7 +7,7 @@ import typer
 
 from datasync.cli import exits
 from datasync.cli.run_commands import Json, Limit, Prefix
-from datasync.cli.session import opened, scope_of
+from datasync.cli.session import opened
 from datasync.cli.terminal import (
     Cell,
     Column,
@@ -77,13 +77,13 @@ def failures(
 ) -> int:
     """List the keys that are not right, and why. Exits with 1 when there are any."""
     with opened() as parts:
-        page = parts.controller.failures(scope_of(parts, prefix), token, limit)
+        page = parts.controller.failures(prefix, token, limit)
     if json:
         print_json(page.model_dump(mode="json"))
     else:
         print_table(FAILURE_COLUMNS, [_failure_cells(entry) for entry in page.failures])
         if page.next_token is not None:
-            remark(f"There are more: datasync failures --token {page.next_token}")
+            remark(f"There are more: the same command with --token {page.next_token}")
         if not page.failures:
             remark("No failures.")
     return exits.FAILED if page.failures else exits.DONE
@@ -103,7 +103,7 @@ def files(
     if s3 and state:
         raise typer.BadParameter("--state is for the mirror; it cannot go with --s3")
     with opened() as parts:
-        scope = scope_of(parts, prefix)
+        scope = parts.controller.scope.within(prefix)
         if s3:
             page = parts.files.listed(scope, token, limit)
         else:
@@ -115,7 +115,7 @@ def files(
         return exits.DONE
     print_table(FILE_COLUMNS, [_file_cells(fact) for fact in page.facts])
     if page.token is not None:
-        remark(f"There are more: datasync files --token {page.token}")
+        remark(f"There are more: the same command with --token {page.token}")
     return exits.DONE
 
 

@@ -10,7 +10,7 @@ from datasync.cli import exits
 from datasync.cli.conductor import Conductor
 from datasync.cli.display import display_for
 from datasync.cli.plan_report import print_plan, print_plan_json
-from datasync.cli.session import opened, scope_of
+from datasync.cli.session import opened
 from datasync.cli.terminal import (
     Column,
     duration_text,
@@ -75,7 +75,7 @@ def verify(prefix: Prefix = "", json: Json = False) -> int:
 def plan(prefix: Prefix = "", limit: Limit = 1000, json: Json = False) -> int:
     """Show what a sync would do, and change nothing. Exits with 2 if it would be held."""
     with opened() as parts:
-        scope = scope_of(parts, prefix)
+        scope = parts.controller.scope.within(prefix)
         mirrored = parts.ledger.count(scope)
         report = summarise(parts.service.plan(scope), keep=limit)
         held = held_because(report, mirrored, parts.settings.sync_options())
@@ -140,8 +140,8 @@ def retry(
 
 def _perform(kind: RunKind, prefix: str, json: bool, adopt: bool = False) -> int:
     with opened(adopt=adopt) as parts:
-        scope = scope_of(parts, prefix)
-        return _conduct(parts, json, lambda conductor: conductor.perform(kind, scope))
+        below = parts.controller.scope.of_run(prefix)
+        return _conduct(parts, json, lambda conductor: conductor.perform(kind, below))
 
 
 def _conduct(parts: "Components", json: bool, work: Callable[[Conductor], Run]) -> int:

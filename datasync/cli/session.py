@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from datasync.cli.terminal import remark
-from datasync.errors import MalformedRequest
 
 if TYPE_CHECKING:
     from datasync.composition import Components
@@ -47,17 +46,3 @@ def prepared() -> "Settings":
         remark(f"warning: {warning}")
     start_logging(settings, stderr_level="CRITICAL" if settings.log_file else "WARNING")
     return settings
-
-
-def scope_of(parts: "Components", prefix: str) -> str:
-    """The prefix to work on: what was asked for, or all that is mirrored.
-
-    Raises: MalformedRequest when it is outside S3_PREFIX.
-    """
-    scope = parts.settings.sync_options().prefix
-    if prefix and not prefix.startswith(scope):
-        raise MalformedRequest(
-            f"--prefix is outside S3_PREFIX ({scope})",
-            hint="Leave --prefix out to mean everything.",
-        )
-    return prefix or scope

@@ -127,7 +127,8 @@ class HealthCheck:
     """Answers how the service is, in under three seconds whatever hangs.
 
     `check_bucket` gets its bound in seconds. `check_disk` returns what is worth a look although
-    the disk can be used. Each raises what keeps its part from being used.
+    the disk can be used. Each raises what keeps its part from being used. `queue_worry` is what
+    is wrong with the queue of events now, in a sentence; it asks nobody.
     """
 
     def __init__(
@@ -136,9 +137,11 @@ class HealthCheck:
         directory: str,
         check_bucket: Callable[[float], None],
         check_disk: Callable[[], str | None],
+        queue_worry: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
+        self._queue_worry = queue_worry
         self._clock = clock
         self._bucket = Probe("bucket", lambda: check_bucket(CHECK_SECONDS))
         self._disk = Probe("disk", check_disk)
@@ -161,7 +164,7 @@ class HealthCheck:
     ) -> HealthReport:
         now = self._clock()
         broken = problems.sentences()
-        worries = [disk_worry] if disk_worry else []
+        worries = [worry for worry in (disk_worry, self._queue_worry()) if worry]
         worries += concerns(facts, now) if facts else []
         totals = facts.totals if facts else None
         oldest = totals.oldest_pending if totals else None

@@ -13,7 +13,8 @@ from datasync.controllers.equality import MirrorFacts, in_sync
 from datasync.controllers.figures import stats_report
 from datasync.controllers.health import HealthCheck
 from datasync.controllers.plan import held_because, summarise
-from datasync.errors import KeyRejected, MalformedRequest, UnprocessableRequest
+from datasync.controllers.scope import Scope
+from datasync.errors import FileMissing, KeyRejected, UnprocessableRequest
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
     FailurePage,
@@ -59,6 +60,7 @@ class SyncController:
         self._files = files
         self._ledger = ledger
         self._options = options
+        self.scope = Scope(options.prefix)
         self._read_facts = read_facts
         self._health = health
         self._settings_view = settings_view
@@ -71,7 +73,7 @@ class SyncController:
 
         Raises: MalformedRequest (prefix outside S3_PREFIX), LedgerError.
         """
-        run, _ = self._service.request_run(RunKind.RECONCILE, self._run_prefix(prefix))
+        run, _ = self._service.request_run(RunKind.RECONCILE, self.scope.of_run(prefix))
         return run
 
     def unfinished(self, run_id: int) -> bool:
@@ -92,7 +94,7 @@ class SyncController:
         Raises: MalformedRequest (prefix outside S3_PREFIX), BucketError, LedgerError,
         Interrupted soon after `stopped` is set.
         """
-        scope = self._run_prefix(prefix) or self._options.prefix
+        scope = self.scope.within(prefix)
         mirrored = self._ledger.count(scope)
         over = (stopped or threading.Event()).is_set
         report = summarise(self._service.plan(scope, over), DETAILS_LIMIT)
@@ -130,8 +132,12 @@ class SyncController:
     # Failures
 
     def failures(self, prefix: str, token: str | None, limit: int) -> FailurePage:
-        """A page of keys that are not right. Raises: MalformedRequest (token), LedgerError."""
-        found = self._ledger.failures(prefix, read_token(token, prefix), limit + 1)
+        """A page of keys that are not right.
+
+        Raises: MalformedRequest (prefix outside S3_PREFIX, token), LedgerError.
+        """
+        below = self.scope.within(prefix)
+        found = self._ledger.failures(below, read_token(token, below), limit + 1)
         shown = [views.failure_entry(failure) for failure in found[:limit]]
         more = len(found) > limit
         return FailurePage(failures=shown, next_token=make_token(shown[-1].key) if more else None)
@@ -154,7 +160,7 @@ class SyncController:
 
     def _failed_keys(self) -> Iterator[list[str]]:
         after = ""
-        while batch := self._ledger.failures(self._options.prefix, after, MARK_BATCH):
+        while batch := self._ledger.failures(self.scope.prefix, after, MARK_BATCH):
             after = batch[-1].key
             yield [failure.key for failure in batch]
 
@@ -164,7 +170,7 @@ class SyncController:
                 inbox.checked_key(key)
             except KeyRejected as error:
                 raise UnprocessableRequest(f"keys: {error}") from None
-            if not key.startswith(self._options.prefix):
+            if not self.scope.holds(key):
                 raise UnprocessableRequest("keys: one is outside S3_PREFIX")
         return list(dict.fromkeys(keys))
 
@@ -176,7 +182,7 @@ class SyncController:
         Raises: MalformedRequest (prefix, token), BucketError, LedgerError.
         """
         listing = self._files.held if source == "local" else self._files.listed
-        page = listing(self._within_scope(prefix), token, limit)
+        page = listing(self.scope.within(prefix), token, limit)
         return FilePage.model_validate(
             {
                 "source": source,
@@ -188,8 +194,11 @@ class SyncController:
     def open(self, key: str) -> OpenFile:
         """Open the file of a key; the caller closes its descriptor.
 
-        Raises: FileMissing, FileDrifted, MirrorError, LedgerError.
+        Raises: FileMissing (also of a key outside S3_PREFIX), FileDrifted, MirrorError,
+        LedgerError.
         """
+        if not self.scope.holds(key):
+            raise FileMissing("no file is held for this key")
         return self._files.open(key)
 
     def health(self) -> HealthReport:
@@ -218,21 +227,6 @@ class SyncController:
         last = self._ledger.last_run()
         scan = self._ledger.last_run(prefix=self._options.prefix, kinds=(RunKind.RECONCILE,))
         return stats_report(totals, events, last, scan, self._clock())
-
-    def _run_prefix(self, prefix: str) -> str:
-        """As runs name it: "" is everything that is mirrored."""
-        wanted = self._within_scope(prefix)
-        return "" if wanted == self._options.prefix else wanted
-
-    def _within_scope(self, prefix: str) -> str:
-        scope = self._options.prefix
-        if not prefix:
-            return scope
-        if not prefix.startswith(scope):
-            raise MalformedRequest(
-                "prefix is outside S3_PREFIX", hint="Leave prefix out to mean everything."
-            )
-        return prefix
 
 
 def _in_batches(keys: Sequence[str]) -> Iterator[list[str]]:

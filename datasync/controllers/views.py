@@ -320,7 +320,8 @@ def _event_operation(event: KeyEvent) -> OperationName:
         return "reject"
     if event.status is EventStatus.IGNORED:
         return "skip"
-    return "delete" if "Removed" in event.event or "Expiration" in event.event else "download"
+    names = ("Removed", "Expiration", "Delete", "Deletion")
+    return "delete" if any(name in event.event for name in names) else "download"
 
 
 # Files and failures

@@ -3,7 +3,6 @@
 Knows boto3 and MiniStack, not the service and not the screen.
 """
 
-import io
 import json
 import os
 import shutil
@@ -13,9 +12,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ import datasync
 from datasync.demo.ports import free_port
 from datasync.demo.samples import PART_BYTES, Sample, samples
 from datasync.errors import ConfigurationError
+from datasync.forwarder import handler_file, zipped
 
 BUCKET = "datasync-demo"
 FUNCTION = "datasync-forwarder"
@@ -34,6 +34,7 @@ KEY = "test"  # MiniStack's own; it is reachable from this machine only
 START_SECONDS = 60.0
 STOP_SECONDS = 8.0
 NAP_SECONDS = 0.05
+_RUN = "Run the demo from a checkout of the project: make run"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -73,7 +74,7 @@ class Cloud:
             Runtime="python3.12",
             Role="arn:aws:iam::000000000000:role/datasync-forwarder",
             Handler="s3_lambda_handler.lambda_handler",
-            Code={"ZipFile": _zipped(handler_file())},
+            Code={"ZipFile": zipped(handler_file())},
             Timeout=35,
             Environment={"Variables": variables},
         )
@@ -128,30 +129,14 @@ def _put_parts(s3: Any, sample: Sample) -> None:
     )
 
 
-def handler_file() -> Path:
-    """The forwarder's source. Raises: ConfigurationError where only the package is installed."""
-    path = Path(datasync.__file__).resolve().parents[1] / "lambda" / "s3_lambda_handler.py"
-    if not path.is_file():
-        raise ConfigurationError(
-            "the demo needs lambda/s3_lambda_handler.py beside the package",
-            hint="Run the demo from a checkout of the project: make run",
-        )
-    return path
-
-
-def _zipped(path: Path) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.write(path, path.name)
-    return buffer.getvalue()
-
-
 @contextmanager
 def running_cloud() -> Iterator[Cloud]:
     """Start MiniStack, wait until it answers, stop it and remove its files at the end.
 
     Raises: ConfigurationError when it does not start, with the end of what it said.
     """
+    if find_spec("ministack") is None:
+        raise ConfigurationError("the demo needs MiniStack, which is not installed here", hint=_RUN)
     folder = Path(tempfile.mkdtemp(prefix="datasync-demo-"))
     port = free_port()
     process = _start(folder, port)

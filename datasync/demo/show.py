@@ -14,6 +14,7 @@ from rich.console import Console
 from datasync.app import bind, create_app, server_config
 from datasync.composition import check_log_file
 from datasync.config.settings import Settings, load_settings
+from datasync.controllers.views import counted
 from datasync.demo import shell
 from datasync.demo.cloud import BUCKET, KEY, REGION, Cloud, running_cloud
 from datasync.demo.folder import demo_folder
@@ -166,7 +167,7 @@ def _await_start(server: uvicorn.Server, stop: threading.Event) -> None:
 
 def _watch(screen: Console, root: Path, stop: threading.Event) -> None:
     seen = look(root)
-    screen.print(f"{len(seen)} files are here. Changes from now on:")
+    screen.print(f"{counted(len(seen), 'file')} so far. Changes from now on:")
     while not stop.wait(LOOK_SECONDS):
         now = look(root)
         for line in changes(seen, now):

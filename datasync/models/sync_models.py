@@ -164,8 +164,8 @@ class DirtyKey:
     """A key whose state must be looked at.
 
     `marks` is the number of the latest mark, growing over all keys: a later mark makes it differ.
-    0 says that the key was not dirty when it was looked at. `happened` and `last_happened` are
-    what the senders of the first and the latest event say of its time, `events` how many told.
+    `happened` and `last_happened` are what the senders of the first and the latest event say of
+    its time, `events` how many told.
     """
 
     key: str

@@ -40,7 +40,7 @@ def run_fields(run: Run) -> dict[str, object]:
         "seconds": round((run.finished or 0.0) - (run.started or 0.0), 3) if over else None,
         "deletes_planned": run.deletes_planned if run.status is RunStatus.HELD else None,
         "error": run.error,
-        "hint": run.hint,
+        "hint": run.hint or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -51,12 +51,12 @@ class LoggedEngine(Engine):
     _opened = False
     _at_work: Run | None = None
 
-    def open(self) -> None:
+    def open(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """As the engine does; and tell of the runs that a dead leader left."""
         left: list[Run] = []
         with suppress(DataSyncError):  # a line less is no reason not to lead
             left = [run for run in self._ledger.runs(RECENT) if run.status is RunStatus.RUNNING]
-        super().open()
+        super().open(stopped)
         self._opened = True
         get_logger(LOGGER).info("this process leads: the engine runs here")
         for run in left:

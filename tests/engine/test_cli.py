@@ -79,6 +79,32 @@ def test_a_prefix_outside_the_configured_one_is_refused(
     assert command_line.files() == {}
 
 
+def test_the_whole_of_a_mirrored_prefix_is_one_run_by_either_name(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3_PREFIX", "in/")
+    command_line.bucket.put("in/a", b"1")
+    command_line.bucket.put("in/b/c", b"1")
+    for prefix in ("", "in/", "in/b/"):
+        assert command_line("sync", "--prefix", prefix).code == 0
+    runs = command_line("runs", "--json").json["runs"]
+    assert [run["prefix"] for run in runs] == ["in/b/", "", ""]
+
+
+def test_adopting_another_prefix_leaves_the_other_files_and_gets_in_sync(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command_line.bucket.put("in/a", b"1")
+    command_line.bucket.put("out/b", b"2")
+    assert command_line("sync").code == 0
+    command_line.bucket.put("out/b", b"3")
+    monkeypatch.setenv("S3_PREFIX", "in/")
+    assert command_line("sync", "--adopt", "--json").json["in_sync"] is True
+    assert command_line.files() == {"in/a": b"1", "out/b": b"2"}
+    assert [one["key"] for one in command_line("files", "--json").json["files"]] == ["in/a"]
+    assert command_line("status", "--json").json["stats"]["objects"] == 1
+
+
 def test_a_mirrored_prefix_gets_in_sync(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +212,7 @@ def test_of_many_failures_the_first_are_shown(command_line: CommandLine) -> None
     assert shown.out.count("failed download: k") == 20
     page = command_line("failures", "--limit", "10")
     assert len(page.out.splitlines()) == 10
-    assert "There are more: datasync failures --token" in page.err
+    assert "There are more: the same command with --token " in page.err
 
 
 def _with_a_failing_key(command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,9 +251,9 @@ def assert_adds_up(counts: RunCounts) -> None:
 def nothing_in_flight(engine: Engine) -> bool:
     shop = engine._workshop
     loops = [(loop._active, loop._later, loop._taken, loop._results) for loop in shop._pool._loops]
-    held = [shop._waiting, shop._tallies, shop._pool._bulk, shop._pool._urgent]
-    held += [one for loop in loops for one in loop]
-    return not any(held) and not engine._dispatcher.in_hand and not shop._committer.backlog
+    held = [shop._waiting, shop._tallies, *(one for loop in loops for one in loop)]
+    idle = shop._pool.queues.empty and not any(held)
+    return idle and not engine._dispatcher.in_hand and not shop._committer.backlog
 
 
 def test_whatever_happens_the_next_reconciliation_reaches_the_bucket(

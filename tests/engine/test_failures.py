@@ -19,6 +19,7 @@ from datasync.errors import (
 )
 from datasync.models.sync_models import (
     FileStat,
+    Run,
     RunKind,
     RunStatus,
     Settlement,
@@ -70,6 +71,28 @@ def test_a_busy_ledger_is_tried_again(world: World, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Ledger, "settle", sometimes)
     assert world.sync().status is RunStatus.SUCCESS
     world.assert_equal()
+
+
+def test_a_ledger_that_is_busy_when_a_run_looks_around_does_not_end_it(
+    live: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    live.bucket.put("a", b"x")
+    live.bucket.script("a", fail.pause_until(gate))
+    run, _ = live.service.request_run()
+    eventually(lambda: live.bucket.counts["get"] == 1)
+    look, busy = Ledger.run, [LedgerBusy("a failover")]
+
+    def sometimes(ledger: Ledger, run_id: int) -> Run:
+        if busy and threading.current_thread().name == f"run-{run.id}":
+            raise busy.pop()
+        return look(ledger, run_id)
+
+    monkeypatch.setattr(Ledger, "run", sometimes)
+    eventually(lambda: not busy)
+    gate.set()
+    eventually(lambda: live.ledger.run(run.id).finished is not None)
+    assert live.status(run.id) is RunStatus.SUCCESS
 
 
 def test_a_ledger_that_refuses_an_event_is_asked_again_after_a_pause(
@@ -442,6 +465,55 @@ def test_an_archived_object_in_an_event_is_recorded_without_a_failure(world: Wor
     eventually(lambda: world.ledger.dirty_count() == 0)
     assert (world.row("a").state, world.row("b").state) == (State.STALE, State.ARCHIVED)
     assert world.tree() == {"a": b"old"}
+
+
+def test_an_event_of_an_object_that_was_only_archived_changes_nothing(world: World) -> None:
+    stored = world.bucket.put("a", b"warm")
+    world.sync()
+    before = world.row("a")
+    world.bucket.objects["a"] = replace(stored, storage_class="GLACIER")
+    world.service.mark([("a", "event")])
+    world.sync()
+    assert (world.row("a"), world.in_sync) == (before, True)
+    assert (world.bucket.counts["get"], world.bucket.counts["head"]) == (2, 1)
+
+
+def test_an_archived_object_whose_file_was_changed_here_is_not_called_current(
+    world: World,
+) -> None:
+    stored = world.bucket.put("a", b"warm")
+    world.sync()
+    world.bucket.objects["a"] = replace(stored, storage_class="GLACIER")
+    world.file("a").write_bytes(b"changed")
+    world.service.mark([("a", "event")])
+    world.service.start()
+    eventually(lambda: world.ledger.dirty_count() == 0)
+    assert world.row("a").state is State.STALE
+
+
+@pytest.mark.parametrize(
+    ("then", "state"),
+    [
+        (fail.status(503), State.SYNCED),  # asked again
+        (fail.status(403), State.STALE),  # nobody can tell: the refusal stands
+        (fail.head(etag="other"), State.STALE),
+        (fail.status(404), None),
+    ],
+    ids=["busy", "denied", "another version", "gone"],
+)
+def test_what_s3_says_of_the_version_of_an_archived_object_counts(
+    world: World, then: fail.Fault, state: State | None
+) -> None:
+    stored = world.bucket.put("a", b"warm")
+    world.sync()
+    world.bucket.objects["a"] = replace(stored, storage_class="GLACIER")
+    world.bucket.script("a", then, method="HEAD")
+    world.service.mark([("a", "event")])
+    world.service.start()
+    eventually(lambda: world.ledger.dirty_count() == 0)
+    row = world.ledger.get("a")
+    assert (row.state if row else None) is state
+    assert world.tree() == ({"a": b"warm"} if state else {})
 
 
 def test_rows_without_a_file_go_without_a_question(world: World) -> None:

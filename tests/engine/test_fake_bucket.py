@@ -16,6 +16,7 @@ from datasync.errors import (
 )
 from datasync.models.sync_models import ListedObject, ObjectRequest
 from tests.support.fake_bucket import FakeBucket, fail
+from tests.support.fake_objects import etag_of
 from tests.support.receivers import Collector, drain, fetch
 
 BODY = b"0123456789"
@@ -161,8 +162,11 @@ def test_a_listing_may_be_empty_unordered_or_have_strange_entries(bucket: FakeBu
 
 def test_archived_objects_can_be_asked_about_but_not_read(bucket: FakeBucket) -> None:
     bucket.put("cold", b"x", storage_class="GLACIER")
-    assert bucket.head("cold").storage_class == "GLACIER"
-    assert type(fetch(bucket, ObjectRequest("cold"))[0].error) is ObjectArchived
+    told = bucket.head("cold")
+    assert (told.status, told.storage_class, told.etag) == (200, "GLACIER", etag_of(b"x", ()))
+    for known in (None, told.etag):  # a refusal tells nothing, not even that nothing changed
+        request = ObjectRequest("cold", if_none_match=known)
+        assert type(fetch(bucket, request)[0].error) is ObjectArchived
 
     bucket.put("cold", b"x", storage_class="GLACIER", restored=True)
     assert fetch(bucket, ObjectRequest("cold"))[1].body == b"x"

@@ -19,7 +19,7 @@ from datasync.models.sync_models import (
     RunStatus,
     State,
 )
-from datasync.services.engine import dispatch, runner, transfer
+from datasync.services.engine import dispatch, queues, runner
 from datasync.services.engine.workshop import Workshop
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
@@ -91,14 +91,14 @@ def test_a_record_of_an_older_listing_does_not_hide_a_newer_file(
     submit, pending = Workshop.submit_results, [True]
     live.bucket.put("a", b"cold", storage_class="GLACIER")
 
-    def thaw_first(workshop: Workshop, tally: Any, results: Sequence[Any], **more: Any) -> None:
+    def thaw_first(workshop: Workshop, tally: Any, results: Sequence[Any], *more: Any) -> None:
         if results and pending:
             pending.pop()
             live.bucket.put("a", b"warm")
             live.service.mark([("a", "event")])
             eventually(lambda: live.ledger.get("a"))
             eventually(lambda: settled(live))
-        submit(workshop, tally, results, **more)
+        submit(workshop, tally, results, *more)
 
     monkeypatch.setattr(Workshop, "submit_results", thaw_first)
     run, _ = live.service.request_run()
@@ -143,7 +143,7 @@ def test_a_legal_key_named_as_a_refused_one_is_reported_keeps_its_row(world: Wor
 def test_a_ledger_error_while_the_queue_is_full_ends_the_run_and_keeps_no_key(
     live: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "BULK_QUEUE", 1)
+    monkeypatch.setattr(queues, "BULK_QUEUE", 1)
     gate = threading.Event()
     live.bucket.page_size = 20
     for number in range(60):
@@ -280,7 +280,7 @@ def test_rot_that_could_not_be_repaired_is_not_forgotten(world: World) -> None:
     times = world.file("a").stat()
     world.file("a").write_bytes(b"wrong")
     os.utime(world.file("a"), ns=(times.st_atime_ns, times.st_mtime_ns))
-    world.bucket.script("a", fail.error(NetworkFailure("down"), times=3))
+    world.bucket.script("a", fail.error(NetworkFailure("down"), times=3), method="GET")
     assert world.sync(kind=RunKind.VERIFY).status is RunStatus.PARTIAL
     assert world.row("a").state is State.FAILED
     assert world.sync().status is RunStatus.SUCCESS

@@ -10,6 +10,7 @@ from tests.engine.test_ledger_dirty import DirtyContract
 from tests.engine.test_ledger_objects import ObjectsContract
 from tests.engine.test_ledger_outcomes import OutcomesContract
 from tests.engine.test_ledger_runs import RunsContract
+from tests.engine.test_ledger_scope import ScopeContract
 from tests.engine.test_ledger_settle import SettleContract
 from tests.engine.test_ledger_sharing import SharingContract
 
@@ -17,7 +18,13 @@ pytest_plugins = ["tests.support.postgres"]
 
 
 class LedgerContract(
-    ObjectsContract, DirtyContract, SettleContract, RunsContract, OutcomesContract, SharingContract
+    ObjectsContract,
+    DirtyContract,
+    SettleContract,
+    ScopeContract,
+    RunsContract,
+    OutcomesContract,
+    SharingContract,
 ):
     """What every ledger does, whatever database it is kept in."""
 

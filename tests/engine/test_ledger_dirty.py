@@ -70,14 +70,6 @@ class DirtyContract:
         ledger.mark({f"fresh{number}": "put" for number in range(50)}, 2.0)
         assert [mark.key for mark in ledger.due(6.0, 1)] == ["retry"]
 
-    def test_the_next_due_time_is_known(self, ledger: Ledger) -> None:
-        assert ledger.next_due() is None
-        ledger.mark({"a": "put", "b": "put"}, 1.0)
-        assert ledger.next_due() == 0.0
-        defer(ledger, "a", 70.0)
-        defer(ledger, "b", 60.0)
-        assert ledger.next_due() == 60.0
-
     def test_figures_add_up_with_or_without_keys(self, ledger: Ledger) -> None:
         ledger.journal([EventNote("a", "put", 1.0)], {"event.queued": 1, "event.ignored": 2})
         ledger.journal([], {"event.ignored": 3, "event.rejected": 1, "source.sqs.s3": 4})

@@ -71,7 +71,6 @@ class OutcomesContract:
         assert keys(ledger.outcomes()) == "daecb"
         assert keys(ledger.outcomes(limit=3)) == "dae"
         assert keys(ledger.outcomes(limit=1)) == "d"
-        assert keys(ledger.outcomes(exclude_skipped=True)) == "daeb"
         assert keys(ledger.outcomes(failures_first=False, limit=2)) == "ed"
 
     def test_outcomes_are_those_of_a_run_or_of_a_key(self, ledger: Ledger) -> None:
@@ -181,6 +180,15 @@ class OutcomesContract:
         ledger.prune(20_000.0, keep_runs=0)
         assert [run.id for run in ledger.runs()] == [busy.id, queued.id, waiting.id]
         assert request(ledger).id > kept.id
+
+    def test_pruning_ends_early_between_two_pieces(self, ledger: Ledger) -> None:
+        many = 2 * PRUNE_ROWS + 50
+        record(ledger, *(outcome("k") for _ in range(many)))
+        ledger.finish_run(running(ledger).id, RunStatus.SUCCESS, 3.0)
+        looks = iter([False, True, True])
+        ledger.prune(20_000.0, keep_outcomes=0, keep_runs=0, stopped=lambda: next(looks))
+        assert len(ledger.outcomes(limit=many)) == many - PRUNE_ROWS
+        assert len(ledger.runs()) == 1
 
     @pytest.mark.parametrize("keep", [0, 5])
     def test_pruning_an_empty_ledger_does_nothing(self, ledger: Ledger, keep: int) -> None:

@@ -143,12 +143,12 @@ class RunsContract:
         assert [run.id for run in ledger.runs(limit=2)] == ids[:2:-1]
         assert [run.id for run in ledger.runs(limit=2, before=ids[2])] == [ids[1], ids[0]]
 
-    def test_the_newest_held_run_is_known(self, ledger: Ledger) -> None:
-        assert ledger.held_run() is None
-        held(ledger)
-        newest = held(ledger)
+    def test_the_held_runs_are_known_and_the_newest_of_them(self, ledger: Ledger) -> None:
+        assert ledger.held_run() is None and ledger.held_runs() == []
+        older, newest = held(ledger), held(ledger)
         request(ledger)
         assert ledger.held_run() == newest
+        assert ledger.held_runs() == [newest, older]
         assert newest.error == "too many deletes" and newest.deletes_planned == 2
 
     def test_the_last_run_by_end_prefix_and_kind(self, ledger: Ledger) -> None:

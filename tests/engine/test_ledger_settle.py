@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from datasync.errors import RunMissing
 from datasync.models.sync_models import (
-    DirtyKey,
     ObjectRow,
     Operation,
     Outcome,
@@ -88,16 +87,12 @@ class SettleContract:
         expected = replace(mark, attempts=1, not_before=50.0, last_error="reset by peer\\x00")
         assert only(ledger, "a") == expected
 
-    def test_a_key_that_was_not_dirty_can_be_deferred(self, ledger: Ledger) -> None:
-        ledger.mark({"b": "put"}, 2.0)
-        new = DirtyKey("a", "reconcile", 0, 1.0, 1.0, 1, 9.0, "timed out")
-        late = replace(new, key="b")
-        ledger.settle(Settlement(deferred=(new, late)))
-        assert only(ledger, "a") == new
-        assert only(ledger, "b").reason == "put"
-        marks = ledger.mark({"a": "put"}, 3.0)
-        ledger.settle(Settlement(cleared=(new,)))
-        assert only(ledger, "a").marks == marks["a"]
+    def test_a_mark_that_is_no_more_is_not_brought_back(self, ledger: Ledger) -> None:
+        ledger.mark({"a": "put"}, 1.0)
+        gone = only(ledger, "a")
+        ledger.settle(Settlement(cleared=(gone,)))
+        ledger.settle(Settlement(deferred=(replace(gone, attempts=1, not_before=9.0),)))
+        assert ledger.dirty_count() == 0
 
     def test_a_key_both_removed_and_written_is_written(self, ledger: Ledger) -> None:
         put(ledger, row("a", size=1))

@@ -182,7 +182,7 @@ class TestDisk:
             ledger.failures()
             ledger.outcomes(run_id=3)
             ledger.due(1.0, 5)
-            ledger.next_due()
+            ledger.forget_outside("k")
         with sqlite3.connect(file) as connection:
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
             for statement in seen:

@@ -25,6 +25,14 @@ def fill(world: World, count: int = 30) -> None:
         world.bucket.put(f"data/{number:03}.bin", f"object {number}".encode() * (number + 1))
 
 
+def rot(world: World, key: str) -> None:
+    """Let a file's bytes change so that no stat shows it."""
+    file = world.file(key)
+    stat = file.stat()
+    file.write_bytes(b"\0" * stat.st_size)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
 def requests(world: World) -> int:
     return world.bucket.counts["get"] + world.bucket.counts["head"]
 
@@ -392,6 +400,24 @@ def test_a_synced_object_that_is_archived_later_is_kept(world: World) -> None:
     assert world.row("a").state is State.SYNCED
 
 
+@pytest.mark.parametrize("state", [State.ARCHIVED, State.OVERSIZE])
+def test_a_lost_file_that_cannot_be_had_again_is_stale_no_more(world: World, state: State) -> None:
+    stored = world.bucket.put("a", b"x" * 100)
+    world.bucket.put("b", b"x")
+    world.sync()
+    if state is State.ARCHIVED:
+        world.bucket.objects["a"] = replace(stored, storage_class="GLACIER")
+    else:
+        world.reopen(max_bytes=10)
+    world.file("a").unlink()
+    before = requests(world)
+    assert world.sync().status is RunStatus.SUCCESS
+    assert (world.row("a").state, world.row("a").path) == (state, None)
+    assert world.in_sync
+    assert world.sync().counts.planned == 0
+    assert requests(world) == before
+
+
 def test_illegal_keys_are_rejected_by_name_once(world: World) -> None:
     world.bucket.put("fine", b"fine")
     world.bucket.list_also(ListedObject("bad%FF", 3, "e", 1, problem="the key is not UTF-8"))
@@ -493,13 +519,34 @@ def test_a_file_and_folders_of_its_name_in_one_run(world: World) -> None:
 def test_verify_proves_every_file_again_and_repairs_rot(world: World) -> None:
     fill(world, 5)
     world.sync()
-    file = world.file("data/002.bin")
-    stat = file.stat()
-    file.write_bytes(b"\0" * stat.st_size)
-    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    rot(world, "data/002.bin")
     assert world.sync().counts.planned == 0
     run = world.sync(kind=RunKind.VERIFY)
     assert (run.status, run.counts.downloaded, run.counts.skipped) == (RunStatus.SUCCESS, 1, 4)
+    world.assert_equal()
+
+
+@pytest.mark.parametrize("encryption", ["aws:kms", "SSE-C"])
+def test_verify_proves_files_whose_etag_only_looks_like_an_md5(
+    world: World, encryption: str
+) -> None:
+    world.bucket.put("k", b"x" * 100, etag="0" * 32, encryption=encryption, checksum="crc64nvme")
+    world.sync()
+    run = world.sync(kind=RunKind.VERIFY)
+    assert (run.counts.skipped, run.counts.downloaded) == (1, 0)
+    assert world.row("k").verdict is Verdict.CRC64NVME
+    rot(world, "k")
+    assert world.sync(kind=RunKind.VERIFY).counts.downloaded == 1
+    world.assert_equal()
+
+
+def test_rot_is_repaired_although_s3_will_not_be_asked_about_the_object(world: World) -> None:
+    world.bucket.put("a", b"x" * 100)
+    world.sync()
+    rot(world, "a")
+    world.bucket.script("a", fail.status(503, times=99), method="HEAD")
+    run = world.sync(kind=RunKind.VERIFY)
+    assert (run.status, run.counts.downloaded) == (RunStatus.SUCCESS, 1)
     world.assert_equal()
 
 
@@ -509,6 +556,16 @@ def test_skip_existing_off_downloads_everything_again(world: World) -> None:
     world.reopen(skip_existing=False)
     assert world.sync().counts.downloaded == 3
     world.assert_equal()
+
+
+def test_skip_existing_off_asks_for_no_object_that_is_archived_by_now(world: World) -> None:
+    stored = world.bucket.put("a", b"warm")
+    world.sync()
+    world.bucket.objects["a"] = replace(stored, storage_class="GLACIER")
+    world.reopen(skip_existing=False)
+    before = requests(world)
+    assert (world.sync().counts.planned, requests(world)) == (0, before)
+    assert world.in_sync
 
 
 def test_verification_off_still_checks_the_length(world: World) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import quote
 
 import anyio.lowlevel
@@ -12,7 +13,7 @@ from starlette.types import Message
 
 from datasync.api.downloads import Download
 from datasync.errors import MalformedRequest
-from datasync.models.sync_models import ListedObject, ListingPage
+from datasync.models.sync_models import ListedObject, ListingPage, Settlement
 from datasync.services.file_service import make_token, read_token
 from tests.support.fake_bucket import FakeBucket
 from tests.support.service import Service, Starter
@@ -127,6 +128,19 @@ def test_a_prefix_narrows(hostile: Service, source: str) -> None:
 def test_a_prefix_outside_the_scope_is_refused(start_service: Starter) -> None:
     service = start_service(s3_prefix="in/")
     assert service.get("/sync/files?prefix=out", 400)["error"] == "MalformedRequest"
+
+
+def test_a_file_outside_the_scope_is_not_served(start_service: Starter) -> None:
+    service = start_service(s3_prefix="in/")
+    service.bucket.put("in/a", b"x")
+    service.sync()
+    row = service.parts.ledger.get("in/a")
+    assert row is not None
+    # As another S3_PREFIX has left it, until the engine has forgotten it.
+    service.parts.ledger.settle(Settlement(rows=(replace(row, key="out/a"),)))
+    assert service.api.get("/sync/download/in/a").content == b"x"
+    assert service.get("/sync/download/out/a", 404)["error"] == "FileMissing"
+    assert [one["key"] for one in service.get("/sync/files")["files"]] == ["in/a"]
 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "x", "1.5"])

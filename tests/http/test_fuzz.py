@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from datasync.utils.logger import close_logging
 from tests.support import envelopes
 from tests.support.fake_bucket import FakeBucket
-from tests.support.service import BUCKET, Service
+from tests.support.service import Service
 
 URL = "/sync/s3-notification"
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
@@ -68,10 +68,8 @@ keys = st.text(min_size=1, max_size=40) | st.sampled_from(["../../x", "%2e%2e", 
 @st.composite
 def bent(draw: st.DrawFn) -> bytes:
     """A real envelope with one member, somewhere in it, replaced or left out."""
-    made = envelopes.EVERY[draw(st.sampled_from(sorted(envelopes.EVERY)))]
-    document = json.loads(
-        made(draw(st.sampled_from([BUCKET, "other"])), draw(keys), "ObjectCreated:Put")
-    )
+    made = envelopes.ENVELOPES[draw(st.sampled_from(sorted(envelopes.ENVELOPES)))]
+    document = made(draw(keys))
     places = list(_places(document))
     holder, name = draw(st.sampled_from(places))
     if draw(st.booleans()):
@@ -105,7 +103,7 @@ def test_bent_envelopes_and_other_bodies(service: Service, body: bytes) -> None:
 @run
 @given(
     stamp=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20),
-    signature=st.text(st.characters(min_codepoint=33, max_codepoint=255), max_size=80),
+    signature=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=80),
 )
 def test_odd_signatures(service: Service, stamp: str, signature: str) -> None:
     headers = {

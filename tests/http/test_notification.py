@@ -8,7 +8,7 @@ import pytest
 
 from datasync.errors import LedgerBusy
 from datasync.services.storage.ledger import Ledger
-from tests.support import fail
+from tests.support import envelopes, fail
 from tests.support.fake_bucket import FakeBucket
 from tests.support.service import BUCKET, Service, Starter
 from tests.support.world import eventually
@@ -58,6 +58,21 @@ def test_each_record_has_its_detail(service: Service) -> None:
     assert [d["status"] for d in answer["sync_details"]][:2] == ["rejected", "rejected"]
     events = service.get("/sync/stats")["events"]
     assert events == {"queued": 1, "ignored": 2, "rejected": 2}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        envelopes.bridge_event("my+file.txt", "Object Deleted", BUCKET),
+        [envelopes.bridge_event("my+file.txt", "Object Deleted", BUCKET)],
+        records(envelopes.sqs_record(records(record("my%2Bfile.txt", "ObjectRemoved:Delete")))),
+    ],
+)
+def test_every_envelope_is_taken(service: Service, made: Any) -> None:
+    answer = service.post(URL, 202, json=made)
+    [detail] = answer["sync_details"]
+    assert (detail["file_key"], detail["status"]) == ("my+file.txt", "queued")
+    assert detail["operation"] == "delete"
 
 
 def test_a_mark_is_in_the_ledger_before_the_answer(start_service: Starter) -> None:

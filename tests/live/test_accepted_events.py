@@ -39,8 +39,8 @@ def test_what_was_accepted_is_current_after_a_kill(seaweed: S3Server, tmp_path: 
                     versions.add(content[key])
                     client.put_object(Bucket=bucket, Key=key, Body=content[key])
             for key in accepted:
-                body = envelopes.s3(bucket, key, "ObjectCreated:Put")
-                assert service.post("/sync/s3-notification", content=body)["status"] == "accepted"
+                told = envelopes.records(envelopes.s3_record(key, bucket=bucket))
+                assert service.post("/sync/s3-notification", json=told)["status"] == "accepted"
             time.sleep(chance.choice([0.0, 0.0, 0.003, 0.02, 0.1]))  # the moment of the kill
             service.kill()
         assert set(service.files().values()) <= versions

@@ -187,7 +187,7 @@ class TestDemo:
 
     @staticmethod
     def _command_line_works_when_pasted(folder: Path) -> None:
-        pasted = screen(folder).split("with the command line")[1].split("files are here")[0]
+        pasted = screen(folder).split("with the command line")[1].split("so far. Changes")[0]
         first, *others = [line.strip() for line in pasted.splitlines() if line.startswith("    ")]
         assert first.startswith('eval "$(') and others[-1].endswith(" status")
         for arguments, words in (("status", "in sync"), ("plan", "Nothing to do"), ("sync", "")):

@@ -12,7 +12,7 @@ from the key's script, in order; a fault with `times=n` serves n requests.
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from threading import RLock
 
@@ -63,6 +63,7 @@ class FakeBucket:
         self._check_script: deque[Fault] = deque()
         self._empty_listings = 0
         self._unordered = False
+        self._before_showing: Callable[[], object] | None = None
         self._versions = 0
         self._sorted: list[bytes] | None = None
         self._lock = RLock()
@@ -136,9 +137,22 @@ class FakeBucket:
         """Listings come in another order than the keys' (as S3 Express gives them)."""
         self._unordered = True
 
+    def list_before(self, hook: Callable[[], object]) -> None:
+        """The next listing is made whole, then `hook` is called, and only then a page is seen."""
+        self._before_showing = hook
+
     # The port
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ListingPage]:
+        hook, self._before_showing = self._before_showing, None
+        if hook is not None:
+            found = list(self._pages(prefix, start_after))
+            hook()
+            yield from found
+        else:
+            yield from self._pages(prefix, start_after)
+
+    def _pages(self, prefix: str, start_after: str) -> Iterator[ListingPage]:
         empty, fault = self._begin_listing()
         after, number = start_after, 0
         while True:
@@ -211,15 +225,15 @@ class FakeBucket:
             raise fault.error
 
     def serve(self, request: ObjectRequest) -> tuple[ObjectHead, bytes]:
-        """Answer as S3 does: conditions, archive, part, range. Raises: BucketError."""
+        """Answer as S3 does: archive, conditions, part, range. Raises: BucketError."""
         with self._lock:
             found = self._find(request.key)
+        if request.method == "GET" and not found.readable:
+            raise ObjectArchived(f"{request.key!r} is in {found.storage_class}")
         if request.if_match not in (None, found.etag, "*"):
             raise PreconditionFailed(f"{request.key!r} is another version by now")
         if request.if_none_match in (found.etag, "*"):
             return replace(found.head(304, 0, 0, None), size=len(found.body)), b""
-        if request.method == "GET" and not found.readable:
-            raise ObjectArchived(f"{request.key!r} is in {found.storage_class}")
         first, length, status = _extent(request, found)
         head = found.head(status, first, length, request.part_number)
         body = b"" if request.method == "HEAD" else found.body[first : first + length]

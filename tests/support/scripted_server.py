@@ -54,15 +54,15 @@ Reply = Callable[[Peer, Seen], bool]
 
 
 class ScriptedServer:
-    """Loopback only, a free port, one thread a connection; `requests` keeps what arrived."""
+    """Loopback only, a free port or `port`, a thread a connection; `requests` keeps what came."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.requests: list[Seen] = []
         self._tls = tls
         self.connections = 0
         self._replies: list[Reply] = []
         self._over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -121,7 +121,7 @@ class ScriptedServer:
     def _serve(self, connection: socket.socket) -> None:
         try:
             if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
+                connection = self._secured(self._tls, connection)
             while seen := _read(connection):
                 with self._lock:
                     self.requests.append(seen)
@@ -135,10 +135,18 @@ class ScriptedServer:
                 self._open.discard(connection)
             connection.close()
 
+    def _secured(self, tls: ssl.SSLContext, plain: socket.socket) -> socket.socket:
+        """The connection that takes the plain one's place, also for `close`."""
+        secured = tls.wrap_socket(plain, server_side=True)
+        with self._lock:
+            self._open.discard(plain)
+            self._open.add(secured)
+        return secured
+
 
 def _shut(connection: socket.socket) -> None:
     try:
-        connection.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # below TLS, which is being read
     except OSError:
         pass  # already closed by the other side
 

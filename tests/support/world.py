@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from datasync.models.sync_models import ObjectRow, Run, RunKind, SyncOptions
+from datasync.controllers.equality import ProofRule, in_sync, read_facts
+from datasync.models.sync_models import ObjectRow, Run, RunKind, RunStatus, SyncOptions
 from datasync.services.s3_sync_service import S3SyncService
 from datasync.services.storage.ledger import Ledger, sqlite_url
 from datasync.services.storage.mirror import Mirror, path_for
@@ -61,6 +62,12 @@ class World:
             path.unlink()
         self.open()
 
+    def perform(self, kind: RunKind = RunKind.RECONCILE) -> Run:
+        """One run in the background, to its end."""
+        run, _ = self.service.request_run(kind)
+        eventually(lambda: self.ledger.run(run.id).finished is not None)
+        return self.ledger.run(run.id)
+
     def sync(self, prefix: str = "", kind: RunKind = RunKind.RECONCILE) -> Run:
         return self.service.run(kind, prefix)
 
@@ -90,6 +97,15 @@ class World:
     def staged(self) -> list[str]:
         staging = self.root / ".datasync" / "staging"
         return [str(path) for path in staging.rglob("*") if path.suffix != ".owner"]
+
+    @property
+    def in_sync(self) -> bool:
+        """What the service would say of itself."""
+        rule = ProofRule(interval_seconds=3600.0)
+        return in_sync(read_facts(self.ledger, self.options.prefix, rule))
+
+    def status(self, run_id: int) -> RunStatus:
+        return self.ledger.run(run_id).status
 
     def assert_equal(self) -> None:
         """The tree is the bucket: every object whole at its path, nothing else, nothing staged."""

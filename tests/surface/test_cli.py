@@ -50,6 +50,8 @@ COMMANDS = {
     "trash restore": {"--prefix", "--overwrite", "--json"},
     "demo put": set[str](),
     "demo env": set[str](),
+    "lambda": set[str](),
+    "lambda package": {"--output"},
 }
 
 

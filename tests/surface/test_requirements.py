@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
+    "requirements-service.txt": frozenset({"main"}),
     "requirements.txt": frozenset({"main", "demo"}),
     "requirements-dev.txt": frozenset({"main", "demo", "dev"}),
 }
@@ -113,14 +114,21 @@ def test_a_file_is_installed_as_it_is(recipe: str) -> None:
     assert all("--no-deps" in line and "--require-hashes" in line for line in installs)
 
 
-def test_the_service_is_part_of_the_development_set() -> None:
-    assert entries("requirements.txt").keys() < entries("requirements-dev.txt").keys()
+def test_each_set_is_part_of_the_next() -> None:
+    service, demo, dev = (entries(name).keys() for name in FILES)
+    assert service < demo < dev
+    assert "ministack" in demo - service
+
+
+def test_the_image_holds_the_service_only() -> None:
+    steps = (ROOT / "Dockerfile").read_text()
+    assert re.findall(r"requirements[\w-]*\.txt", steps) == ["requirements-service.txt"] * 2
 
 
 def test_the_direct_dependencies_are_there() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     direct = [Requirement(text) for text in project["project"]["dependencies"]]
-    present = entries("requirements.txt")
+    present = entries("requirements-service.txt")
     for requirement in direct:
         pinned = present[canonicalize_name(requirement.name)][0]
         version = str(pinned.specifier).removeprefix("==")

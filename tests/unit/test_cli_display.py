@@ -139,6 +139,7 @@ def test_figures_of_work_that_moves_no_bytes() -> None:
 
 def test_figures_before_anything_is_planned() -> None:
     assert figures(RunCounts(), Pace()) == "listing the bucket"
+    assert figures(RunCounts(listed=1), Pace()) == "1 key compared, nothing to do so far"
     assert figures(RunCounts(listed=12345), Pace()) == (
         "12,345 keys compared, nothing to do so far"
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from datasync.demo.cloud import running_cloud
 from datasync.demo.folder import demo_folder
 from datasync.demo.put import announced, environment, put_object
 from datasync.demo.samples import LARGE_BYTES, samples
@@ -94,6 +95,17 @@ class TestFolder:
         with pytest.raises(ConfigurationError, match="cannot be used: Not a directory"):
             with demo_folder(tmp_path / "file" / "demo"):
                 pass
+
+
+class TestCloud:
+    def test_where_only_the_service_is_installed_the_demo_says_so(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("datasync.demo.cloud.find_spec", lambda _name: None)
+        with pytest.raises(ConfigurationError, match="not installed here") as caught:
+            with running_cloud():
+                pass
+        assert "make run" in caught.value.hint
 
 
 class TestChild:

@@ -47,6 +47,14 @@ BARE = replace(ROW, path=None, local_size=None, mtime_ns=None)
         ),
         (replace(LISTED, storage_class="GLACIER"), None, OnDisk.ABSENT, Operation.SKIP, "GLACIER"),
         (replace(LISTED, storage_class="DEEP_ARCHIVE"), ROW, OnDisk.INTACT, None, ""),
+        (replace(LISTED, storage_class="GLACIER"), ROW, OnDisk.ABSENT, Operation.SKIP, "GLACIER"),
+        (
+            replace(LISTED, size=1001),
+            replace(ROW, size=1001),
+            OnDisk.ABSENT,
+            Operation.SKIP,
+            "MAX_FILE_SIZE_MB",
+        ),
         (
             replace(LISTED, storage_class="GLACIER", restored=True),
             None,
@@ -87,6 +95,13 @@ def test_what_one_key_needs(
 
 def test_skip_existing_off_downloads_what_is_there() -> None:
     action = decide(Pair(LISTED, ROW), OnDisk.INTACT, replace(OPTIONS, skip_existing=False))
+    assert action is not None and action.operation is Operation.DOWNLOAD
+
+
+def test_skip_existing_off_does_not_ask_for_what_is_archived() -> None:
+    options, cold = replace(OPTIONS, skip_existing=False), replace(LISTED, storage_class="GLACIER")
+    assert decide(Pair(cold, ROW), OnDisk.INTACT, options) is None
+    action = decide(Pair(replace(cold, restored=True), ROW), OnDisk.INTACT, options)
     assert action is not None and action.operation is Operation.DOWNLOAD
 
 

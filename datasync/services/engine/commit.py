@@ -16,7 +16,6 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from datasync.errors import DataSyncError, Interrupted, LedgerBusy, MirrorError, PathConflict
 from datasync.models.sync_models import (
-    Action,
     ObjectRow,
     Operation,
     Outcome,
@@ -58,7 +57,9 @@ class Committer(threading.Thread):
         self._problem = problem
         self._clock = clock
         self._queue: deque[Result] = deque()
-        self._ready = threading.Condition()
+        lock = threading.Lock()
+        self._ready = threading.Condition(lock)
+        self._taken = threading.Condition(lock)
         self._stopping = False
         self._ended = False
         self._owed: dict[str, ObjectRow] = {}  # of files in their places, not recorded yet
@@ -66,6 +67,11 @@ class Committer(threading.Thread):
     @property
     def backlog(self) -> int:
         return len(self._queue)
+
+    def wait_below(self, count: int, timeout_seconds: float) -> bool:
+        """Whether fewer results than that wait, after waiting that long at most."""
+        with self._taken:
+            return self._taken.wait_for(lambda: self.backlog < count, timeout_seconds)
 
     def put(self, results: Sequence[Result]) -> None:
         """Take results over; after the end they are dropped, and nothing of them stays staged."""
@@ -104,6 +110,7 @@ class Committer(threading.Thread):
             while not self._queue and not self._stopping:
                 self._ready.wait()
             self._ended = not self._queue
+            self._taken.notify_all()
             return [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
 
     def _commit(self, batch: Sequence[Result]) -> list[Done]:
@@ -250,8 +257,9 @@ class Committer(threading.Thread):
         self._success(group, result, row, operation, message)
 
     def _unchanged(self, group: Group, result: Result, row: ObjectRow | None) -> None:
-        if row is None:  # forgotten while we asked; the next look starts from nothing
-            self._success(group, result, None, Operation.SKIP, "No longer held")
+        asked = result.task.row
+        if row is None or asked is None or not _same_file(row, asked):
+            group.done.append(Done(result.task, None, row, again=True))
             return
         modified = outcomes.last_modified(result)
         row = self._dated(outcomes.refreshed_row(row, modified, None), modified)
@@ -302,7 +310,7 @@ class Committer(threading.Thread):
             seconds=result.seconds,
             verdict=result.verdict,
         )
-        group.settle(result.task, row, done)
+        group.settle(result, row, done)
 
     def _failed(self, group: Group, result: Result, error: DataSyncError) -> None:
         if result.staged is not None:
@@ -359,6 +367,11 @@ class Committer(threading.Thread):
 _EFFECTS = frozenset({Operation.DOWNLOAD, Operation.DELETE, Operation.ADOPT})
 
 
+def _same_file(row: ObjectRow, asked: ObjectRow) -> bool:
+    """Whether S3, asked about the version of one row, has told of the file of the other one."""
+    return row.etag == asked.etag and outcomes.held_file(row) is not None
+
+
 def _abandoned(batch: Sequence[Result], error: Exception) -> list[Done]:
     for result in batch:
         if result.staged is not None:
@@ -376,10 +389,3 @@ def _folders(key: str) -> list[str]:
 def _marker(result: Result) -> bool:
     head = result.head
     return head is not None and head.size == 0 and result.task.key.endswith("/")
-
-
-def recorded(action: Action, run_id: int | None) -> Result:
-    """An action that needs no transfer, on its way to the ledger."""
-    task = Task(action.key, action.operation, action.row, action.listed, run_id=run_id)
-    task.action = action
-    return Result(task, Found.RECORDED)

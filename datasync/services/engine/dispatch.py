@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 from datasync.models.sync_models import DirtyKey, ObjectRow, Settlement, SyncOptions
 from datasync.services.engine.group import Done
-from datasync.services.engine.outcomes import held_file
 from datasync.services.engine.tasks import Task
-from datasync.services.engine.workshop import Workshop
+from datasync.services.engine.workshop import Workshop, intact_keys
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 
@@ -41,18 +40,22 @@ class Dispatcher:
     def in_hand(self) -> int:
         return len(self._in_hand)
 
-    def dispatch(self) -> int:
+    def dispatch(self, as_of: float | None = None) -> int:
         """Hand out what is due, up to the bound; how many were due.
+
+        With `as_of` (seconds since the epoch) only marks last seen by then, and due by then.
 
         Raises: LedgerError, MirrorError.
         """
-        now = self._clock()
+        now = self._clock() if as_of is None else as_of
         with self._lock:
             busy = frozenset(self._in_hand)
         room = IN_HAND - len(busy)
-        if room <= 0 or now < self._not_before:
+        if room <= 0 or self._clock() < self._not_before:
             return 0
         due = self._ledger.due(now, room, busy)
+        if as_of is not None:  # the oldest come first: those seen later are behind them all
+            due = [mark for mark in due if mark.last_seen <= as_of]
         if not due:
             return 0
         self._mirror.check()
@@ -79,10 +82,7 @@ class Dispatcher:
 
     def _tasks(self, marks: Sequence[DirtyKey]) -> list[Task]:
         rows = self._ledger.get_many([mark.key for mark in marks])
-        held = [(key, held_file(row)) for key, row in rows.items()]
-        files = [(key, file) for key, file in held if file is not None]
-        stats = self._mirror.stat_many([file.path for _, file in files])
-        intact = {key for (key, file), found in zip(files, stats, strict=True) if found == file}
+        intact = intact_keys(self._mirror, rows)
         return [self._task(mark, rows.get(mark.key), mark.key in intact) for mark in marks]
 
     def _task(self, mark: DirtyKey, row: ObjectRow | None, intact: bool) -> Task:

@@ -68,6 +68,9 @@ class Fetch:
         self._staged: StagedFile | None = None
         self._digest: Digest | None = None
         self._ranges: Ranges | None = None
+        self._refusal: ObjectArchived | None = None
+        self._progress = (False, 0)
+        self._moved = self.started
 
     @property
     def large(self) -> bool:
@@ -77,9 +80,15 @@ class Fetch:
     def bytes_received(self) -> int:
         if self._ranges is not None:
             return self._ranges.received
-        if self._staged is not None:
-            return self._staged.size
-        return sum(map(len, self._chunks))
+        staged = self._staged  # once: this is asked from other threads too
+        return staged.size if staged is not None else sum(map(len, self._chunks))
+
+    def silent_seconds(self, now: float) -> float:
+        """How long, by the looks so far, nothing has arrived; 0 while the file is hashed."""
+        progress = (self.head is not None, self.bytes_received)
+        if self.hashing or progress != self._progress:
+            self._progress, self._moved = progress, now
+        return now - self._moved
 
     def start(self) -> None:
         row = self.task.row
@@ -126,6 +135,8 @@ class Fetch:
             return
         if self._ranges is not None:
             self._ranges.answered(answer)
+        elif self._refusal is not None:
+            self._told_version(answer, self._refusal)
         elif answer.error is not None:
             self.failed(answer.error)
         elif answer.head is not None and answer.head.status == 304:
@@ -147,7 +158,7 @@ class Fetch:
         if isinstance(error, ObjectMissing):
             self._done(Found.MISSING)
         elif isinstance(error, ObjectArchived):
-            self._done(Found.ARCHIVED, error=error)
+            self._archived(error)
         elif isinstance(error, ObjectTooLarge):
             self._done(Found.OVERSIZE, head=self.head, error=error)
         else:
@@ -167,6 +178,24 @@ class Fetch:
         """The hashing thread is done; whether anyone still wants to know."""
         self.hashing = False
         return not self.over
+
+    def _archived(self, refusal: ObjectArchived) -> None:
+        """The refusal names no version: a HEAD tells whether it is the one that we hold."""
+        if self.head is not None or not self.task.intact:
+            self._done(Found.ARCHIVED, error=refusal)
+            return
+        self._refusal = refusal
+        request = ObjectRequest(self.task.key, method="HEAD")
+        self._courier.channel.start(request, None, self)
+
+    def _told_version(self, answer: Answer, refusal: ObjectArchived) -> None:
+        row, head, error = self.task.row, answer.head, answer.error
+        if head is not None and row is not None and head.etag == row.etag:
+            self._done(Found.UNCHANGED, head=head)
+        elif error is not None and (error.retryable or isinstance(error, ObjectMissing)):
+            self.failed(error)
+        else:
+            self._done(Found.ARCHIVED, head=head, error=refusal)
 
     def _received(self) -> None:
         assert self.head is not None

@@ -6,7 +6,7 @@ Knows no disk and no network.
 from dataclasses import dataclass, field
 
 from datasync.models.sync_models import DirtyKey, ObjectRow, Outcome
-from datasync.services.engine.tasks import Task
+from datasync.services.engine.tasks import ANSWERS, Result, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +14,15 @@ class Done:
     """A task that is settled: on disk, in the ledger. `row` is the key's row now.
 
     `outcome` is None when the work was interrupted: nothing is known to have happened. `broken`
-    is then the error that kept a whole group from being recorded, if there was one.
+    is then the error that kept a whole group from being recorded, if there was one. `again` says
+    that what S3 answered is about another file than the one we hold: the task is not over.
     """
 
     task: Task
     outcome: Outcome | None
     row: ObjectRow | None
     broken: Exception | None = None
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -39,12 +41,13 @@ class Group:
         """A file that went aside: whatever else the group does to its key starts from there."""
         self.rows[row.key] = self.kept[row.key] = row
 
-    def settle(self, task: Task, row: ObjectRow | None, done: Outcome) -> None:
+    def settle(self, result: Result, row: ObjectRow | None, done: Outcome) -> None:
+        task = result.task
         if row is not None:
             self.kept[task.key] = row
         elif task.key in self.rows:
             self.kept.pop(task.key, None)
             self.removed.append(task.key)
-        if task.mark is not None:
+        if task.mark is not None and result.found in ANSWERS:
             self.cleared.append(task.mark)
         self.done.append(Done(task, done, row))

@@ -15,11 +15,11 @@ Then = Callable[[Exception | None], None]
 class HashingThreads:
     """Runs errands; `then` hears on the same thread how each one ended."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, name: str, count: int) -> None:
         self.stopping = False
         self._errands: SimpleQueue[tuple[Work, Then] | None] = SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._run, name=f"hash-{index}", daemon=True)
+            threading.Thread(target=self._run, name=f"{name}-{index}", daemon=True)
             for index in range(count)
         ]
 

@@ -64,7 +64,7 @@ def decide(found: Pair, disk: OnDisk, options: SyncOptions) -> Action | None:
     if row is not None and disk is OnDisk.INTACT and options.skip_existing:
         if _current(listed, row):
             return None
-    refusal = refuse(listed, row, options)
+    refusal = refuse(listed, row, disk, options)
     if refusal is not None:
         return _recorded(refusal, listed, row, disk)
     if is_marker(listed):
@@ -86,16 +86,17 @@ def _current(listed: ListedObject, row: ObjectRow) -> bool:
 
 
 def refuse(
-    listed: ListedObject, row: ObjectRow | None, options: SyncOptions
+    listed: ListedObject, row: ObjectRow | None, disk: OnDisk, options: SyncOptions
 ) -> tuple[State, str] | None:
     """Why an object is not mirrored, if it is not; a version that we already hold is kept."""
     if listed.problem is not None:
         return State.REJECTED, listed.problem
-    if row is not None and row.path is not None and same_version(listed, row):
-        return None
+    if row is not None and row.path is not None and disk is not OnDisk.ABSENT:
+        if same_version(listed, row):
+            return None
     if listed.size > options.max_bytes:
         return State.OVERSIZE, oversize_reason(listed.size, options.max_bytes)
-    if listed.storage_class in COLD_CLASSES and not listed.restored:
+    if is_cold(listed):
         return State.ARCHIVED, f"storage class {listed.storage_class}, not restored"
     return None
 
@@ -107,6 +108,11 @@ def oversize_reason(size: int, max_bytes: int) -> str:
 def is_marker(listed: ListedObject) -> bool:
     """Zero-byte `dir/` objects only mark a folder; nothing is stored for them."""
     return listed.size == 0 and listed.key.endswith("/")
+
+
+def is_cold(listed: ListedObject) -> bool:
+    """Whether S3 would refuse to send the object, because it is archived."""
+    return listed.storage_class in COLD_CLASSES and not listed.restored
 
 
 def same_version(listed: ListedObject, row: ObjectRow) -> bool:
@@ -166,7 +172,7 @@ def _held(
 ) -> Action | None:
     if not same_version(listed, row):
         return Action(Operation.DOWNLOAD, listed.key, "changed in the bucket", listed, row)
-    if not options.skip_existing:
+    if not options.skip_existing and not is_cold(listed):
         return Action(Operation.DOWNLOAD, listed.key, "SKIP_EXISTING_FILES is off", listed, row)
     if disk is OnDisk.TOUCHED:
         return Action(Operation.ADOPT, listed.key, "touched locally", listed, row)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from datasync.errors import FileMissing, Interrupted
+from datasync.errors import BucketError, FileMissing, Interrupted
 from datasync.models.sync_models import FileStat, ListedObject, Verdict
 from datasync.services.engine.integrity import (
     SIZE_ONLY,
@@ -78,23 +78,39 @@ def prove_local(
     """The verdict if the file at `file.path` holds exactly the listed object, else None.
 
     `Verdict.SIZE` means that S3 offers nothing to prove it by. Asks S3 only when the listing
-    offers no proof by itself.
+    offers no proof by itself, or one that fails: it does not tell which ETags are no MD5.
 
     Raises: BucketError, Interrupted.
     """
     if file.size != listed.size:
         return None
-    expectation = expect_listed(listed)
-    if expectation is None:
-        head = bucket.head(listed.key)
-        if head.etag != listed.etag:
-            return None
-        expectation = expect(head)
+    by_listing = expect_listed(listed)
+    if by_listing is not None and _file_matches(mirror, file, by_listing, interrupted):
+        return by_listing.verdict
+    try:
+        offered = _offered(bucket, listed)
+    except BucketError:
+        if by_listing is None:
+            raise
+        return None  # all that is known says that it is another file
+    if offered is None or offered == by_listing:
+        return None
+    return offered.verdict if _file_matches(mirror, file, offered, interrupted) else None
+
+
+def _offered(bucket: Bucket, listed: ListedObject) -> Expectation | None:
+    """The proof that S3 offers when it is asked; None when it has another version by now.
+
+    Raises: BucketError.
+    """
+    head = bucket.head(listed.key)
+    if head.etag != listed.etag:
+        return None
+    expectation = expect(head)
     if expectation.needs_parts:
         parts = bucket.parts(listed.key, listed.etag, expectation.count)
-        expectation = expectation.with_parts(parts) if parts else SIZE_ONLY
-    proved = _file_matches(mirror, file, expectation, interrupted)
-    return expectation.verdict if proved else None
+        return expectation.with_parts(parts) if parts else SIZE_ONLY
+    return expectation
 
 
 def _file_matches(

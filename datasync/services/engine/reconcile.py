@@ -13,6 +13,7 @@ from datasync.errors import DataSyncError, Interrupted, LedgerBusy, LedgerError
 from datasync.models.sync_models import (
     Action,
     FileStat,
+    ObjectRow,
     Operation,
     Run,
     RunCounts,
@@ -22,11 +23,10 @@ from datasync.models.sync_models import (
     SyncOptions,
 )
 from datasync.services.engine import planner
-from datasync.services.engine.commit import recorded
 from datasync.services.engine.outcomes import held_file
 from datasync.services.engine.scan import Scan, Step
-from datasync.services.engine.tasks import Found, Result, Task
-from datasync.services.engine.workshop import Workshop
+from datasync.services.engine.tasks import Found, Result, Task, recorded
+from datasync.services.engine.workshop import Workshop, intact_keys
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
@@ -147,7 +147,7 @@ class Reconciliation:
         records = [action for action in step.actions if action.operation in _RECORDED]
         if records:
             results = [recorded(action, self._run.id) for action in records]
-            self._workshop.submit_results(self._tally, results)
+            self._workshop.submit_results(self._tally, results, self._interrupted)
         work = [
             action
             for action in step.actions
@@ -165,7 +165,9 @@ class Reconciliation:
 
     def _plan_deletes(self, actions: Sequence[Action]) -> None:
         rows = [action.row for action in actions if action.row is not None]
-        self._files_to_delete += sum(row.path is not None for row in rows)
+        # What an event brought since the run began, no page of the listing need show yet.
+        older = [row for row in rows if row.path is not None and not self._is_newer(row)]
+        self._files_to_delete += len(older)
         self._ledger.plan_deletes(self._run.id, [(row.key, row.etag) for row in rows])
 
     def _submit(self, actions: Sequence[Action], files: dict[str, FileStat]) -> None:
@@ -183,13 +185,17 @@ class Reconciliation:
             )
             for action in actions
         ]
-        drift = sum(action.key not in marks and _is_drift(action) for action in actions)
+        drift = sum(
+            action.key not in marks and not self._is_newer(action.row) and _is_drift(action)
+            for action in actions
+        )
         self._workshop.submit_bulk(
             self._tally, tasks, self._interrupted, drift if self._baseline else 0
         )
 
     def _confirm(self, keys: Sequence[str]) -> None:
         rows, marks = self._ledger.get_many(keys), self._ledger.dirty(keys)
+        intact = intact_keys(self._mirror, rows)
         tasks = [
             Task(
                 key,
@@ -197,16 +203,24 @@ class Reconciliation:
                 row,
                 mark=marks.get(key),
                 run_id=self._run.id,
-                intact=held_file(row) is not None,
+                intact=key in intact,
             )
             for key, row in rows.items()
         ]
-        held = [task for task in tasks if task.intact]
+        held = [task for task in tasks if held_file(task.row) is not None]
         # Where no file is stored there is nothing to lose and nothing to ask.
-        bare = [Result(task, Found.FORGOTTEN) for task in tasks if not task.intact]
-        drift = len(tasks) - len(marks) if self._baseline else 0
-        self._workshop.submit_results(self._tally, bare)
-        self._workshop.submit_bulk(self._tally, held, self._interrupted, max(0, drift))
+        bare = [Result(task, Found.FORGOTTEN) for task in tasks if held_file(task.row) is None]
+        untold = sum(task.mark is None and not self._is_newer(task.row) for task in tasks)
+        drift = untold if self._baseline else 0
+        self._workshop.submit_results(self._tally, bare, self._interrupted)
+        self._workshop.submit_bulk(self._tally, held, self._interrupted, drift)
+
+    def _is_newer(self, row: ObjectRow | None) -> bool:
+        """Whether the file came after the run began: an event brought it."""
+        began = self._run.started
+        if row is None or row.synced_at is None or began is None:
+            return False
+        return row.synced_at >= began
 
     # Going on, and ending
 
@@ -228,9 +242,11 @@ class Reconciliation:
         self._ticked = now
         counts = self._tally.counts
         moving = self._workshop.bytes_in_flight(self._run.id)
-        with suppress(LedgerBusy):  # the next look saves them
+        try:
             self._ledger.save_counts(self._run.id, replace(counts, bytes=counts.bytes + moving))
-        current = self._ledger.run(self._run.id)
+            current = self._ledger.run(self._run.id)
+        except LedgerBusy:  # the next look is soon enough
+            return
         self._cancelled = current.cancel_requested
         if self._on_progress is not None:
             self._on_progress(current)
@@ -243,17 +259,17 @@ class Reconciliation:
             raise self._tally.broken
 
     def _supersede(self) -> None:
-        """An older held plan below this prefix is out of date now."""
-        while (held := self._ledger.held_run()) is not None:
-            if held.id == self._run.id or not held.prefix.startswith(self._run.prefix):
-                return
-            self._ledger.finish_run(
-                held.id,
-                RunStatus.CANCELLED,
-                self._clock(),
-                error=f"superseded by run {self._run.id}",
-            )
-            self._ledger.drop_plan(held.id)
+        """Every older held plan of what this run has compared is out of date now."""
+        reason = f"superseded by run {self._run.id}"
+        for held in self._ledger.held_runs():
+            if held.id != self._run.id and self._has_compared(held.prefix):
+                self._ledger.finish_run(held.id, RunStatus.CANCELLED, self._clock(), error=reason)
+                self._ledger.drop_plan(held.id)
+
+    def _has_compared(self, prefix: str) -> bool:
+        """Whether this run covers another one's prefix, which may be of an earlier S3_PREFIX."""
+        scope = self._options.prefix
+        return self._prefix == scope or (prefix or scope).startswith(self._prefix)
 
     def _finish(self, status: RunStatus, error: DataSyncError | None) -> Run:
         if status is RunStatus.INTERRUPTED and self._run.approved:

@@ -13,6 +13,7 @@ from datasync.errors import DataSyncError, LeaseHeld, RunNotHeld
 from datasync.models.sync_models import Run, RunKind, RunStatus, SyncOptions
 from datasync.services.engine.dispatch import Dispatcher
 from datasync.services.engine.group import Done
+from datasync.services.engine.housekeeping import Housekeeping
 from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.reconcile import Reconciliation
 from datasync.services.engine.workshop import Workshop
@@ -23,7 +24,7 @@ from datasync.services.storage.mirror import Mirror
 TURN_SECONDS = 1.0
 BREATH_SECONDS = 0.01
 RETRY_SECONDS = 60.0
-HOUSEKEEPING_SECONDS = 3600.0
+HOUSEKEEPING_END_SECONDS = 0.5
 _UNCLEAN = frozenset({RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.INTERRUPTED})
 
 
@@ -50,10 +51,15 @@ class Engine:
         self._workshop = Workshop(bucket, mirror, ledger, options, self._settled, problem)
         self._dispatcher = Dispatcher(mirror, ledger, options, self._workshop)
 
-    def open(self) -> None:
-        """Clear away what a crash left, and start the threads."""
+    def open(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Clear away what a crash or another S3_PREFIX left, and start the threads.
+
+        Keys outside the prefix may be many: once `stopped()` says so, the rest of them stays.
+        """
         self._mirror.sweep()
         self._ledger.interrupt_runs(time.time())
+        while not stopped() and self._ledger.forget_outside(self._options.prefix):
+            pass
         self._workshop.start()
 
     def stop(self) -> None:
@@ -87,8 +93,12 @@ class Engine:
         return self._dispatcher.dispatch()
 
     def work_off(self) -> None:
-        """Look at every dirty key that is due now, and wait for the last of them."""
-        while self.dispatch() or self._dispatcher.in_hand:
+        """Look at every dirty key that is due now, and wait for the last of them.
+
+        Marks and further tries that come meanwhile are left: else this need never end.
+        """
+        began = time.time()
+        while self._dispatcher.dispatch(began) or self._dispatcher.in_hand:
             if self._stopping.wait(0.02):
                 return
 
@@ -144,7 +154,6 @@ class Runner(threading.Thread):
         self._failed = failed
         self._stopping = threading.Event()
         self._schedule = Schedule(options.interval_seconds, time.monotonic())
-        self._housekeeping_at = 0.0
         self._close_within = 8.0
 
     def stop(self, timeout_seconds: float) -> None:
@@ -172,23 +181,27 @@ class Runner(threading.Thread):
     def _lead(self) -> None:
         engine = self._make_engine()
         runs = _RunThread(engine, self._ledger, self._failed, self._bell.ring)
+        retention = self._options.trash_retention_seconds
+        house = Housekeeping(self._mirror, self._ledger, retention, self._failed)
         try:
             self._bell.listen()
-            engine.open()
+            engine.open(self._stopping.is_set)
             while not self._stopping.is_set():
                 began = time.monotonic()
-                self._turn(engine, runs)
+                self._turn(engine, runs, house)
                 self._bell.wait(TURN_SECONDS)
                 # One event is looked at where it comes; of a burst, many in one turn.
                 self._stopping.wait(max(0.0, began + BREATH_SECONDS - time.monotonic()))
         finally:
             deadline = time.monotonic() + self._close_within
             engine.stop()
+            house.stop()
             runs.join(self._close_within)
             engine.close(max(1.0, deadline - time.monotonic()))
+            house.join(HOUSEKEEPING_END_SECONDS)
             self._bell.close()
 
-    def _turn(self, engine: Engine, runs: "_RunThread") -> None:
+    def _turn(self, engine: Engine, runs: "_RunThread", house: Housekeeping) -> None:
         try:
             now = time.monotonic()
             while runs.finished:
@@ -202,7 +215,7 @@ class Runner(threading.Thread):
                 if not run.prefix and not run.approved:
                     self._schedule.began(now)
                 runs.begin(run)
-            self._keep_house(now)  # first: it makes room on a disk that is too full to work on
+            house.look(now)  # first: it makes room on a disk that is too full to work on
             engine.dispatch()
         except DataSyncError as error:
             self._failed(error)
@@ -212,12 +225,6 @@ class Runner(threading.Thread):
         if now >= self._schedule.due_at:
             self._ledger.request_run(RunKind.RECONCILE, "", time.time())
             self._schedule.began(now)
-
-    def _keep_house(self, now: float) -> None:
-        if now >= self._housekeeping_at:
-            self._housekeeping_at = now + HOUSEKEEPING_SECONDS
-            self._ledger.prune(time.time())
-            self._mirror.prune_trash(self._options.trash_retention_seconds, time.time())
 
 
 class _RunThread:

@@ -80,7 +80,8 @@ class Scan:
             yield from self._sorted_first()
             return
         try:
-            yield from self._ordered(self._checked(self._pages()))
+            pages = (page for _, page in self._pages(going_on=True))
+            yield from self._ordered(self._checked(pages))
         except _Disorder:
             self.listed = 0
             self._rejected.clear()
@@ -89,33 +90,27 @@ class Scan:
 
     # The listing
 
-    def _pages(self) -> Iterator[Sequence[ListedObject]]:
-        """Every page, going on from the last key when a page fails for now.
+    def _pages(self, *, going_on: bool) -> Iterator[tuple[bool, Sequence[ListedObject]]]:
+        """Every page, and whether a listing begins with it; one that fails for now is repeated.
 
-        Raises: BucketError, when a page keeps failing.
+        It goes on behind the last key; without `going_on` it begins anew, and the pages that
+        came before do not count.
+
+        Raises: BucketError, when it keeps failing.
         """
         after, failures = "", 0
         while True:
             try:
-                for page in self.bucket.list(self.prefix, after):
-                    failures = 0
-                    legal = (item.key for item in reversed(page.objects) if not item.problem)
-                    after = next(legal, after)
-                    yield page.objects
+                for number, page in enumerate(self.bucket.list(self.prefix, after)):
+                    if going_on:
+                        after, failures = _last_key(page.objects, after), 0
+                    yield number == 0, page.objects
                 return
             except BucketError as error:
                 failures += 1
                 if not error.retryable or failures >= self.options.attempts:
                     raise
                 time.sleep(pause_seconds(error, failures, random()))
-
-    def _pause(self, seconds: float) -> None:
-        """Raises: Interrupted."""
-        over = time.monotonic() + seconds
-        while (left := over - time.monotonic()) > 0:
-            if self.interrupted():
-                raise Interrupted("the listing was stopped")
-            time.sleep(min(left, WAIT_SECONDS))
 
     def _checked(self, pages: Iterator[Sequence[ListedObject]]) -> Iterator[Sequence[ListedObject]]:
         last = ""
@@ -131,20 +126,12 @@ class Scan:
 
     def _sorted_first(self) -> Iterator[Step]:
         """An unordered listing is read whole and sorted on disk, then compared."""
-        failures = 0
-        while True:
-            with self.ledger.spool() as spool:
-                try:
-                    for page in ahead(self.bucket.list(self.prefix), self.interrupted):
-                        spool.add(page.objects)
-                except BucketError as error:
-                    failures += 1
-                    if not error.retryable or failures >= self.options.attempts:
-                        raise
-                    self._pause(pause_seconds(error, failures, random()))
-                    continue
-                yield from self._ordered(self._checked(iter(spool.pages())))
-                return
+        with self.ledger.spool() as spool:
+            for begins, page in ahead(self._pages(going_on=False), self.interrupted):
+                if begins:
+                    spool.clear()
+                spool.add(page)
+            yield from self._ordered(self._checked(iter(spool.pages())))
 
     # The comparison
 
@@ -231,6 +218,11 @@ class Scan:
                 for row in gone
             ]
             yield Step(actions, {}, 0, 0)
+
+
+def _last_key(page: Sequence[ListedObject], before: str) -> str:
+    """The key behind which a listing goes on after this page."""
+    return next((item.key for item in reversed(page) if not item.problem), before)
 
 
 def _path(item: Pair) -> str | None:

@@ -55,6 +55,11 @@ class Found(Enum):
     FAILED = "failed"
 
 
+# What S3 said when it was asked for the key itself. Only that satisfies a mark: a listing, and
+# the ledger all the more, may be older than the event.
+ANSWERS = frozenset({Found.STAGED, Found.UNCHANGED, Found.MISSING, Found.ARCHIVED, Found.OVERSIZE})
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What came of a task. `staged` belongs to whoever holds the result."""
@@ -67,3 +72,10 @@ class Result:
     verdict: Verdict | None = None
     error: DataSyncError | None = None
     seconds: float = 0.0
+
+
+def recorded(action: Action, run_id: int | None) -> Result:
+    """An action that needs no transfer, on its way to the ledger."""
+    task = Task(action.key, action.operation, action.row, action.listed, run_id=run_id)
+    task.action = action
+    return Result(task, Found.RECORDED)

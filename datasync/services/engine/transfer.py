@@ -1,7 +1,7 @@
 """Carries tasks to S3 and back: a few loops, each one thread with its own channel.
 
-Tasks come in through bounded queues, urgent ones first; results go out through one callback.
-The only place that retries an object. Knows no ledger and publishes nothing.
+Tasks come out of `queues`, results go out through one callback. The only place that retries an
+object. Knows no ledger and publishes nothing.
 """
 
 import heapq
@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from datasync.errors import (
     BucketError,
@@ -22,10 +22,11 @@ from datasync.errors import (
 )
 from datasync.models.sync_models import Operation, SyncOptions, Verdict
 from datasync.services.engine.fetch import Fetch
-from datasync.services.engine.hashing import HashingThreads
+from datasync.services.engine.hashing import HashingThreads, Then, Work
 from datasync.services.engine.integrity import LARGE_BYTES
 from datasync.services.engine.levels import MAXIMUM, ConcurrencyLevel, pause_seconds
 from datasync.services.engine.proof import prove_local
+from datasync.services.engine.queues import TaskQueues
 from datasync.services.engine.tasks import Found, Result, Task
 from datasync.services.storage.bucket import Answer, Bucket
 from datasync.services.storage.mirror import Mirror
@@ -33,9 +34,15 @@ from datasync.services.storage.mirror import Mirror
 LOOPS = 2
 HASHING_THREADS = 2
 HASHING_SECONDS = 1.0  # that a stop waits for them
-BULK_QUEUE = 2_000
 # Events may go beyond the level by this many requests, so that they never wait for bulk work.
 URGENT_RESERVE = 8
+# So many files wait for a proving thread at most: an event may take back those that queue.
+PROOFS_AHEAD = 4
+# A request that has been silent for so long is not work that an event should wait for: so many
+# of them, in one loop, leave their places to events. A channel has connections for them all.
+SILENT_SECONDS = 2.0
+SILENT_REQUESTS = MAXIMUM // 2
+WAIT_SECONDS = 0.25
 _IDLE_SECONDS = 5.0
 
 
@@ -60,76 +67,57 @@ class TransferPool:
         self.mirror = mirror
         self.options = options
         self.deliver = deliver
-        self._accepting = accepting
         self.problem = problem
         self.clock = clock
         self.level = ConcurrencyLevel(options.concurrency, clock())
-        self.hashing = HashingThreads(HASHING_THREADS)
+        self.hashing = HashingThreads("hash", HASHING_THREADS)
+        self.proving = HashingThreads("prove", HASHING_THREADS)  # whole files: nobody waits there
+        self.queues = TaskQueues(accepting)
         self.stopping = False
         self.withdrawn: set[int] = set()  # runs whose work is to end
-        self._urgent: deque[Task] = deque()
-        self._bulk: deque[Task] = deque()
-        self._lock = threading.Condition()
         count = min(LOOPS, options.concurrency or LOOPS)
         self._loops = [TransferLoop(self, index, count) for index in range(count)]
 
     def start(self) -> None:
         self.hashing.start()
+        self.proving.start()
         for loop in self._loops:
             loop.start()
 
     def stop(self, timeout_seconds: float) -> None:
         """Abandon everything in flight, leave nothing staged, end the threads."""
-        with self._lock:
-            self.stopping = True
-            self._lock.notify_all()
+        self.stopping = True
         self._wake()
         deadline = self.clock() + timeout_seconds
         for loop in self._loops:
             loop.end(max(0.1, deadline - self.clock()))
-        self.hashing.stop(max(0.1, min(HASHING_SECONDS, deadline - self.clock())))
+        for threads in (self.hashing, self.proving):
+            threads.stop(max(0.1, min(HASHING_SECONDS / 2, deadline - self.clock())))
 
-    def submit_urgent(self, tasks: Sequence[Task]) -> None:
-        with self._lock:
-            self._urgent.extend(tasks)
-        self._wake()
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Queue tasks; never waits."""
+        if tasks:
+            self.queues.put(tasks)
+            self._wake()
 
-    def submit_bulk(self, tasks: Sequence[Task], interrupted: Callable[[], bool]) -> None:
-        """Queue tasks; waits while the queue is full.
+    def wait_for_room(self, interrupted: Callable[[], bool]) -> None:
+        """Wait while too many bulk tasks are queued.
 
-        Raises: Interrupted, when the pool stops or `interrupted()` says so.
+        Raises: Interrupted, when the pool stops or `interrupted()` says so; what that raises.
         """
-        while not self._queue_bulk(tasks):
+        while self.stopping or not self.queues.wait_for_room(WAIT_SECONDS):
             if self.stopping or interrupted():
                 raise Interrupted("the transfer was stopped")
-        self._wake()
 
-    def _queue_bulk(self, tasks: Sequence[Task]) -> bool:
-        with self._lock:
-            if len(self._bulk) >= BULK_QUEUE:
-                self._lock.wait(0.25)
-            if self.stopping or len(self._bulk) >= BULK_QUEUE:
-                return False
-            self._bulk.extend(tasks)
-            return True
-
-    def resubmit(self, tasks: Sequence[Task]) -> None:
-        """Queue tasks that were admitted before; never waits."""
-        if not tasks:
-            return
-        with self._lock:
-            for task in tasks:
-                (self._urgent if task.urgent else self._bulk).append(task)
-        self._wake()
+    def recall(self, keys: Collection[str]) -> list[Task]:
+        """Take back the queued bulk tasks of these keys."""
+        return self.queues.recall(keys)
 
     def withdraw(self, run_id: int) -> list[Task]:
         """End a run's work: the tasks not begun are given back, those under way come out as
         failed by `Interrupted`, and so do any that follow until `forget`."""
-        with self._lock:
-            self.withdrawn.add(run_id)
-            tasks = [task for task in self._bulk if task.run_id == run_id]
-            self._bulk = deque(task for task in self._bulk if task.run_id != run_id)
-            self._lock.notify_all()
+        self.withdrawn.add(run_id)
+        tasks = self.queues.withdraw(run_id)
         for loop in self._loops:
             loop.withdraw(run_id)
         return tasks
@@ -138,23 +126,6 @@ class TransferPool:
         """The run is over."""
         self.withdrawn.discard(run_id)
 
-    def take(self, urgent_room: int, room: int, bulk_share: int) -> list[Task]:
-        """Urgent tasks up to `urgent_room`, then bulk ones in what is left of `room`.
-
-        Bulk work may always have `bulk_share` more, so that a stream of events cannot starve it.
-        """
-        with self._lock:
-            taken = _pop(self._urgent, urgent_room)
-            bulk_room = max(room - len(taken), bulk_share) if self._accepting() else 0
-            bulk = _pop(self._bulk, bulk_room)
-            if bulk:
-                self._lock.notify_all()
-        return taken + bulk
-
-    @property
-    def idle(self) -> bool:
-        return not self._bulk and not self._urgent
-
     def bytes_in_flight(self, run_id: int | None) -> int:
         """Bytes received so far of objects that are not finished."""
         return sum(loop.bytes_in_flight(run_id) for loop in self._loops)
@@ -162,10 +133,6 @@ class TransferPool:
     def _wake(self) -> None:
         for loop in self._loops:
             loop.wake()
-
-
-def _pop(queue: deque[Task], count: int) -> list[Task]:
-    return [queue.popleft() for _ in range(max(0, min(count, len(queue))))]
 
 
 class TransferLoop(threading.Thread):
@@ -181,7 +148,8 @@ class TransferLoop(threading.Thread):
         self._loops = loops
         self._active: set[Fetch] = set()
         self._bulk_active = 0
-        self._local = 0  # tasks on the hashing threads that have no fetch
+        self._proofs = 0  # tasks with the proving threads
+        self._silent = 0  # objects of which nothing has arrived for a while
         self._taken: deque[Task] = deque()  # from the pool, not begun yet
         self._later: list[tuple[float, int, Task]] = []
         self._order = itertools.count()
@@ -249,10 +217,12 @@ class TransferLoop(threading.Thread):
         while self._later and self._later[0][0] <= now:
             self._begin(heapq.heappop(self._later)[2])
         share = -(-self._pool.level.current // self._loops)
-        room = share - self.channel.in_flight - self._local
+        room = share - self.channel.in_flight
         room -= self._more_ranges(room)
+        urgent_room = room + URGENT_RESERVE + min(self._silent, SILENT_REQUESTS)
         bulk_share = max(1, share // 4) - self._bulk_active
-        self._taken.extend(self._pool.take(room + URGENT_RESERVE, room, bulk_share))
+        proofs = PROOFS_AHEAD - self._proofs
+        self._taken.extend(self._pool.queues.take(urgent_room, room, bulk_share, proofs))
         while self._taken:  # those behind one that fails to begin have the next turn
             self._begin(self._taken.popleft())
 
@@ -289,12 +259,16 @@ class TransferLoop(threading.Thread):
         found, listed, verdicts = task.found, task.listed, list[Verdict | None]()
         assert found is not None and listed is not None
 
+        pool = self._pool
+
+        def stopped() -> bool:
+            return pool.proving.is_stopping() or task.run_id in pool.withdrawn
+
         def work() -> None:
-            stopped = self._pool.hashing.is_stopping
             verdicts.append(prove_local(self.bucket, self.mirror, found, listed, stopped))
 
         def then(error: Exception | None) -> None:
-            self._local -= 1
+            self._proofs -= 1
             if isinstance(error, BucketError) and not error.retryable:
                 self._looked_at(task, None)  # what the question did not tell, the object will
             elif isinstance(error, DataSyncError):
@@ -305,8 +279,8 @@ class TransferLoop(threading.Thread):
             else:
                 self._looked_at(task, verdicts[0])
 
-        self._local += 1
-        self.elsewhere(work, then)
+        self._proofs += 1
+        self._elsewhere(pool.proving, work, then)
 
     def _looked_at(self, task: Task, verdict: Verdict | None) -> None:
         """Keep what is proved, and what cannot be proved but is as we left it; fetch the rest."""
@@ -323,9 +297,9 @@ class TransferLoop(threading.Thread):
         if isinstance(answer.error, SlowDown):
             self._pool.level.slow_down(self.now())
         elif answer.head is not None:
-            self._pool.level.completed(
-                answer.head.length, self.now(), in_flight=self.channel.in_flight * self._loops
-            )
+            nbytes = answer.head.length if answer.request.method == "GET" else 0
+            in_flight = self.channel.in_flight * self._loops
+            self._pool.level.completed(nbytes, self.now(), in_flight=in_flight)
         fetch = answer.token
         assert isinstance(fetch, Fetch)
         fetch.answered(answer)
@@ -334,7 +308,8 @@ class TransferLoop(threading.Thread):
         if self._posted or self._results:
             return 0.0
         until = self._later[0][0] - self.now() if self._later else _IDLE_SECONDS
-        if not self._active and not self._pool.idle:  # the commit is behind: look again soon
+        waiting = not self._active and not self._proofs  # for nothing that would wake this loop
+        if waiting and not self._pool.queues.empty:  # the commit is behind: look again soon
             return max(0.0, min(until, 0.02))
         return max(0.0, min(until, 1.0))
 
@@ -344,6 +319,7 @@ class TransferLoop(threading.Thread):
         if now < self._expire_at:
             return
         self._expire_at = now + 1.0
+        self._silent = sum(fetch.silent_seconds(now) >= SILENT_SECONDS for fetch in self._active)
         limit = self.options.timeout_seconds
         for fetch in [f for f in self._active if now - f.started > limit and not f.hashing]:
             if fetch.head is None or fetch.head.size <= LARGE_BYTES:
@@ -371,12 +347,15 @@ class TransferLoop(threading.Thread):
     def now(self) -> float:
         return self._pool.clock()
 
-    def elsewhere(self, work: Callable[[], None], then: Callable[[Exception | None], None]) -> None:
+    def elsewhere(self, work: Work, then: Then) -> None:
+        self._elsewhere(self._pool.hashing, work, then)
+
+    def _elsewhere(self, threads: HashingThreads, work: Work, then: Then) -> None:
         def done(error: Exception | None) -> None:
             self._posted.append(lambda: then(error))
             self.channel.wake()
 
-        self._pool.hashing.submit(work, done)
+        threads.submit(work, done)
 
     def finish(self, fetch: Fetch, result: Result) -> None:
         self._leave(fetch)

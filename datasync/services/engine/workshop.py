@@ -7,10 +7,12 @@ So an older version cannot be committed after a newer one.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from datasync.errors import Interrupted
 from datasync.models.sync_models import (
+    ObjectRow,
     Operation,
     Outcome,
     OutcomeStatus,
@@ -28,6 +30,7 @@ from datasync.services.storage.mirror import Mirror
 
 # Staged files that wait for their commit; beyond it the loops' results hold bulk work back.
 BACKLOG = 4_000
+WAIT_SECONDS = 0.25
 
 
 class Tally:
@@ -136,7 +139,23 @@ class Workshop:
         self._pool.forget(tally.run_id)
 
     def submit_urgent(self, tasks: Sequence[Task]) -> None:
-        self._pool.submit_urgent(self._admit(tasks))
+        """Look at keys that an event, or a person, has told of: ahead of all bulk work.
+
+        A bulk task of the same key that is only queued changes places with the urgent one.
+        """
+        with self._lock:
+            begun = self._admit(tasks)
+            if len(begun) < len(tasks):
+                late = {task.key for task in tasks}.difference(task.key for task in begun)
+                begun += map(self._overtaken, self._pool.recall(late))
+            self._pool.submit(begun)
+
+    def _overtaken(self, queued: Task) -> Task:
+        """The urgent task that waits for this one's key, this one now waiting for it."""
+        waiting = self._waiting[queued.key]
+        first = waiting.popleft()
+        waiting.appendleft(queued)
+        return first
 
     def submit_bulk(
         self, tally: Tally, tasks: Sequence[Task], interrupted: Callable[[], bool], drift: int = 0
@@ -145,19 +164,23 @@ class Workshop:
 
         Raises: Interrupted, and whatever `interrupted` raises; nothing is handed over then.
         """
+        self._pool.wait_for_room(interrupted)
         tally.begun(tasks, drift)
-        admitted = self._admit(tasks)
-        try:
-            self._pool.submit_bulk(admitted, interrupted)
-        except BaseException:
-            self._released([Done(task, None, None) for task in admitted])
-            raise
+        with self._lock:  # whoever finds a key at work finds its task in the queue, or begun
+            self._pool.submit(self._admit(tasks))
 
-    def submit_results(self, tally: Tally, results: Sequence[Result]) -> None:
-        """Results that needed no transfer go straight to the commit.
+    def submit_results(
+        self, tally: Tally, results: Sequence[Result], interrupted: Callable[[], bool]
+    ) -> None:
+        """Results that needed no transfer go straight to the commit; waits while that is behind.
 
         A key at work is being looked at right now: what is known of it here is older, and dropped.
+
+        Raises: Interrupted, and whatever `interrupted` raises; nothing is handed over then.
         """
+        while not self._committer.wait_below(BACKLOG, WAIT_SECONDS):
+            if interrupted():
+                raise Interrupted("the run was stopped")
         with self._lock:
             ours = [result for result in results if result.task.key not in self._waiting]
             self._waiting.update((result.task.key, deque()) for result in ours)
@@ -180,15 +203,17 @@ class Workshop:
         return self._pool.bytes_in_flight(run_id)
 
     def _admit(self, tasks: Sequence[Task]) -> list[Task]:
+        """Those that may begin; the others wait for their keys, events ahead of bulk work."""
         admitted = []
-        with self._lock:
-            for task in tasks:
-                waiting = self._waiting.get(task.key)
-                if waiting is None:
-                    self._waiting[task.key] = deque()
-                    admitted.append(task)
-                else:
-                    waiting.append(task)
+        for task in tasks:
+            waiting = self._waiting.get(task.key)
+            if waiting is None:
+                self._waiting[task.key] = deque()
+                admitted.append(task)
+            elif task.urgent:
+                waiting.appendleft(task)
+            else:
+                waiting.append(task)
         return admitted
 
     def _tell(self, told: Sequence[Outcome]) -> dict[int, RunCounts]:
@@ -201,19 +226,20 @@ class Workshop:
 
     def _released(self, done: Sequence[Done]) -> None:
         """Committed, or given up: tell of it, and let the next task of each key begin."""
-        following = []
+        over = [item for item in done if not item.again]
+        following = [_anew(item.task, item.row) for item in done if item.again]
         with self._lock:
-            for item in done:
+            for item in over:
                 waiting = self._waiting.get(item.task.key)
                 if waiting:
                     following.append(_following(waiting.popleft(), item))
                 else:
                     self._waiting.pop(item.task.key, None)
+            self._pool.submit(following)
         try:
-            self._settled(done)
+            self._settled(over)
         finally:
-            self._count_down(done)
-            self._pool.resubmit(following)
+            self._count_down(over)
 
     def _count_down(self, done: Sequence[Done]) -> None:
         by_run: dict[int, list[Done]] = {}
@@ -230,13 +256,48 @@ class Workshop:
 def _following(task: Task, before: Done) -> Task:
     """A task that waited, seen from what the one before it found."""
     if before.outcome is not None:
-        task.row = before.row
-        task.found = None
-        task.intact = held_file(before.row) is not None and (
-            before.outcome.status is not OutcomeStatus.FAILED
-        )
-        if task.operation is Operation.ADOPT:
-            task.operation = Operation.DOWNLOAD
+        unproved = _is_unproved(task, before.outcome, before.row)
+        _anew(task, before.row)
+        file = held_file(before.row)
+        task.intact = file is not None and _is_sure(before.task, before.outcome)
+        if unproved:
+            task.operation, task.found = Operation.ADOPT, file
     elif before.broken is not None:  # the disk may be ahead of what the task knows
         task.intact = False
     return task
+
+
+def _is_sure(task: Task, outcome: Outcome) -> bool:
+    """Whether the file that is held was looked at by the task, or put there by it."""
+    looked_at = task.intact and outcome.status is not OutcomeStatus.FAILED
+    return looked_at or _is_placed(outcome)
+
+
+def _is_placed(outcome: Outcome) -> bool:
+    placed = outcome.operation in (Operation.DOWNLOAD, Operation.ADOPT)
+    return placed and outcome.status is OutcomeStatus.SUCCESS
+
+
+def _is_unproved(task: Task, outcome: Outcome, row: ObjectRow | None) -> bool:
+    """Whether a file that the task was to prove is still there unproved, and still the version."""
+    if task.operation is not Operation.ADOPT or _is_placed(outcome) or row is None:
+        return False
+    return held_file(row) is not None and task.listed is not None and row.etag == task.listed.etag
+
+
+def _anew(task: Task, row: ObjectRow | None) -> Task:
+    """A task that begins again from this row; nobody has looked at its file."""
+    task.row, task.found, task.intact = row, None, False
+    if task.operation is Operation.ADOPT:
+        task.operation = Operation.DOWNLOAD
+    return task
+
+
+def intact_keys(mirror: Mirror, rows: Mapping[str, ObjectRow]) -> set[str]:
+    """Those of the keys whose file is, by a look at it now, the one its row remembers.
+
+    Raises: MirrorError.
+    """
+    held = {key: file for key, row in rows.items() if (file := held_file(row)) is not None}
+    found = mirror.stat_many([file.path for file in held.values()])
+    return {key for (key, file), now in zip(held.items(), found, strict=True) if now == file}

@@ -1,12 +1,18 @@
 """Reads a notification's body: any known envelope becomes a list of key events.
 
-An event is a hint that a key changed, never an instruction, so only its key matters here.
+The shape of the body says what it is, never configuration: records of S3, MinIO or Ceph, events
+of EventBridge, and what SNS, SQS, Lambda and Pipes wrap around them. An event is a hint that a
+key changed, never an instruction: its key matters, not its size, ETag, time or order.
 Pure: knows no HTTP, journal, bucket or settings; the sender is hostile until proved otherwise.
+
+Sources of the shapes: "Event message structure" and "EventBridge event message structure" in
+the S3 user guide; `cmd/event-notification.go` of MinIO; `rgw_pubsub.cc` of Ceph.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
@@ -14,33 +20,11 @@ from urllib.parse import unquote_to_bytes
 from datasync.errors import ForeignBucket, KeyRejected, MalformedRequest, UnprocessableRequest
 
 MAX_KEY_BYTES = 1024
-
-# Event names (without "s3:") after which an object's content or readability may differ.
-# The last four are how Ceph and MinIO name what AWS calls lifecycle and replication.
-MARKING_EVENTS = (
-    "ObjectCreated:",
-    "ObjectRemoved:",
-    "ObjectRestore:Completed",
-    "LifecycleExpiration:",
-    "LifecycleTransition",
-    "ObjectLifecycle:Expiration",
-    "ObjectLifecycle:Transition",
-    "ObjectSynced:",
-    "ObjectTransition:",
-)
-# Known, and without effect on what a mirror holds.
-SILENT_EVENTS = (
-    "TestEvent",
-    "ObjectTagging:",
-    "ObjectAcl:",
-    "ObjectAccessed:",
-    "ObjectRestore:",
-    "ObjectRetention:",
-    "ObjectLegalHold:",
-    "Replication:",
-    "IntelligentTiering",
-    "ReducedRedundancyLostObject",
-)
+MAX_EVENT_CHARACTERS = 64
+# A real record has 500 bytes or more, so 1 MiB of them is well below this.
+MAX_EVENTS = 10_000
+# The deepest real one is 4: Lambda's records > SQS body > SNS message > records.
+MAX_NESTING = 8
 
 
 class EventStatus(StrEnum):
@@ -52,7 +36,7 @@ class EventStatus(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What an event's name says of the object."""
+    """What an event's type says of its object's content."""
 
     CHANGES = "changes"
     SILENT = "silent"
@@ -60,7 +44,7 @@ class EventKind(StrEnum):
 
 
 class Source(StrEnum):
-    """Whose format the event has."""
+    """Who made an event; whoever carried it (SNS, SQS, Lambda) is not of interest."""
 
     S3 = "s3"
     EVENTBRIDGE = "eventbridge"
@@ -70,9 +54,12 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyEvent:
-    """One record of a notification: its key, decoded once, and what becomes of it.
+    """One event of a notification: its key, decoded once, and what becomes of it.
 
-    `key` of a rejected event is printable text for the answer, not a key to work with.
+    `key` of an event that is not queued is printable text for the answer, not a key to work with.
+    `event` is the type without "s3:", printable, at most 64 characters. `kind` is None when
+    there is none: rejected events, greetings. `happened` is the sender's time in seconds since
+    the epoch, for statistics only; None when it is absent or unreadable.
     """
 
     key: str
@@ -84,34 +71,95 @@ class KeyEvent:
     happened: float | None = None
 
 
+# Every type of event of S3, MinIO and Ceph (without "s3:"), and every detail-type of EventBridge.
+# CHANGES: the content, or whether it can be read, may differ: ask S3. SILENT: it cannot differ.
+# A family (what stands before a colon) speaks for its members that are not listed, also for those
+# to come: a new member of a family that changes objects is asked about. All else is unknown.
+_KINDS = (
+    # S3, and what others took over from it
+    (EventKind.CHANGES, "ObjectCreated, ObjectRemoved, ObjectRestore, LifecycleExpiration"),
+    (EventKind.SILENT, "ObjectRestore:Post, LifecycleTransition, IntelligentTiering"),
+    (EventKind.SILENT, "ObjectTagging, ObjectAnnotation, ObjectRetention, ObjectAcl"),
+    (EventKind.SILENT, "ObjectRestore:Delete"),  # a temporary copy expired: our file stays right
+    (EventKind.SILENT, "ReducedRedundancyLostObject"),  # lost in S3: ours may be the last copy
+    # Replication, told by the bucket that is copied from: its own objects stay as they are
+    (EventKind.SILENT, "Replication:OperationFailedReplication, Replication:OperationNotTracked"),
+    (EventKind.SILENT, "Replication:OperationMissedThreshold"),
+    (EventKind.SILENT, "Replication:OperationReplicatedAfterThreshold"),
+    # MinIO (`internal/event/name.go`)
+    (EventKind.CHANGES, "LifecycleDelMarkerExpiration"),
+    (EventKind.SILENT, "ObjectCreated:PutRetention, ObjectCreated:PutLegalHold"),
+    (EventKind.SILENT, "ObjectCreated:PutTagging, ObjectCreated:DeleteTagging"),
+    (EventKind.SILENT, "ObjectAccessed, ObjectTransition, Scanner"),
+    (EventKind.SILENT, "BucketCreated, BucketRemoved, Replication:OperationCompletedReplication"),
+    # Ceph (`rgw_notify_event_type.cc`); its Replication is told by the zone that is copied to
+    (EventKind.CHANGES, "ObjectLifecycle, ObjectSynced, Replication"),
+    (EventKind.SILENT, "ObjectLifecycle:Transition, ObjectLifecycle:Expiration:AbortMPU"),
+    (EventKind.SILENT, "ObjectLifecycle:Expiration:AbortMultipartUpload"),
+    # EventBridge. What CloudTrail tells of aws.s3 stays unknown: it names no object as S3 does.
+    (EventKind.CHANGES, "Object Created, Object Deleted, Object Restore Completed"),
+    (EventKind.CHANGES, "Async Copy Completion"),
+    (EventKind.SILENT, "Object Restore Initiated, Object Restore Expired, Object ACL Updated"),
+    (EventKind.SILENT, "Object Storage Class Changed, Object Access Tier Changed"),
+    (EventKind.SILENT, "Object Tags Added, Object Tags Deleted"),
+)
+KINDS = {name: kind for kind, names in _KINDS for name in names.split(", ")}
+_SOURCES = {"minio:s3": Source.MINIO, "ceph:s3": Source.CEPH}
+_VERBATIM = (Source.EVENTBRIDGE, Source.CEPH)  # the others encode keys as forms do
+_FOREIGN = "of another bucket"
+_SIGNED = {"Type", "TopicArn", "Signature", "SignatureVersion"}
+_NO_RECORD = "no eventName, s3.bucket.name or s3.object.key"
+
+
+def kind_of(event: str) -> EventKind:
+    """The kind of an event by its name without "s3:"; a family speaks for unlisted members."""
+    name = event
+    while name not in KINDS:
+        name, colon, _ = name.rpartition(":")
+        if not colon:
+            return EventKind.UNKNOWN
+    return KINDS[name]
+
+
 def parse(body: bytes, bucket: str, prefix: str) -> list[KeyEvent]:
-    """The events in `body`, one a record, in their order; empty for an empty envelope.
+    """The events in `body`, in their order; empty for an empty envelope.
 
-    Records of other buckets and unreadable ones are `rejected`; an envelope in which no record
-    at all was understood is refused as a whole.
+    Events of other buckets and unreadable ones are `rejected`; a body in which no event at all
+    was understood is refused as a whole.
 
-    Raises: MalformedRequest (no JSON, or only unreadable records), UnprocessableRequest (JSON
-    that is no known envelope), ForeignBucket (only records of other buckets).
+    Raises: MalformedRequest (no JSON, or only unreadable events), UnprocessableRequest (JSON
+    that is no known envelope, or over MAX_EVENTS), ForeignBucket (only events of other buckets).
     """
-    document = _decode(body)
-    for recognised, events_of in _ENVELOPES:
-        if recognised(document):
-            events = events_of(document, bucket, prefix)
-            _refuse_if_all_rejected(events)
-            return events
-    raise UnprocessableRequest(
-        "the body is JSON, but no S3 event notification",
-        hint='Send the notification as S3 made it: {"Records": [...]}.',
-    )
+    reader = _Reader(bucket, prefix)
+    if not reader.read(_decoded(body), 0):
+        raise UnprocessableRequest(
+            "the body is JSON, but no S3 event notification",
+            hint="Send the notification as it was made, by S3, EventBridge, SNS, SQS or MinIO.",
+        )
+    _refuse_if_all_rejected(reader.events)
+    return reader.events
 
 
 def sns_message(body: bytes) -> Mapping[str, str] | None:
-    return None
+    """The text members of a message that SNS signed and sent over HTTP; None for other bodies.
 
-
-def _decode(body: bytes) -> Any:
+    Nothing is proved by this: `sns.SnsGate` does that.
+    """
+    if b'"TopicArn"' not in body or b'"Signature"' not in body:  # cheap for all others
+        return None
     try:
-        return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        document = _decoded(body)
+    except MalformedRequest:
+        return None
+    members = document.items() if isinstance(document, dict) else ()
+    found = {name: value for name, value in members if isinstance(value, str)}
+    return found if _SIGNED <= found.keys() else None
+
+
+def _decoded(content: bytes | str) -> Any:
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
+        return _JSON.decode(text)
     except UnicodeDecodeError:
         raise MalformedRequest("the body is not UTF-8 text") from None
     except RecursionError:
@@ -128,6 +176,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def _refuse_if_all_rejected(events: list[KeyEvent]) -> None:
     if not events or any(event.status is not EventStatus.REJECTED for event in events):
         return
@@ -136,70 +187,171 @@ def _refuse_if_all_rejected(events: list[KeyEvent]) -> None:
     raise MalformedRequest(f"no record can be read; the first: {events[0].reason}")
 
 
-# S3's own format: {"Records": [{"eventName": ..., "s3": {"bucket": ..., "object": ...}}]}
-
-_FOREIGN = "of another bucket"
+# Envelopes
 
 
-def _has_records(document: Any) -> bool:
-    return isinstance(document, dict) and isinstance(document.get("Records"), list)
+class _Reader:
+    """Collects the events of one body, of whatever shape each part of it is."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self._bucket = bucket
+        self._prefix = prefix
+        self.events: list[KeyEvent] = []
+
+    def read(self, value: Any, depth: int) -> bool:
+        """Add the events in `value`; False when it has no known shape."""
+        if depth > MAX_NESTING:
+            self._reject("", "wrapped too many times", "")
+        elif isinstance(value, list):  # a batch of Pipes
+            return self._each(value, depth) > 0
+        elif not isinstance(value, dict):
+            return False
+        # Before all others: what else stands in a message of SNS is not signed.
+        elif isinstance(value.get("TopicArn"), str) and isinstance(value.get("Type"), str):
+            self._message(value, depth)
+        elif isinstance(value.get("Records"), list):
+            self._each(value["Records"], depth)
+        elif "s3" in value:
+            self._record(value)
+        else:
+            return self._wrapped(value, depth)
+        return True
+
+    def _wrapped(self, value: dict[str, Any], depth: int) -> bool:
+        if isinstance(value.get("detail-type"), str) and isinstance(value.get("source"), str):
+            self._bridged(value)
+        elif value.get("eventSource") == "aws:sqs":
+            self._open(value.get("body"), depth)
+        elif isinstance(value.get("Sns"), dict):
+            self._message(value["Sns"], depth)
+        elif value.get("Event") == "s3:TestEvent":
+            self._greeting(value)
+        else:
+            return False
+        return True
+
+    def _each(self, values: list[Any], depth: int) -> int:
+        for value in values:
+            if not self.read(value, depth + 1):
+                self._reject("", _NO_RECORD, _event_name(text_at(value, ("eventName",)) or ""))
+        return len(values)
+
+    def _open(self, content: Any, depth: int) -> None:
+        """Read a message's content: JSON in a text, or what Pipes made of it already."""
+        try:
+            value = _decoded(content) if isinstance(content, str) else content
+        except MalformedRequest as error:
+            return self._reject("", f"a message's content: {error}", "")
+        if not self.read(value, depth + 1):
+            self._reject("", "a message whose content is no S3 event notification", "")
+
+    def _message(self, message: dict[str, Any], depth: int) -> None:
+        """SNS: a notification holds an envelope; confirmations are about the subscription."""
+        kind = message.get("Type", "Notification")
+        if kind in ("SubscriptionConfirmation", "UnsubscribeConfirmation"):
+            reason = "a confirmation of SNS, no event of a key"
+            self._add(KeyEvent("", EventStatus.IGNORED, reason, kind))
+        else:
+            self._open(message.get("Message"), depth)
+
+    # Events
+
+    def _record(self, record: dict[str, Any]) -> None:
+        name = text_at(record, ("eventName",))
+        bucket = text_at(record, ("s3", "bucket", "name"))
+        key = text_at(record, ("s3", "object", "key"))
+        event = _event_name(name or "")
+        unclear = key is None and kind_of(event) is EventKind.CHANGES
+        if name is None or bucket is None or unclear:
+            return self._reject(key or "", _NO_RECORD, event)
+        version = record.get("eventVersion")
+        if isinstance(version, str) and version.partition(".")[0] != "2":
+            return self._reject(key or "", "eventVersion is not 2.x", event)
+        happened = _seconds(record.get("eventTime"))
+        self._settle(bucket, key or "", event, _source(record), happened)
+
+    def _bridged(self, value: dict[str, Any]) -> None:
+        event = _event_name(value["detail-type"])
+        if value["source"] != "aws.s3":
+            return self._reject("", "an event of EventBridge, but not of aws.s3", event)
+        bucket = text_at(value, ("detail", "bucket", "name"))
+        key = text_at(value, ("detail", "object", "key"))
+        if (bucket is None or key is None) and kind_of(event) is EventKind.CHANGES:
+            return self._reject(key or "", "no detail.bucket.name or detail.object.key", event)
+        # What changes nothing may name no bucket, as the events of CloudTrail do.
+        owner = self._bucket if bucket is None else bucket
+        happened = _seconds(value.get("time"))
+        self._settle(owner, key or "", event, Source.EVENTBRIDGE, happened)
+
+    def _greeting(self, value: dict[str, Any]) -> None:
+        owner = text_at(value, ("Bucket",))
+        if owner is not None and owner != self._bucket:
+            return self._reject("", _FOREIGN, "TestEvent")
+        self._add(KeyEvent("", EventStatus.IGNORED, "test event acknowledged", "TestEvent"))
+
+    def _settle(self, bucket: str, raw: str, event: str, source: Source, at: float | None) -> None:
+        kind = kind_of(event)
+        if bucket != self._bucket:
+            return self._reject(raw, _FOREIGN, event, source)
+        try:
+            key = checked_key(raw) if source in _VERBATIM else decoded_key(raw)
+        except KeyRejected as error:
+            if kind is EventKind.CHANGES:
+                return self._reject(raw, str(error), event, source)
+            key = printable(raw)  # of a bucket or a prefix, perhaps: nothing is done with it
+        status, reason = self._decision(key, kind)
+        self._add(KeyEvent(key, status, reason, event, kind, source, at))
+
+    def _decision(self, key: str, kind: EventKind) -> tuple[EventStatus, str]:
+        if kind is EventKind.SILENT:
+            return EventStatus.IGNORED, "does not change the content"
+        if kind is EventKind.UNKNOWN:
+            return EventStatus.IGNORED, "unknown event type"
+        if key.startswith(self._prefix):
+            return EventStatus.QUEUED, "queued"
+        return EventStatus.IGNORED, "outside S3_PREFIX"
+
+    def _reject(self, key: str, reason: str, event: str, source: Source = Source.S3) -> None:
+        rejected = EventStatus.REJECTED
+        self._add(KeyEvent(printable(key), rejected, reason, event, source=source))
+
+    def _add(self, event: KeyEvent) -> None:
+        if len(self.events) == MAX_EVENTS:
+            raise UnprocessableRequest(
+                f"the body holds more than {MAX_EVENTS} events", hint="Send fewer in one request."
+            )
+        self.events.append(event)
 
 
-def _record_events(document: Any, bucket: str, prefix: str) -> list[KeyEvent]:
-    return [_record_event(record, bucket, prefix) for record in document["Records"]]
+def _source(record: dict[str, Any]) -> Source:
+    """Who made a record. Ceph called itself aws:s3 once; its own members tell it apart."""
+    name = record.get("eventSource")
+    if isinstance(name, str) and name in _SOURCES:
+        return _SOURCES[name]
+    if "eventId" in record and "id" in record["s3"]["bucket"]:
+        return Source.CEPH
+    return Source.S3
 
 
-def _record_event(record: Any, bucket: str, prefix: str) -> KeyEvent:
-    name = text_at(record, ("eventName",))
-    raw_key = text_at(record, ("s3", "object", "key"))
-    owner = text_at(record, ("s3", "bucket", "name"))
-    event = printable(name or "").removeprefix("s3:")
-    if name is None or raw_key is None or owner is None:
-        reason = "no eventName, s3.bucket.name or s3.object.key"
-        return KeyEvent(printable(raw_key or ""), EventStatus.REJECTED, reason, event)
-    if owner != bucket:
-        return KeyEvent(printable(raw_key), EventStatus.REJECTED, _FOREIGN, event)
-    return key_event(raw_key, event, prefix, form_encoded=True)
+def _event_name(text: str) -> str:
+    name = text.removeprefix("s3:")[:MAX_EVENT_CHARACTERS]
+    if name.isprintable():
+        return name
+    return name.encode("unicode_escape").decode("ascii")[:MAX_EVENT_CHARACTERS]
 
 
-# S3's greeting when notifications are switched on: {"Event": "s3:TestEvent", "Bucket": ...}
-
-
-def _is_greeting(document: Any) -> bool:
-    return isinstance(document, dict) and document.get("Event") == "s3:TestEvent"
-
-
-def _greeting_events(document: Any, bucket: str, prefix: str) -> list[KeyEvent]:
-    owner = text_at(document, ("Bucket",))
-    if owner is not None and owner != bucket:
-        return [KeyEvent("", EventStatus.REJECTED, _FOREIGN, "TestEvent")]
-    return [KeyEvent("", EventStatus.IGNORED, "test event acknowledged", "TestEvent")]
-
-
-_Envelope = tuple[Callable[[Any], bool], Callable[[Any, str, str], list[KeyEvent]]]
-_ENVELOPES: tuple[_Envelope, ...] = (
-    (_has_records, _record_events),
-    (_is_greeting, _greeting_events),
-)
-
-
-# What every envelope needs
-
-
-def key_event(raw_key: str, event: str, prefix: str, *, form_encoded: bool) -> KeyEvent:
-    """The event of one key of our bucket; `form_encoded` keys are decoded here, once."""
+def _seconds(text: Any) -> float | None:
+    """ISO 8601 in seconds since the epoch; without a zone it is UTC, as all senders mean it."""
+    if not isinstance(text, str):
+        return None
     try:
-        key = decoded_key(raw_key) if form_encoded else checked_key(raw_key)
-    except KeyRejected as error:
-        return KeyEvent(printable(raw_key), EventStatus.REJECTED, str(error), event)
-    if event.startswith(MARKING_EVENTS):
-        if key.startswith(prefix):
-            return KeyEvent(key, EventStatus.QUEUED, "queued", event, EventKind.CHANGES)
-        return KeyEvent(key, EventStatus.IGNORED, "outside S3_PREFIX", event, EventKind.CHANGES)
-    known = event.startswith(SILENT_EVENTS)
-    reason = "does not change the content" if known else "unknown event type"
-    kind = EventKind.SILENT if known else EventKind.UNKNOWN
-    return KeyEvent(key, EventStatus.IGNORED, reason, event, kind)
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+# Keys
 
 
 def decoded_key(raw_key: str) -> str:
@@ -207,6 +359,8 @@ def decoded_key(raw_key: str) -> str:
 
     Raises: KeyRejected.
     """
+    if len(raw_key) > 3 * MAX_KEY_BYTES:  # a byte is written in three characters at most
+        raise KeyRejected(f"the key is longer than the {MAX_KEY_BYTES} bytes that S3 allows")
     try:
         return checked_key(unquote_to_bytes(raw_key.replace("+", " ")).decode("utf-8"))
     except UnicodeError:
@@ -227,10 +381,10 @@ def checked_key(key: str) -> str:
     return key
 
 
-def text_at(value: Any, steps: Iterable[str]) -> str | None:
+def text_at(value: Any, steps: tuple[str, ...]) -> str | None:
     """The text found by going down these member names, or None if there is none."""
     for step in steps:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return None
         value = value.get(step)
     return value if isinstance(value, str) else None

@@ -279,13 +279,15 @@ class Mirror:
             self._durability.require_folders(directories)
             return done
 
-    def prune_trash(self, older_than_seconds: float, now: float) -> int:
+    def prune_trash(
+        self, older_than_seconds: float, now: float, stopped: Callable[[], bool] = lambda: False
+    ) -> int:
         """Remove for good what was trashed longer ago than that; the number of files.
 
-        Raises: MirrorError.
+        Ends early, at any file, once `stopped()` says so. Raises: MirrorError.
         """
         with self._prepared(TRASH) as directories:
-            return trash.prune(directories, now - older_than_seconds)
+            return trash.prune(directories, now - older_than_seconds, stopped)
 
     # How
 

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -136,8 +136,8 @@ def put_back(
         return Restored(entry, None, translated(error, entry.path))
 
 
-def prune(directories: Directories, before: float) -> int:
-    """Remove for good what was trashed before that time; the number of files.
+def prune(directories: Directories, before: float, stopped: Callable[[], bool]) -> int:
+    """Remove for good what was trashed before that time, until `stopped()`; the number of files.
 
     One folder that cannot be removed does not keep the others. Raises: MirrorError, for the
     last of such folders and once all have been tried; OSError.
@@ -145,9 +145,9 @@ def prune(directories: Directories, before: float) -> int:
     removed, failure = 0, None
     for folder in list(_folders(directories)):
         moment = _moment(folder)
-        if moment is not None and moment[0] < before:
+        if moment is not None and moment[0] < before and not stopped():
             try:
-                removed += _remove_tree(directories, f"{TRASH}/{folder}")
+                removed += _remove_tree(directories, f"{TRASH}/{folder}", stopped)
             except OSError as error:
                 failure = translated(error, f"{TRASH}/{folder}")
     if failure is not None:
@@ -233,7 +233,7 @@ def _occupied(path: str, kind: str | None) -> PathConflict:
     )
 
 
-def _remove_tree(directories: Directories, folder: str) -> int:
+def _remove_tree(directories: Directories, folder: str, stopped: Callable[[], bool]) -> int:
     """Remove a folder with all that is in it, deepest first, following nothing."""
     removed, stack = 0, [folder]
     while stack:
@@ -244,8 +244,10 @@ def _remove_tree(directories: Directories, folder: str) -> int:
             continue
         handle = directories.open(current)
         for name in files:
+            if stopped():
+                return removed
             os.unlink(name, dir_fd=handle)
-        removed += len(files)
+            removed += 1
         above, name = split(current)
         os.rmdir(name, dir_fd=directories.open(above))
         directories.forget(current)

@@ -191,6 +191,17 @@ def test_pruning_removes_what_is_old_and_nothing_else(
     assert tree(root) == {"kept": b"1"}
 
 
+def test_pruning_ends_early_at_any_file(mirror: Mirror, clock: Clock) -> None:
+    for number in range(2):
+        clock.now = number * DAY
+        for key in ("a/b", "a/c", "d"):
+            _trash(mirror, key, b"1")
+    looks = iter([False, False, True, True])
+    assert mirror.prune_trash(0, 9 * DAY, lambda: next(looks)) == 1
+    assert len(mirror.trash_entries()) == 5
+    assert mirror.prune_trash(0, now=9 * DAY) == 5
+
+
 def test_pruning_goes_on_beside_a_folder_that_cannot_be_removed(
     mirror: Mirror, clock: Clock, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

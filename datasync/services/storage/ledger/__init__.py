@@ -2,9 +2,9 @@
 
 Written after the disk is durable; it may lag behind the disk, never lead it. Knows nothing of
 S3, of files in the mirror, of settings or of HTTP. One subject a module: `tables`, `objects`,
-`dirty`, `settling`, `runs`, `plans`, `outcomes`, `failures`,
-`figures`, `event_figures`, `spool`; below them `database`
-(transactions) and `backends` (SQLite, PostgreSQL and its `patience`); `opening` brings the tables
+`dirty`, `settling`, `scope`, `runs`, `plans`, `outcomes`, `failures`, `figures`, `event_figures`,
+`spool`; below them `database` (transactions) and `backends` (SQLite, PostgreSQL and its
+`patience`); `opening` brings the tables
 up to date.
 """
 
@@ -21,6 +21,7 @@ from datasync.services.storage.ledger.opening import open_database, sqlite_url
 from datasync.services.storage.ledger.outcomes import Outcomes
 from datasync.services.storage.ledger.plans import Plans
 from datasync.services.storage.ledger.runs import Runs
+from datasync.services.storage.ledger.scope import OutsideScope
 from datasync.services.storage.ledger.settling import Settling
 from datasync.services.storage.ledger.spool import ListingSpool
 
@@ -29,7 +30,18 @@ __all__ = ["Ledger", "ListingSpool", "sqlite_url"]
 BUSY_SECONDS = 10.0
 
 
-class Ledger(Objects, DirtyKeys, Settling, Runs, Plans, Outcomes, Failures, Figures, EventFigures):
+class Ledger(
+    Objects,
+    DirtyKeys,
+    Settling,
+    OutsideScope,
+    Runs,
+    Plans,
+    Outcomes,
+    Failures,
+    Figures,
+    EventFigures,
+):
     """One ledger, used by many threads; open it in the process that uses it, never before a fork.
 
     `rebuilt` is true when this opening set a damaged file aside and began an empty ledger.

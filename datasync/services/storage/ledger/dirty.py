@@ -52,23 +52,6 @@ def dirty_key(values: Values) -> DirtyKey:
     return DirtyKey(values[0].decode(), *values[1:])
 
 
-def dirty_values(mark: DirtyKey) -> Values:
-    """A mark as the driver takes it, in the table's column order."""
-    return (
-        encode(mark.key),
-        plain(mark.reason),
-        mark.marks,
-        mark.first_seen,
-        mark.last_seen,
-        mark.attempts,
-        mark.not_before,
-        plain(mark.last_error),
-        mark.happened,
-        mark.last_happened,
-        mark.events,
-    )
-
-
 class DirtyKeys:
     """Marks, and the questions a worker asks of them."""
 
@@ -143,15 +126,6 @@ class DirtyKeys:
         skipped = frozenset(exclude)
         return [mark for mark in marks if mark.key not in skipped][:limit]
 
-    def next_due(self) -> float | None:
-        """The earliest not_before of all marks; None when nothing is dirty.
-
-        Raises: LedgerError, LedgerBusy.
-        """
-        with self._database.read() as connection:
-            earliest = connection.execute(select(func.min(dirty.c.not_before))).scalar_one()
-        return None if earliest is None else float(earliest)
-
     def dirty(self, keys: Sequence[str]) -> dict[str, DirtyKey]:
         """The marks of those of the keys that are dirty.
 
@@ -175,7 +149,7 @@ class DirtyKeys:
 class DirtySettling:
     """What a finished group of work does to marks."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self) -> None:
         same = (dirty.c.key == bindparam("old_key")) & (dirty.c.marks == bindparam("old_marks"))
         self._clear = Many(dirty.delete().where(same), ("old_key", "old_marks"))
         deferred = ("attempts", "not_before", "last_error")
@@ -190,9 +164,6 @@ class DirtySettling:
         fresh["events"] = literal_column("1")
         newer = (dirty.c.key == bindparam("old_key")) & (dirty.c.marks > bindparam("old_marks"))
         self._renew = Many(update(dirty).values(fresh).where(newer), ("old_key", "old_marks"))
-        self._insert = Many(
-            database.insert(dirty).on_conflict_do_nothing(index_elements=["key"]), NAMES
-        )
 
     def _begin_anew(self, connection: Connection, cleared: Sequence[Values]) -> None:
         """What is still dirty was marked again meanwhile: its waiting began with that mark."""
@@ -204,10 +175,7 @@ class DirtySettling:
     def settle(
         self, connection: Connection, cleared: Iterable[DirtyKey], deferred: Iterable[DirtyKey]
     ) -> None:
-        """Clear and defer the marks that are still the ones given; newer marks stay as they are.
-
-        A deferred mark with `marks` 0 is that of a key which was not dirty: it becomes dirty.
-        """
+        """Clear and defer the marks that are still the ones given; newer marks stay as they are."""
         cleared, deferred = list(cleared), list(deferred)
         # All rows first, in the order in which they are marked: else the two wait in a circle.
         for part in in_parts(sorted(encode(mark.key) for mark in (*cleared, *deferred))):
@@ -219,10 +187,8 @@ class DirtySettling:
         values = [
             (mark.attempts, mark.not_before, plain(mark.last_error), encode(mark.key), mark.marks)
             for mark in later
-            if mark.marks
         ]
         self._defer.run(connection, values)
-        self._insert.run(connection, [dirty_values(mark) for mark in later if not mark.marks])
 
 
 def _marked(notes: Sequence[EventNote]) -> dict[bytes, Values]:

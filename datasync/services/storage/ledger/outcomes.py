@@ -1,5 +1,6 @@
 """The outcomes table: the bounded history of what was done to which key and why."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select
@@ -80,7 +81,6 @@ class Outcomes:
         key: str | None = None,
         limit: int = 1000,
         failures_first: bool = True,
-        exclude_skipped: bool = False,
     ) -> list[Outcome]:
         """At most `limit` outcomes, newest first; failed ones before all others if wanted so.
 
@@ -88,7 +88,7 @@ class Outcomes:
 
         Raises: LedgerError, LedgerBusy.
         """
-        statement = _history(run_id, key, exclude_skipped).limit(limit)
+        statement = _history(run_id, key).limit(limit)
         with self._database.read(snapshot=True) as connection:
             if not failures_first:
                 found = fetch(connection, statement)
@@ -98,15 +98,28 @@ class Outcomes:
                 found += fetch(connection, rest.limit(limit - len(found)))
         return [outcome_of(values) for values in found]
 
-    def prune(self, now: float, *, keep_outcomes: int = 100_000, keep_runs: int = 1_000) -> None:
+    def prune(
+        self,
+        now: float,
+        *,
+        keep_outcomes: int = 100_000,
+        keep_runs: int = 1_000,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Drop the oldest outcomes, and the oldest runs that ended more than an hour ago.
+
+        Ends early, between two transactions, once `stopped()` says so.
 
         Raises: LedgerError, LedgerBusy.
         """
-        while self._prune_outcomes(keep_outcomes):
+        while not stopped() and self._prune_outcomes(keep_outcomes):
             pass
+        if not stopped():
+            self._prune_runs(now, keep_runs)
+
+    def _prune_runs(self, now: float, keep: int) -> None:
         over = runs.c.status.in_(_OVER) & (runs.c.finished < now - FRESH_SECONDS)
-        newest = select(runs.c.id).order_by(runs.c.id.desc()).limit(keep_runs)
+        newest = select(runs.c.id).order_by(runs.c.id.desc()).limit(keep)
         with self._database.write(turn="runs") as connection:
             kept = min((id_ for (id_,) in fetch(connection, newest)), default=None)
             old = over if kept is None else over & (runs.c.id < kept)
@@ -129,12 +142,10 @@ class Outcomes:
         return bool(reach < last)
 
 
-def _history(run_id: int | None, key: str | None, exclude_skipped: bool) -> Select[Any]:
+def _history(run_id: int | None, key: str | None) -> Select[Any]:
     conditions: list[ColumnElement[bool]] = []
     if run_id is not None:
         conditions.append(outcomes.c.run_id == run_id)
     if key is not None:
         conditions.append(outcomes.c.key == encode(key))
-    if exclude_skipped:
-        conditions.append(outcomes.c.status != OutcomeStatus.SKIPPED.value)
     return SELECT_OUTCOME.where(*conditions).order_by(outcomes.c.id.desc())

@@ -151,6 +151,12 @@ class Runs:
         with self._database.read() as connection:
             return _one(connection, runs.c.status == RunStatus.HELD.value, newest=True)
 
+    def held_runs(self) -> list[Run]:
+        """Every run that is held, newest first. Raises: LedgerError, LedgerBusy."""
+        held = _SELECT.where(runs.c.status == RunStatus.HELD.value).order_by(runs.c.id.desc())
+        with self._database.read() as connection:
+            return [run_of(values) for values in fetch(connection, held)]
+
     def last_run(
         self,
         *,

@@ -23,7 +23,7 @@ class Settling:
     def _prepare_settling(self) -> None:
         self._upsert = upsert_objects(self._database)
         self._remove = Many(objects.delete().where(objects.c.key == bindparam("old")), ("old",))
-        self._marks = DirtySettling(self._database)
+        self._marks = DirtySettling()
         self._insert_outcomes = insert_outcomes()
 
     def settle(self, settlement: Settlement) -> None:

@@ -67,6 +67,13 @@ class ListingSpool:
         except sqlite3.Error as error:
             raise _translated(error) from error
 
+    def clear(self) -> None:
+        """Forget what was taken in so far. Raises: LedgerError."""
+        try:
+            self._open().execute("DELETE FROM listed").close()
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
     def pages(self) -> Iterator[tuple[ListedObject, ...]]:
         """Everything taken in, in byte order of the keys. Raises: LedgerError, DiskFull."""
         try:

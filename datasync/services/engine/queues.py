@@ -1,0 +1,90 @@
+"""The tasks that wait for a transfer loop: events ahead of bulk work, files to prove apart.
+
+Knows no loop, no bucket and no disk.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+
+from datasync.models.sync_models import Operation
+from datasync.services.engine.tasks import Task
+
+BULK_QUEUE = 2_000
+
+
+class TaskQueues:
+    """Three queues. Safe to use from threads.
+
+    Bulk tasks, and files to prove among them, are given out only while `accepting()` says so.
+    """
+
+    def __init__(self, accepting: Callable[[], bool]) -> None:
+        self._accepting = accepting
+        self._urgent: deque[Task] = deque()
+        self._bulk: deque[Task] = deque()
+        self._proofs: deque[Task] = deque()
+        self._changed = threading.Condition()
+
+    @property
+    def empty(self) -> bool:
+        return not (self._urgent or self._bulk or self._proofs)
+
+    def put(self, tasks: Sequence[Task]) -> None:
+        """Queue tasks, each behind its own kind; never waits."""
+        with self._changed:
+            for task in tasks:
+                self._queue_of(task).append(task)
+
+    def wait_for_room(self, timeout_seconds: float) -> bool:
+        """Whether bulk tasks may be put now, after waiting that long at most."""
+        with self._changed:
+            return self._changed.wait_for(self._has_room, timeout_seconds)
+
+    def take(self, urgent_room: int, room: int, bulk_share: int, proofs: int) -> list[Task]:
+        """Urgent tasks up to `urgent_room`, then bulk ones in what is left of `room`.
+
+        Bulk work may always have `bulk_share` more, so that a stream of events cannot starve it.
+        Files to prove need no room among the requests: up to `proofs` of them.
+        """
+        with self._changed:
+            taken = _pop(self._urgent, urgent_room)
+            if self._accepting():
+                bulk = _pop(self._bulk, max(room - len(taken), bulk_share))
+                bulk += _pop(self._proofs, proofs)
+                taken += bulk
+                if bulk:
+                    self._changed.notify_all()
+        return taken
+
+    def recall(self, keys: Collection[str]) -> list[Task]:
+        """Take back the bulk tasks of these keys that no loop has taken."""
+        return self._take_out(lambda task: task.key in keys) if keys else []
+
+    def withdraw(self, run_id: int) -> list[Task]:
+        """Take back the tasks of a run that no loop has taken."""
+        return self._take_out(lambda task: task.run_id == run_id)
+
+    def _queue_of(self, task: Task) -> deque[Task]:
+        if task.urgent:
+            return self._urgent
+        return self._proofs if task.operation is Operation.ADOPT else self._bulk
+
+    def _has_room(self) -> bool:
+        return len(self._bulk) + len(self._proofs) < BULK_QUEUE
+
+    def _take_out(self, chosen: Callable[[Task], bool]) -> list[Task]:
+        found: list[Task] = []
+        with self._changed:
+            for queue in (self._bulk, self._proofs):
+                kept = [task for task in queue if not chosen(task)]
+                if len(kept) < len(queue):
+                    found += filter(chosen, queue)
+                    queue.clear()
+                    queue.extend(kept)
+            self._changed.notify_all()
+        return found
+
+
+def _pop(queue: deque[Task], count: int) -> list[Task]:
+    return [queue.popleft() for _ in range(max(0, min(count, len(queue))))]

@@ -1,0 +1,89 @@
+"""A run's listing is older than events that come meanwhile: it neither hides nor undoes them."""
+
+import os
+
+import pytest
+
+from datasync.models.sync_models import RunKind, RunStatus, State
+from tests.support.world import World, eventually
+
+
+def settled(world: World) -> bool:
+    return world.ledger.dirty_count() == 0
+
+
+def replace_and_tell(world: World, key: str, body: bytes) -> None:
+    world.bucket.put(key, body)
+    world.service.mark([(key, "event")])
+
+
+# Only what S3 says of the key itself satisfies a mark
+
+
+@pytest.mark.parametrize("kind", list(RunKind))
+def test_an_adoption_from_an_older_listing_leaves_the_mark(world: World, kind: RunKind) -> None:
+    world.bucket.put("a", b"old")
+    world.sync()
+    if kind is RunKind.RECONCILE:
+        os.utime(world.file("a"))
+    world.bucket.list_before(lambda: replace_and_tell(world, "a", b"new"))
+    run = world.sync(kind=kind)
+    assert run.counts.downloaded == 0
+    assert world.file("a").read_bytes() == b"new"
+    assert world.in_sync
+
+
+def test_a_row_that_is_forgotten_leaves_the_mark(world: World) -> None:
+    world.bucket.put("other", b"x")
+    world.bucket.put("a", b"cold", storage_class="GLACIER")
+    world.sync()
+    world.bucket.delete("a")
+    world.bucket.list_before(lambda: replace_and_tell(world, "a", b"warm"))
+    world.sync()
+    world.assert_equal()
+    assert world.row("a").state is State.SYNCED
+
+
+# What events bring is no surprise of the run
+
+
+def test_files_that_events_bring_during_a_run_do_not_hold_it(live: World) -> None:
+    live.bucket.put("a", b"x")
+
+    def bring_many() -> None:
+        for number in range(12):
+            replace_and_tell(live, f"log-{number:02}", b"x")
+        eventually(lambda: settled(live))
+
+    live.bucket.list_before(bring_many)
+    run = live.perform()
+    assert (run.status, run.deletes_planned, run.counts.deleted) == (RunStatus.SUCCESS, 12, 0)
+    live.assert_equal()
+
+
+def test_files_that_were_there_before_still_hold_it(live: World) -> None:
+    for number in range(12):
+        live.bucket.put(f"log-{number:02}", b"x")
+    live.perform()
+    live.bucket.objects.clear()
+    live.bucket._sorted = None
+    live.bucket.list_before(lambda: replace_and_tell(live, "new", b"x"))
+    assert live.perform().status is RunStatus.HELD
+    assert len(live.tree()) == 13
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_change_that_an_event_told_of_is_no_drift(live: World, listed: bool) -> None:
+    live.bucket.put("a", b"x")
+    live.bucket.put("z", b"x")
+    live.perform()
+    key = "a" if listed else "b"  # one that the listing has in its older version, or not at all
+
+    def change() -> None:
+        replace_and_tell(live, key, b"changed")
+        eventually(lambda: settled(live))
+
+    live.bucket.list_before(change)
+    run = live.perform()
+    assert (run.status, run.counts.drift) == (RunStatus.SUCCESS, 0)
+    live.assert_equal()

@@ -1,0 +1,305 @@
+"""However much there is to do: queues stay short, events go first, and what is asked for ends."""
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from datasync.models.sync_models import RunKind, RunStatus, Settlement
+from datasync.services.engine import integrity, proof, queues, transfer, workshop
+from datasync.services.engine.commit import Committer
+from datasync.services.engine.integrity import Digest, Expectation
+from datasync.services.engine.tasks import Result
+from datasync.services.engine.transfer import TransferLoop
+from datasync.services.storage.ledger import Ledger
+from tests.support import fail
+from tests.support.world import OPTIONS, World, eventually
+
+MIB = 2**20
+
+
+@pytest.fixture
+def proofs_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """No file is proved before this event."""
+    gate, prove = threading.Event(), proof.prove_local
+
+    def wait_first(*arguments: object) -> object:
+        gate.wait()
+        return prove(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(transfer, "prove_local", wait_first)
+    yield gate
+    gate.set()
+
+
+@pytest.fixture
+def one_at_a_time(tmp_path: Path) -> Iterator[World]:
+    """A world that leads and sends one bulk request at a time."""
+    made = World(tmp_path, replace(OPTIONS, concurrency=1))
+    made.service.start()
+    yield made
+    made.close()
+
+
+def mark(world: World, *keys: str) -> None:
+    world.service.mark([(key, "event") for key in keys])
+
+
+def settled(world: World) -> bool:
+    return world.ledger.dirty_count() == 0
+
+
+# Bounds
+
+
+def test_few_files_to_prove_are_taken_at_once(
+    live: World, monkeypatch: pytest.MonkeyPatch, proofs_gate: threading.Event
+) -> None:
+    monkeypatch.setattr(queues, "BULK_QUEUE", 20)
+    live.bucket.page_size = 10
+    for number in range(200):
+        live.bucket.put(f"{number:03}", b"x")
+    live.perform()
+    run, _ = live.service.request_run(RunKind.VERIFY)
+    eventually(lambda: live.ledger.run(run.id).counts.planned >= 30)
+    live.bucket.put("new", b"x")
+    mark(live, "new")
+    eventually(lambda: live.ledger.get("new"))
+    at_work = 2 * transfer.PROOFS_AHEAD
+    assert live.ledger.run(run.id).counts.planned <= 20 + 10 + at_work
+    proofs_gate.set()
+    eventually(lambda: live.status(run.id) is RunStatus.SUCCESS)
+
+
+def test_records_wait_while_the_commit_is_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workshop, "BACKLOG", 50)
+    world.bucket.page_size = 10
+    for number in range(400):
+        world.bucket.put(f"{number:03}", b"x", storage_class="GLACIER")
+    full, over = threading.Event(), threading.Event()
+    put, settle = Committer.put, Ledger.settle
+
+    def watch(committer: Committer, results: Sequence[Result]) -> None:
+        put(committer, results)
+        if committer.backlog >= 50:
+            full.set()
+        if committer.backlog > 60:
+            over.set()
+
+    def settle_late(ledger: Ledger, settlement: Settlement) -> None:
+        full.wait(10)
+        over.wait(0.2)
+        settle(ledger, settlement)
+
+    monkeypatch.setattr(Committer, "put", watch)
+    monkeypatch.setattr(Ledger, "settle", settle_late)
+    run = world.sync()
+    assert (run.status, run.counts.skipped) == (RunStatus.SUCCESS, 400)
+    assert full.is_set() and not over.is_set()
+
+
+def test_silent_requests_leave_a_bounded_number_of_places_to_events(
+    one_at_a_time: World, monkeypatch: pytest.MonkeyPatch, never: threading.Event
+) -> None:
+    monkeypatch.setattr(transfer, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(transfer, "SILENT_REQUESTS", 3)
+    world, hung = one_at_a_time, [f"hung/{number:02}" for number in range(40)]
+    for key in hung:
+        world.bucket.put(key, b"x")
+        world.bucket.script(key, fail.pause_until(never))
+    mark(world, *hung)
+    most = 1 + transfer.URGENT_RESERVE + 3
+    eventually(lambda: world.bucket.counts["get"] == most)
+    world.bucket.put("bulk", b"x")
+    world.service.request_run(prefix="bulk")  # it has a place of its own
+    eventually(lambda: world.ledger.get("bulk"))
+    assert world.bucket.counts["get"] == most + 1
+
+
+# Events go first
+
+
+def test_keys_that_hang_do_not_stop_other_events(live: World, never: threading.Event) -> None:
+    for number in range(40):
+        live.bucket.put(f"hung/{number:02}", b"x")
+        live.bucket.script(f"hung/{number:02}", fail.pause_until(never))
+    mark(live, *(f"hung/{number:02}" for number in range(40)))
+    eventually(lambda: live.bucket.counts["get"] == 32)
+    live.bucket.put("good", b"x")
+    mark(live, "good")
+    eventually(lambda: live.ledger.get("good"))
+
+
+def test_an_object_that_stops_halfway_counts_as_silent_too(
+    one_at_a_time: World, never: threading.Event
+) -> None:
+    world = one_at_a_time
+    for number in range(9):
+        world.bucket.put(f"hung/{number}", os.urandom(2 * MIB))
+        world.bucket.script(f"hung/{number}", fail.pause_until(never, at=MIB))
+    mark(world, *(f"hung/{number}" for number in range(9)))
+    eventually(lambda: world.bucket.counts["get"] == 9)
+    world.bucket.put("good", b"x")
+    mark(world, "good")
+    eventually(lambda: world.ledger.get("good"))
+
+
+def test_an_event_for_a_key_that_queues_as_bulk_goes_ahead(
+    one_at_a_time: World, never: threading.Event
+) -> None:
+    world = one_at_a_time
+    for key in "abc":
+        world.bucket.put(key, key.encode())
+    world.bucket.script("a", fail.pause_until(never))
+    run, _ = world.service.request_run()
+    eventually(lambda: world.ledger.run(run.id).counts.planned == 3)
+    eventually(lambda: world.bucket.counts["get"] == 1)
+    mark(world, "c")
+    eventually(lambda: settled(world))
+    assert world.tree() == {"c": b"c"}
+    assert [request.key for request in world.bucket.requests] == ["a", "c"]
+
+
+def test_an_event_for_a_key_of_a_page_that_waits_for_room_goes_ahead(
+    one_at_a_time: World, monkeypatch: pytest.MonkeyPatch, never: threading.Event
+) -> None:
+    monkeypatch.setattr(queues, "BULK_QUEUE", 2)
+    world = one_at_a_time
+    world.bucket.page_size = 3
+    for key in "abcdef":
+        world.bucket.put(key, key.encode())
+    world.bucket.script("a", fail.pause_until(never))
+    world.service.request_run()
+    eventually(lambda: world.bucket.counts["list"] == 2)
+    world.bucket.put("new", b"x")
+    mark(world, "new")
+    eventually(lambda: world.ledger.get("new"))
+    mark(world, "f")
+    eventually(lambda: world.ledger.get("f"))
+
+
+def test_a_run_ends_although_events_overtook_its_tasks(one_at_a_time: World) -> None:
+    world, gate = one_at_a_time, threading.Event()
+    for key in "abcd":
+        world.bucket.put(key, key.encode())
+    world.bucket.script("a", fail.pause_until(gate))
+    run, _ = world.service.request_run()
+    eventually(lambda: world.ledger.run(run.id).counts.planned == 4)
+    mark(world, "b", "c", "d")
+    eventually(lambda: settled(world))
+    gate.set()
+    eventually(lambda: world.status(run.id) is RunStatus.SUCCESS)
+    counts = world.ledger.run(run.id).counts
+    assert (counts.planned, counts.downloaded, counts.skipped) == (4, 1, 3)
+    world.assert_equal()
+
+
+def test_an_event_for_a_file_that_waits_to_be_proved_goes_ahead(
+    live: World, proofs_gate: threading.Event
+) -> None:
+    for number in range(40):
+        live.bucket.put(f"{number:02}", b"x")
+    live.perform()
+    run, _ = live.service.request_run(RunKind.VERIFY)
+    eventually(lambda: live.ledger.run(run.id).counts.planned == 40)
+    live.bucket.put("39", b"changed")
+    mark(live, "39")
+    eventually(lambda: live.file("39").read_bytes() == b"changed")
+    proofs_gate.set()
+    eventually(lambda: live.status(run.id) is RunStatus.SUCCESS)
+    live.assert_equal()
+
+
+def test_the_hashing_that_an_event_needs_does_not_wait_for_proofs(
+    live: World, proofs_gate: threading.Event
+) -> None:
+    for number in range(3):
+        live.bucket.put(f"{number}", b"x")
+    live.perform()
+    run, _ = live.service.request_run(RunKind.VERIFY)
+    eventually(lambda: live.ledger.run(run.id).counts.planned == 3)
+    live.bucket.put("large", os.urandom(10 * MIB))
+    mark(live, "large")
+    eventually(lambda: live.ledger.get("large"))
+
+
+# Everything ends
+
+
+class Endless:
+    """A digest that is given one more piece only when the test is over."""
+
+    def __init__(self, digest: Digest, begun: threading.Event, never: threading.Event) -> None:
+        self._digest = digest
+        self._begun = begun
+        self._never = never
+
+    def update(self, data: bytes | memoryview) -> None:
+        self._begun.set()
+        self._never.wait(0.05)
+        self._digest.update(data)
+
+    def value(self) -> bytes:
+        return self._digest.value()
+
+
+def test_a_cancellation_does_not_wait_for_files_that_are_being_proved(
+    live: World, monkeypatch: pytest.MonkeyPatch, never: threading.Event
+) -> None:
+    live.bucket.put("large", os.urandom(MIB))
+    for number in range(20):
+        live.bucket.put(f"{number:02}", b"x")
+    live.perform()
+    begun, digest_for = threading.Event(), integrity.digest_for
+    # 300 pieces of a twentieth of a second each: more than anybody waits for
+    monkeypatch.setattr(proof, "READ_BYTES", MIB // 300)
+
+    def endless(expectation: Expectation) -> Endless:
+        return Endless(digest_for(expectation), begun, never)
+
+    monkeypatch.setattr(proof, "digest_for", endless)
+    run, _ = live.service.request_run(RunKind.VERIFY)
+    assert begun.wait(10)
+    live.service.cancel(run.id)
+    eventually(lambda: live.status(run.id) is RunStatus.CANCELLED, 5)
+
+
+def test_a_sync_in_the_foreground_ends_although_marks_keep_coming(world: World) -> None:
+    world.bucket.put("a", b"x")
+    # Whoever looks at the key finds it marked anew.
+    world.bucket.script("a", fail.before(lambda: mark(world, "a"), times=100_000))
+    done: list[RunStatus] = []
+    sync = threading.Thread(target=lambda: done.append(world.sync().status), daemon=True)
+    sync.start()
+    eventually(lambda: done)
+    sync.join()
+    assert (done, world.bucket.counts["get"]) == ([RunStatus.SUCCESS], 2)
+    assert (world.ledger.dirty_count(), world.in_sync) == (1, False)
+
+
+def test_a_key_that_fails_is_not_tried_for_ever_in_the_foreground(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasync.services.engine.outcomes.defer_seconds", lambda *_: 0.0)
+    world.bucket.put("a", b"x")
+    world.bucket.script("a", fail.status(403, times=1000))
+    mark(world, "a")
+    assert world.sync().status is RunStatus.PARTIAL
+    assert world.bucket.counts["get"] <= 3
+
+
+def test_the_loops_count_their_proofs(live: World) -> None:
+    """Every proof is given back, however it ends: else they would come to a stop in time."""
+    for number in range(30):
+        live.bucket.put(f"{number:02}", b"x")
+    live.perform()
+    live.file("07").write_bytes(b"y")
+    for _ in range(2):
+        assert live.perform(RunKind.VERIFY).status is RunStatus.SUCCESS
+    loops = [one for one in threading.enumerate() if isinstance(one, TransferLoop)]
+    assert loops and [loop._proofs for loop in loops] == [0] * len(loops)
