@@ -153,6 +153,7 @@ def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:
     package = Path(datasync.__file__).resolve().parents[1]
     environment = {
         "BIND_HOST": "127.0.0.1",
+        "IOT_MTLS_ENABLED": "0",  # or it listens on every interface, whatever BIND_HOST says
         "MINISTACK_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "PERSIST_STATE": "0",

@@ -11,7 +11,7 @@ import pytest
 
 from datasync.demo.cloud import BUCKET, Cloud
 from tests.support.s3_server import S3Server
-from tests.support.servers import ServerProcess, free_ports
+from tests.support.servers import ServerProcess, free_ports, listens_beyond_loopback
 from tests.support.world import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,6 +178,7 @@ class TestDemo:
         self._command_line_works_when_pasted(tmp_path)
         children = child_pids(demo.pid)
         assert children
+        assert [listens_beyond_loopback(pid) for pid in children] == [[] for _ in children]
         os.kill(demo.pid, signal.SIGINT)
         eventually(lambda: ended(demo.pid), 15)
         assert all(ended(pid) for pid in children)
@@ -206,6 +207,7 @@ class TestDemo:
     def test_nothing_outlives_a_kill(self, demo: ServerProcess, tmp_path: Path) -> None:
         children = child_pids(demo.pid)
         assert children
+        assert [listens_beyond_loopback(pid) for pid in children] == [[] for _ in children]
         os.kill(demo.pid, signal.SIGKILL)
         eventually(lambda: all(ended(pid) for pid in children), SECONDS)
         eventually(lambda: list(tmp_path.glob("datasync-demo-*")) == [], SECONDS)

@@ -21,6 +21,7 @@ def start(folder: Path) -> tuple[ServerProcess, S3Server]:
     port = free_ports(1)[0]
     environment = {
         "BIND_HOST": "127.0.0.1",
+        "IOT_MTLS_ENABLED": "0",  # or it listens on every interface, whatever BIND_HOST says
         "MINISTACK_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "PERSIST_STATE": "0",
