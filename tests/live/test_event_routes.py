@@ -70,7 +70,7 @@ def play(route: tuple[str, Route], ministack: S3Server, tmp_path: Path) -> Itera
     versioned = {"Status": "Enabled"}
     s3.put_bucket_versioning(Bucket=scene.bucket, VersioningConfiguration=versioned)
     route[1].prepare(scene)
-    with scene.service() as service:
+    with scene.ends, scene.service() as service:
         service.wait_until_up()
         route[1].connect(scene, service)
         yield Play(scene, service)

@@ -4,7 +4,8 @@ A route makes what lies between the bucket and the service; `Scene` is both ends
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ from botocore.config import Config
 
 from datasync.forwarder import handler_file, zipped
 from tests.support.s3_server import S3Server
+from tests.support import sns_relay
 from tests.support.service_process import ServiceProcess
+from tests.support.sns import Signer
+from tests.support.sns_relay import relay
+from tests.support.world import eventually
 
 KEY = "an-api-key"
 SECRET = "a-shared-secret"
@@ -35,6 +40,9 @@ class Scene:
     bucket: str
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ("-m", "datasync", "serve")
+    signer: Signer | None = None
+    ends: ExitStack = field(default_factory=ExitStack)  # what ends with the scene
 
     def client(self, name: str) -> Any:
         return boto3.client(
@@ -49,7 +57,7 @@ class Scene:
     def service(self, **settings: str) -> ServiceProcess:
         """Start the service; reconciliations are off, so that only events bring anything."""
         given = {"ENABLE_PERIODIC_SYNC": "false", "API_KEYS": KEY, **self.settings, **settings}
-        return ServiceProcess(self.server, self.bucket, self.folder, **given)
+        return ServiceProcess(self.server, self.bucket, self.folder, self.command, **given)
 
     def notify(self, **targets: Any) -> None:
         self.client("s3").put_bucket_notification_configuration(
@@ -137,6 +145,32 @@ def sns_sqs_prepare(scene: Scene) -> None:
     scene.notify(TopicConfigurations=[{"TopicArn": topic, "Events": EVENTS}])
 
 
+def sns_prepare(scene: Scene) -> None:
+    """S3 -> SNS -> HTTP, signed by SNS and without a key."""
+    topic, signer = scene.topic(), Signer(scene.server.region)
+    scene.settings["SNS_TOPIC_ARNS"] = topic
+    (scene.folder / sns_relay.CERTIFICATE).write_bytes(signer.certificate)
+    (scene.folder / sns_relay.ENDPOINT).write_text(scene.server.endpoint_url)
+    scene.command = ("-m", "tests.support.sns_relay", "serve", str(scene.folder))
+    scene.signer = signer
+    scene.notify(TopicConfigurations=[{"TopicArn": topic, "Events": EVENTS}])
+
+
+def sns_connect(scene: Scene, service: ServiceProcess) -> None:
+    assert scene.signer is not None
+    url = scene.ends.enter_context(relay(scene.signer, f"{service.url}{NOTIFICATION}"))
+    client, topic = scene.client("sns"), scene.settings["SNS_TOPIC_ARNS"]
+    made = client.subscribe(
+        TopicArn=topic, Protocol="http", Endpoint=url, ReturnSubscriptionArn=True
+    )
+
+    def confirmed() -> bool:
+        asked = client.get_subscription_attributes(SubscriptionArn=made["SubscriptionArn"])
+        return bool(asked["Attributes"]["PendingConfirmation"] == "false")
+
+    eventually(confirmed, 20)
+
+
 def eventbridge_connect(scene: Scene, service: ServiceProcess) -> None:
     """S3 -> EventBridge -> API destination -> HTTP, with a key in a header."""
     client, name = scene.client("events"), scene.bucket
@@ -174,6 +208,7 @@ class Route:
 
 ROUTES: Mapping[str, Route] = {
     "lambda": Route(lambda_prepare, lambda_connect, "http.s3"),
+    "sns": Route(sns_prepare, sns_connect, "http.s3"),
     "sqs": Route(sqs_prepare, nothing, "sqs.s3"),
     "sns-sqs": Route(sns_sqs_prepare, nothing, "sqs.s3"),
     "eventbridge": Route(nothing, eventbridge_connect, "http.eventbridge"),
