@@ -160,12 +160,11 @@ def sns_connect(scene: Scene, service: ServiceProcess) -> None:
     assert scene.signer is not None
     url = scene.ends.enter_context(relay(scene.signer, f"{service.url}{NOTIFICATION}"))
     client, topic = scene.client("sns"), scene.settings["SNS_TOPIC_ARNS"]
-    made = client.subscribe(
-        TopicArn=topic, Protocol="http", Endpoint=url, ReturnSubscriptionArn=True
-    )
+    client.subscribe(TopicArn=topic, Protocol="http", Endpoint=url)
 
     def confirmed() -> bool:
-        asked = client.get_subscription_attributes(SubscriptionArn=made["SubscriptionArn"])
+        [found] = client.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+        asked = client.get_subscription_attributes(SubscriptionArn=found["SubscriptionArn"])
         return bool(asked["Attributes"]["PendingConfirmation"] == "false")
 
     eventually(confirmed, 20)

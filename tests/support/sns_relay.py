@@ -36,8 +36,13 @@ def relay(signer: Signer, target: str) -> Iterator[str]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             message = _signed(signer, json.loads(body))
             headers = {"Content-Type": "text/plain; charset=UTF-8"}
-            answer = httpx.post(target, content=json.dumps(message), headers=headers, timeout=20)
-            self.send_response(answer.status_code)
+            try:
+                answer = httpx.post(
+                    target, content=json.dumps(message), headers=headers, timeout=20
+                )
+                self.send_response(answer.status_code)
+            except httpx.TransportError:  # the service has ended
+                self.send_response(502)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
