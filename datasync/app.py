@@ -135,7 +135,8 @@ async def _start(
     app.state.controller = components.controller
     secret = settings.notification_secret
     senders = SenderPolicy(secret.get_secret_value() if secret else None, components.topics)
-    app.state.desk = Desk(components.intake, senders, Hearing(asyncio.get_running_loop()))
+    hearing = Hearing(asyncio.get_running_loop())
+    app.state.desk = Desk(components.intake, senders, hearing, shutdown)
     app.state.origins = settings.cors_origins
     app.state.access = AccessPolicy(keys, settings.cors_origins)
     stack.callback(setattr, app.state, "access", None)

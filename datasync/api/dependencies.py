@@ -58,6 +58,7 @@ class Desk:
     intake: Intake
     senders: SenderPolicy
     hearing: Hearing
+    shutdown: Shutdown
     places: Places = field(default_factory=lambda: Places(NOTIFICATIONS_AT_ONCE))
 
 

@@ -66,7 +66,6 @@ _NOTIFICATION_BODY = {
 async def notification(
     request: Request,
     desk: DeskOf,
-    shutdown: ShutdownOf,
     wait: Annotated[
         float,
         Query(
@@ -103,7 +102,7 @@ async def notification(
         waiting = await in_thread(intake.unsettled, waiting)
         return bool(waiting)
 
-    await wait_while(pending, request, shutdown, wait)
+    await wait_while(pending, request, desk.shutdown, wait)
     return _json(await in_thread(intake.settled, notice, time.monotonic() - started), 200)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from datasync.api.senders import WINDOW_SECONDS, signature_of
+from datasync.errors import ProofUnavailable
 from tests.support.service import BUCKET, Service, Starter
+from tests.support.sns import TOPIC, Signer
 
 URL = "/sync/s3-notification"
 SECRET = "a-shared-secret"
@@ -100,3 +102,37 @@ def test_a_signature_opens_no_other_route(service: Service) -> None:
 def test_a_large_body_of_a_stranger_is_bounded(service: Service) -> None:
     answer = send(service, {}, b"x" * (2**20 + 1))
     assert answer.status_code == 413
+
+
+# Messages of SNS: proved by their signature, whoever brings them
+
+
+def test_a_message_of_a_topic_that_is_not_configured_is_refused_also_from_near(
+    start_service: Starter,
+) -> None:
+    service = start_service(api_keys=("a-key",))
+    answer = service.api.post(URL, json=Signer().sign(), headers={"X-API-Key": "a-key"})
+    assert answer.status_code == 401 and "SNS_TOPIC_ARNS" in answer.json()["hint"]
+
+
+def test_a_message_of_a_configured_topic_needs_no_key(start_service: Starter) -> None:
+    signer = Signer()
+    service = start_service(api_keys=("a-key",), sns_topic_arns=(TOPIC,))
+    service.parts.topics._fetch = lambda _: signer.certificate
+    message = signer.sign(Message=BODY.decode())
+    headers = {"Content-Type": "text/plain; charset=UTF-8", **FORWARDED}
+    answer = service.api.post(URL, content=json.dumps(message), headers=headers)
+    assert answer.status_code == 202
+    assert [detail["file_key"] for detail in answer.json()["sync_details"]] == ["a"]
+    forged = {**message, "Message": BODY.decode().replace('"a"', '"b"')}
+    assert service.api.post(URL, json=forged).status_code == 401
+
+
+def test_sns_that_cannot_be_asked_now_is_to_try_again(start_service: Starter) -> None:
+    def fail(_: str) -> bytes:
+        raise ProofUnavailable("no network")
+
+    service = start_service(sns_topic_arns=(TOPIC,))
+    service.parts.topics._fetch = fail
+    answer = service.api.post(URL, json=Signer().sign())
+    assert answer.status_code == 503 and answer.headers["Retry-After"]

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from datasync.controllers.equality import MirrorFacts, ProofRule, concerns, in_sync, read_facts
-from datasync.models.sync_models import LedgerTotals, Run, RunCounts, RunKind, RunStatus
+from datasync.controllers.equality import (
+    EventRule,
+    MirrorFacts,
+    ProofRule,
+    concerns,
+    in_sync,
+    read_facts,
+)
+from datasync.models.sync_models import EventNote, LedgerTotals, Run, RunCounts, RunKind, RunStatus
 from datasync.services.storage.ledger import Ledger, sqlite_url
 
 TOTALS = LedgerTotals(
@@ -202,3 +209,72 @@ def test_age_is_told_from_the_clock(ledger: Ledger) -> None:
     resting = ProofRule(3600.0, scheduled=False)
     unscheduled = read_facts(ledger, "", resting, clock=lambda: 7300.0)
     assert (in_sync(unscheduled), unscheduled.overdue) == (False, False)
+
+
+# Events that are late, or that do not come
+
+
+def test_a_key_that_has_waited_too_long_is_a_concern() -> None:
+    waiting = replace(TOTALS, pending=1, oldest_pending=100.0)
+    facts_ = replace(EQUAL, totals=waiting, lag_limit_seconds=300.0)
+    assert concerns(facts_, now=399.0) == []
+    assert "LAG_LIMIT_SECONDS (300)" in concerns(facts_, now=401.0)[0]
+    assert concerns(replace(facts_, lag_limit_seconds=float("inf")), now=9e9) == []
+
+
+EXPECTED = EventRule(expected=True)
+
+
+def drifting(ledger: Ledger, *drifts: int, begun: float = 1000.0) -> None:
+    """Complete reconciliations that found so much drift each."""
+    for drift in drifts:
+        asked, _ = ledger.request_run(RunKind.RECONCILE, "", begun, join=False)
+        started = ledger.start_run(asked.id, begun)
+        counts = RunCounts(downloaded=drift, planned=drift, drift=drift)
+        ledger.finish_run(started.id, RunStatus.SUCCESS, begun + 1.0, counts=counts)
+
+
+def told(ledger: Ledger, at: float) -> None:
+    ledger.journal([EventNote("a", "put", at)], {})
+
+
+def broken(ledger: Ledger, events: EventRule = EXPECTED, now: float = 9000.0) -> list[str]:
+    found = read_facts(ledger, "", RULE, events, clock=lambda: now)
+    return [text for text in concerns(found, now) if "notifications look broken" in text]
+
+
+def test_drift_without_any_event_for_long_looks_broken(ledger: Ledger) -> None:
+    drifting(ledger, 3, 4)
+    assert "found 7 changes" in broken(ledger)[0] and "ever" in broken(ledger)[0]
+    told(ledger, 900.0)
+    assert "for 2.2 hours" in broken(ledger)[0]
+
+
+def test_one_run_alone_may_have_met_events_on_their_way(ledger: Ledger) -> None:
+    drifting(ledger, 0, 3)
+    assert broken(ledger) == []
+
+
+def test_an_event_since_then_says_that_they_come(ledger: Ledger) -> None:
+    drifting(ledger, 3, 4)
+    told(ledger, 1500.0)
+    assert broken(ledger) == []
+
+
+def test_a_short_silence_is_none(ledger: Ledger) -> None:
+    told(ledger, 900.0)
+    drifting(ledger, 3, 4)
+    assert broken(ledger, now=1400.0) == []
+    assert broken(ledger, now=1600.0) != []
+
+
+def test_a_run_without_drift_ends_the_row(ledger: Ledger) -> None:
+    drifting(ledger, 3, 4, 0)
+    assert broken(ledger) == []
+
+
+def test_who_never_had_events_is_not_told_that_they_are_missing(ledger: Ledger) -> None:
+    drifting(ledger, 3, 4)
+    assert broken(ledger, EventRule()) == []
+    told(ledger, 900.0)
+    assert broken(ledger, EventRule()) != []

@@ -22,7 +22,7 @@ from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 
 TURN_SECONDS = 1.0
-BREATH_SECONDS = 0.01
+BREATH_SECONDS = 0.025
 RETRY_SECONDS = 60.0
 HOUSEKEEPING_END_SECONDS = 0.5
 _UNCLEAN = frozenset({RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.INTERRUPTED})

@@ -17,7 +17,7 @@ from datasync.services.storage.ledger import Ledger
 
 GROUP = 5_000  # events in one commit
 WAITING = 50_000  # events that may wait for a commit; beyond it senders are asked to come back
-GATHER_SECONDS = 0.005  # that a commit waits for more, while senders come side by side
+GATHER_SECONDS = 0.01  # that a commit waits for more, while senders come side by side
 STOP_SECONDS = 5.0
 
 # Hears on the journal's thread that an entry is on stable storage, or why it is not.
