@@ -408,6 +408,19 @@ def test_an_unordered_listing_that_fails_is_read_again_from_its_start(world: Wor
     assert "00" in world.tree()
 
 
+def test_a_key_that_went_between_two_tries_of_an_unordered_listing_is_not_believed(
+    world: World,
+) -> None:
+    world.bucket.page_size = 10
+    world.bucket.list_unordered()
+    for number in range(30):
+        world.bucket.put(f"{number:02}", b"x")
+    broken = replace(fail.at_page(3), hook=lambda: world.bucket.delete("05"))
+    world.bucket.script_list(fail.Fault(), broken)
+    run = world.sync()
+    assert (run.counts.listed, run.counts.downloaded, run.counts.skipped) == (29, 29, 0)
+
+
 def test_a_listing_that_hangs_does_not_keep_the_service_from_stopping(world: World) -> None:
     never, asked = threading.Event(), threading.Event()
     world.bucket.put("a", b"x")

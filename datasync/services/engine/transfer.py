@@ -256,10 +256,9 @@ class TransferLoop(threading.Thread):
 
     def _adopt(self, task: Task) -> None:
         """Prove the file that is there; fetch the object when it is another one."""
-        found, listed, verdicts = task.found, task.listed, list[Verdict | None]()
+        pool, found, listed = self._pool, task.found, task.listed
+        verdicts: list[Verdict | None] = []
         assert found is not None and listed is not None
-
-        pool = self._pool
 
         def stopped() -> bool:
             return pool.proving.is_stopping() or task.run_id in pool.withdrawn
@@ -274,7 +273,7 @@ class TransferLoop(threading.Thread):
             elif isinstance(error, DataSyncError):
                 self._retry(task, error)
             elif error is not None:
-                self._pool.problem(error)
+                pool.problem(error)
                 self._retry(task, InternalFault(f"{type(error).__name__} in the proof"))
             else:
                 self._looked_at(task, verdicts[0])
