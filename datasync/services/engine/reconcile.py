@@ -19,6 +19,7 @@ from datasync.models.sync_models import (
     RunCounts,
     RunKind,
     RunStatus,
+    Settlement,
     State,
     SyncOptions,
 )
@@ -120,8 +121,25 @@ class Reconciliation:
         reason = planner.hold_reason(self._files_to_delete, mirrored, scan.listed, self._options)
         if reason is not None:
             self._run = replace(self._run, error=reason)
-            return RunStatus.HELD
-        return self._apply()
+        status = RunStatus.HELD if reason is not None else self._apply()
+        self._drop_void_marks()
+        return status
+
+    def _drop_void_marks(self) -> None:
+        """Forget marks of keys that neither the bucket nor the mirror has, and S3 answers oddly.
+
+        A key that was listed has a row by now, whatever became of it. One without a row was not,
+        and if its mark is older than the listing there is nothing that it could still tell of:
+        an event that somebody made up must not keep the mirror from being in sync.
+        """
+        after = ""
+        while marks := self._ledger.failing_marks(self._prefix, after):
+            after = marks[-1].key
+            old = [mark for mark in marks if mark.last_seen < (self._run.started or 0.0)]
+            known = self._ledger.get_many([mark.key for mark in old])
+            void = tuple(mark for mark in old if mark.key not in known)
+            if void:
+                self._ledger.settle(Settlement(cleared=void))
 
     def _apply(self) -> RunStatus:
         """Look at every key that the plan wants gone; S3 decides each."""

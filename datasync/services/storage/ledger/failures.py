@@ -14,7 +14,7 @@ from sqlalchemy import (
     select,
 )
 
-from datasync.models.sync_models import Failure, State
+from datasync.models.sync_models import DirtyKey, Failure, State
 from datasync.services.storage.ledger.database import Database, Values, fetch, in_parts
 from datasync.services.storage.ledger.dirty import dirty_key
 from datasync.services.storage.ledger.objects import STATES, key_range
@@ -55,6 +55,17 @@ class Failures:
             pending = _keyed(connection, _MARKS, keys)
             latest = _keyed(connection, _LATEST, keys)
         return [_failure(key, states.get(key), pending.get(key), latest.get(key)) for key in keys]
+
+    def failing_marks(self, prefix: str = "", after: str = "", limit: int = 1000) -> list[DirtyKey]:
+        """At most `limit` marks whose last attempt failed, in byte order of their keys.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        scope = key_range(dirty.c.key, prefix, after, None)
+        failing = select(*dirty.columns).where(literal_column("last_error IS NOT NULL"), *scope)
+        with self._database.read() as connection:
+            found = fetch(connection, failing.order_by(dirty.c.key).limit(limit))
+        return list(map(dirty_key, found))
 
 
 def _keys(
