@@ -4,7 +4,8 @@
 
 Starts SeaweedFS and the service on loopback. Prints the rate at which notifications are taken
 beside that of a route of the same service that does nothing (in turn, so that both meet the same
-machine), then two bursts of 10,000 notifications in 50 connections: for 100 keys and for 10,000.
+machine), how soon a single event has its file, and two bursts of 10,000 notifications in 50
+connections: for 100 keys and for 10,000.
 """
 
 import json
@@ -40,10 +41,18 @@ def body(bucket: str, key: str) -> bytes:
     return json.dumps({"Records": [record]}).encode()
 
 
+BARE = ("-m", "benchmarks.bare_app")
+WORKERS = (
+    *("-m", "gunicorn", "server:app", "-w", "4", "-k", "uvicorn.workers.UvicornWorker"),
+    *("--bind", "127.0.0.1:{port}"),
+)
+
+
 @contextmanager
-def service(server: S3Server, bucket: str, folder: Path) -> Iterator[ServiceProcess]:
+def service(
+    server: S3Server, bucket: str, folder: Path, command: Sequence[str] = BARE
+) -> Iterator[ServiceProcess]:
     folder.mkdir()
-    command = ("-m", "benchmarks.bare_app")
     with ServiceProcess(server, bucket, folder, command, LOG_LEVEL="WARNING") as running:
         running.wait_until_up()
         eventually(running.caught_up, 60)
@@ -91,6 +100,32 @@ def compare_rates(running: ServiceProcess, bucket: str) -> None:
         ratios.append(real.rate / bare.rate)
         print(f"  nothing {bare.rate:6.0f}/s   journaled {real.rate:6.0f}/s   {ratios[-1]:.2f}")
     print(f"acceptance: {statistics.median(ratios):.2f} of a route that does nothing (median)")
+
+
+def wake_ups(server: S3Server, folder: Path, name: str, command: Sequence[str]) -> None:
+    """One event at a time, on an idle service: from the answer to the whole, durable file.
+
+    It bounds from above how long the engine takes to begin. Each event goes over a connection
+    of its own, so that any of several workers takes it.
+    """
+    bucket, seconds = server.make_bucket(), list[float]()
+    client = server.client()
+    with service(server, bucket, folder, command) as running:
+        for number in range(100):
+            key = f"wake/{number:03}"
+            client.put_object(Bucket=bucket, Key=key, Body=key.encode())
+            httpx.post(
+                f"{running.url}{URL}", content=body(bucket, key), trust_env=False
+            ).raise_for_status()
+            began, file = time.perf_counter(), running.root / key
+            while not file.exists():
+                time.sleep(0.001)
+            seconds.append(time.perf_counter() - began)
+    seconds.sort()
+    print(
+        f"{name}: from the answer to the file: median {seconds[50] * 1000:.0f} ms, "
+        f"p99 {seconds[98] * 1000:.0f} ms, worst {seconds[-1] * 1000:.0f} ms"
+    )
 
 
 def burst(server: S3Server, folder: Path, keys: int) -> None:
@@ -142,6 +177,8 @@ def main() -> None:
             bucket = server.make_bucket()
             with service(server, bucket, folder / "rates") as running:
                 compare_rates(running, bucket)
+            wake_ups(server, folder / "one", "one process", BARE)
+            wake_ups(server, folder / "four", "four workers", WORKERS)
             for keys in (100, 10_000):
                 burst(server, folder / f"keys-{keys}", keys)
         finally:
