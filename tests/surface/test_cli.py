@@ -50,6 +50,7 @@ COMMANDS = {
     "trash restore": {"--prefix", "--overwrite", "--json"},
     "demo put": set[str](),
     "demo env": set[str](),
+    "doctor": {"--canary", "--timeout", "--json"},
     "lambda": set[str](),
     "lambda package": {"--output"},
 }
