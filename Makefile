@@ -24,7 +24,7 @@ run: install  ## install everything and start the service (without a bucket: a d
 	@$(BIN)/datasync serve --demo-if-unconfigured
 
 test: install-dev  ## install everything and run the tests, with coverage
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report=term:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 check: install-dev  ## the whole gate but the tests: format, lint, types, import contracts
 	@$(BIN)/black --check --quiet $(SOURCES) || { $(BIN)/black --check $(SOURCES); exit 1; }
