@@ -43,9 +43,9 @@ _NOTIFICATION = {
 _NOTIFICATION_BODY = {
     "requestBody": {
         "required": True,
-        "description": "An event notification, exactly as S3 made it; at most 1 MiB.",
+        "description": "An event notification as its sender made it; at most 1 MiB.",
         "content": {
-            kind: {"schema": {"type": "object"}, "example": _NOTIFICATION}
+            kind: {"schema": {"type": ["object", "array"]}, "example": _NOTIFICATION}
             for kind in ("application/json", "text/plain")
         },
     }

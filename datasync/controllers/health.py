@@ -19,7 +19,7 @@ from datasync.models.s3_models import HealthReport, HealthStatus
 
 HEALTHY = "S3 Sync Service is running and all connections are active"
 CHECK_SECONDS = 2.0  # what the bucket's own check may take
-ANSWER_SECONDS = 2.5  # after this the answer is given without it
+ANSWER_SECONDS = 2.25  # after this the answer is given without it
 FRESH_SECONDS = 5.0
 
 

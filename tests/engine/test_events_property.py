@@ -26,7 +26,7 @@ from datasync.services.events.journal import Journal
 from tests.support import envelopes
 from tests.support.world import OPTIONS, World, eventually
 
-STORIES = int(os.environ.get("EVENT_STORIES", "60"))
+STORIES = int(os.environ.get("EVENT_STORIES", "25"))
 KEYS = (
     "a",
     "a/b",

@@ -17,7 +17,7 @@ from tests.support.s3_server import S3Server
 from tests.support.service_process import ServiceProcess
 from tests.support.world import eventually
 
-ROUNDS = int(os.environ.get("ACCEPTED_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("ACCEPTED_ROUNDS", "5"))
 pytestmark = pytest.mark.timeout(300 + 10 * ROUNDS)
 KEYS = [f"k/{number:02}" for number in range(40)]
 
