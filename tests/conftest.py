@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.world",
     "tests.support.forwarding",
+    "tests.support.doctor",
 ]

@@ -45,6 +45,7 @@ COMMANDS = {
     "runs": {"--limit", "--json"},
     "approve": {"--json"},
     "cancel": {"--json"},
+    "doctor": {"--canary", "--timeout", "--json"},
     "trash": set[str](),
     "trash list": {"--prefix", "--limit", "--json"},
     "trash restore": {"--prefix", "--overwrite", "--json"},
