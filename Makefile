@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(wildcard datasync server.py gunicorn.conf.py lambda tests benchmarks scripts)
 POETRY ?= poetry
+# Tests mostly wait for servers and disks: one worker more than there are processors.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 
 # A file names every package there is to install: without --no-deps pip would look for others.
 define install_file
@@ -22,7 +24,7 @@ run: install  ## install everything and start the service (without a bucket: a d
 	@$(BIN)/datasync serve --demo-if-unconfigured
 
 test: install-dev  ## install everything and run the tests, with coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 check: install-dev  ## the whole gate but the tests: format, lint, types, import contracts
 	@$(BIN)/black --check --quiet $(SOURCES) || { $(BIN)/black --check $(SOURCES); exit 1; }

@@ -1,5 +1,7 @@
 """Fixtures of the whole suite: each lives in its own module below `tests/support`."""
 
+import pytest
+
 pytest_plugins = [
     "tests.support.seaweed",
     "tests.support.ministack",
@@ -8,3 +10,11 @@ pytest_plugins = [
     "tests.support.forwarding",
     "tests.support.doctor",
 ]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests measured (`record_property("figure", ...)`), whoever ran them."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == "figure":
+                terminalreporter.write_line(str(text))

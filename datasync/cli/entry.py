@@ -54,9 +54,8 @@ def root(
 
 app.command()(serve)
 app.add_typer(demo, name="demo")
-for _command in (sync, plan, verify, status, files, failures, retry, runs, approve, cancel):
+for _command in (sync, plan, verify, status, files, failures, retry, runs, approve, cancel, doctor):
     app.command()(_command)
-app.command()(doctor)
 app.add_typer(trash, name="trash")
 app.add_typer(forwarder, name="lambda")
 

@@ -212,7 +212,8 @@ def _event_concerns(facts: MirrorFacts, now: float) -> list[str]:
         since = "ever" if last is None else f"for {(now - last) / 3600:.1f} hours"
         found.append(
             f"notifications look broken: the last {len(facts.untold)} reconciliations found "
-            f"{changes} changes that no event told of, and no event has come {since}"
+            f"{changes} changes that no event told of, and no event has come {since}; "
+            "'datasync doctor' looks for the reason"
         )
     return found
 

@@ -5,17 +5,19 @@ The lease is only tried where the system does not tell who holds it, and given b
 
 import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from datasync.config.settings import Settings
-from datasync.doctor.findings import Finding, failed, passed
+from datasync.doctor.findings import Finding, failed, passed, warned
 from datasync.errors import DataSyncError
 from datasync.services.engine.lease import LEASE_FILE
 from datasync.services.storage.ledger.opening import inspect_database
 from datasync.services.storage.paths import INTERNAL
 
 BUSY_SECONDS = 5.0
+ENGINE_ADVICE = "Its log says why; a moment after the start this is no harm."
 
 
 class LedgerCheck:
@@ -46,14 +48,24 @@ class LedgerCheck:
         )
 
 
-def look_at_lease(root: Path) -> Finding:
-    """Which process runs the engine for this directory."""
+def look_at_lease(root: Path, served: Callable[[], bool]) -> Finding:
+    """Which process runs the engine for this directory; `served`: a service of it answers."""
+    holder = _look_for_holder(root)
+    if holder is not None:
+        return passed(f"held by {holder}")
+    if served():
+        return warned("a service answers, but no process runs the engine", ENGINE_ADVICE)
+    return passed("free: no process runs the engine")
+
+
+def _look_for_holder(root: Path) -> str | None:
+    """Who holds the lease, in words; None when nobody does. Raises: DataSyncError."""
     try:
         descriptor = os.open(
             root / INTERNAL / LEASE_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         )
     except FileNotFoundError:
-        return passed("free: no process has run an engine here")
+        return None
     except OSError as error:
         raise DataSyncError(
             f"{LEASE_FILE} cannot be opened: {error.strerror}",
@@ -65,15 +77,15 @@ def look_at_lease(root: Path) -> Finding:
         os.close(descriptor)
 
 
-def _holder(descriptor: int) -> Finding:
+def _holder(descriptor: int) -> str | None:
     process = _holding_process(os.fstat(descriptor).st_ino)
     if process is not None:
-        return passed(f"held by {_described(process)}")
+        return _described(process)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return passed("held by a process that cannot be seen from here")
-    return passed("free: no process runs the engine")
+        return "a process that cannot be seen from here"
+    return None
 
 
 def _holding_process(inode: int) -> int | None:

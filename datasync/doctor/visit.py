@@ -121,11 +121,12 @@ class Visit:
 
     def _service_checks(self) -> list[Check]:
         checks = ServiceChecks(self._settings, needed=self._canary_seconds is not None)
-        lease = partial(ledger_checks.look_at_lease, self._settings.root)
+        root = self._settings.root
+        lease = partial(ledger_checks.look_at_lease, root, lambda: checks.is_ours)
         return [
             Check("service", checks.service),
             Check("health", checks.health, needs=("service",)),
-            Check("lease", lease),
+            Check("lease", lease, after=("service",)),
         ]
 
     # The canary

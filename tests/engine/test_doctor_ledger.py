@@ -87,12 +87,15 @@ def test_a_postgresql_that_is_not_there(patient: Patient) -> None:
     assert "hidden-password" not in finding.found + finding.advice
 
 
-def test_nobody_holds_the_lease(patient: Patient) -> None:
-    assert look_at_lease(patient.root).found.startswith("free: no process has run")
+@pytest.mark.parametrize("served, level", [(False, "pass"), (True, "warn")])
+def test_nobody_holds_the_lease(patient: Patient, served: bool, level: str) -> None:
+    assert look_at_lease(patient.root, lambda: served).level == level
     patient.prepare()
     lease = patient.root / ".datasync" / "lease.lock"
     lease.touch()
-    assert look_at_lease(patient.root).found == "free: no process runs the engine"
+    finding = look_at_lease(patient.root, lambda: served)
+    assert finding.level == level
+    assert "no process runs the engine" in finding.found
     with lease.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it was given back
 
@@ -101,7 +104,7 @@ def test_the_holder_of_the_lease_is_named(patient: Patient) -> None:
     patient.prepare()
     with (patient.root / ".datasync" / "lease.lock").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        finding = look_at_lease(patient.root)
+        finding = look_at_lease(patient.root, lambda: True)
     assert finding.level is Level.PASS
     assert finding.found.startswith("held by ")
 

@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 
+import pytest
+
 from datasync.controllers.intake import Intake
 from datasync.errors import JournalFull
 from datasync.models.sync_models import RunStatus
@@ -40,6 +42,7 @@ KEYS = (
 )
 SIZES = (0, 1, 30, 400_000)
 ENVELOPES = tuple(envelopes.ENVELOPES.values())
+pytestmark = pytest.mark.timeout(300 + STORIES)
 WORLD_OPTIONS = replace(OPTIONS, bucket=envelopes.BUCKET)
 
 

@@ -140,6 +140,19 @@ def test_a_key_that_is_none_takes_no_other_with_it(desk: Desk) -> None:
     assert set(desk.ledger.real.dirty(["a", "b"])) == {"a", "b"}
 
 
+def test_a_sender_that_does_not_listen_keeps_nothing_from_the_others(desk: Desk) -> None:
+    def deaf(_: Exception | None) -> None:
+        raise RuntimeError("gone")
+
+    desk.hold()
+    desk.journal.submit([EventNote("a", "put", 1.0)], {}, 1.0, deaf)
+    there = desk.tell("b")
+    desk.ledger.gate.set()
+    there.result(20)
+    desk.tell("c").result(20)
+    assert set(desk.ledger.real.dirty(["a", "b", "c"])) == {"a", "b", "c"}
+
+
 def test_closing_writes_what_waits_and_takes_nothing_more(desk: Desk) -> None:
     desk.hold()
     told = desk.tell("a")

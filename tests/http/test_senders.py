@@ -23,6 +23,7 @@ BODY = json.dumps(
         ]
     }
 ).encode()
+SNS = {"x-amz-sns-message-type": "Notification"}
 FORWARDED = {"X-Forwarded-For": "203.0.113.9"}  # as if it came from elsewhere
 
 
@@ -100,8 +101,9 @@ def test_a_signature_opens_no_other_route(service: Service) -> None:
 
 
 def test_a_large_body_of_a_stranger_is_bounded(service: Service) -> None:
-    answer = send(service, {}, b"x" * (2**20 + 1))
-    assert answer.status_code == 413
+    large = b"x" * (2**20 + 1)
+    assert send(service, signed(large), large).status_code == 413
+    assert send(service, {}, large).status_code == 401
 
 
 # Messages of SNS: proved by their signature, whoever brings them
@@ -120,12 +122,12 @@ def test_a_message_of_a_configured_topic_needs_no_key(start_service: Starter) ->
     service = start_service(api_keys=("a-key",), sns_topic_arns=(TOPIC,))
     service.parts.topics._fetch = lambda _: signer.certificate
     message = signer.sign(Message=BODY.decode())
-    headers = {"Content-Type": "text/plain; charset=UTF-8", **FORWARDED}
+    headers = {"Content-Type": "text/plain; charset=UTF-8", **SNS, **FORWARDED}
     answer = service.api.post(URL, content=json.dumps(message), headers=headers)
     assert answer.status_code == 202
     assert [detail["file_key"] for detail in answer.json()["sync_details"]] == ["a"]
     forged = {**message, "Message": BODY.decode().replace('"a"', '"b"')}
-    assert service.api.post(URL, json=forged).status_code == 401
+    assert service.api.post(URL, json=forged, headers={**SNS, **FORWARDED}).status_code == 401
 
 
 def test_sns_that_cannot_be_asked_now_is_to_try_again(start_service: Starter) -> None:

@@ -10,12 +10,15 @@ import secrets
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support import envelopes
 from tests.support.s3_server import S3Server
 from tests.support.service_process import ServiceProcess
 from tests.support.world import eventually
 
 ROUNDS = int(os.environ.get("ACCEPTED_ROUNDS", "8"))
+pytestmark = pytest.mark.timeout(300 + 10 * ROUNDS)
 KEYS = [f"k/{number:02}" for number in range(40)]
 
 

@@ -35,7 +35,10 @@ def relay(signer: Signer, target: str) -> Iterator[str]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             message = _signed(signer, json.loads(body))
-            headers = {"Content-Type": "text/plain; charset=UTF-8"}
+            headers = {
+                "Content-Type": "text/plain; charset=UTF-8",
+                "x-amz-sns-message-type": message["Type"],
+            }
             try:
                 answer = httpx.post(
                     target, content=json.dumps(message), headers=headers, timeout=20

@@ -45,12 +45,12 @@ COMMANDS = {
     "runs": {"--limit", "--json"},
     "approve": {"--json"},
     "cancel": {"--json"},
-    "doctor": {"--canary", "--timeout", "--json"},
     "trash": set[str](),
     "trash list": {"--prefix", "--limit", "--json"},
     "trash restore": {"--prefix", "--overwrite", "--json"},
     "demo put": set[str](),
     "demo env": set[str](),
+    "doctor": {"--canary", "--timeout", "--json"},
     "lambda": set[str](),
     "lambda package": {"--output"},
 }

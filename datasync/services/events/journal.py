@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datasync.errors import DataSyncError, Interrupted, JournalFull, KeyRejected
 from datasync.models.sync_models import EventNote
 from datasync.services.storage.ledger import Ledger
+from datasync.utils.logger import get_logger
 
 GROUP = 5_000  # events in one commit
 WAITING = 50_000  # events that may wait for a commit; beyond it senders are asked to come back
@@ -99,9 +100,12 @@ class Journal:
 
     def _run(self) -> None:
         while group := self._next():
-            self._write(group)
-            if not self._waiting:
-                self._record_delays()
+            try:
+                self._write(group)
+                if not self._waiting:
+                    self._record_delays()
+            except Exception:  # the edge of this thread: others wait for the next group
+                get_logger(__name__).exception("a mistake in the journal")
 
     def _next(self) -> list[Entry]:
         """The entries of the next commit, in their order; none at the end."""
@@ -125,10 +129,10 @@ class Journal:
         error = self._commit(group)
         if isinstance(error, KeyRejected) and len(group) > 1:
             for entry in group:  # the bad one must not take the others with it
-                entry.told(self._commit([entry]))
+                _tell(entry, self._commit([entry]))
             return
         for entry in group:
-            entry.told(error)
+            _tell(entry, error)
 
     def _commit(self, group: Sequence[Entry]) -> Exception | None:
         notes = [note for entry in group for note in entry.notes]
@@ -150,3 +154,10 @@ class Journal:
         if delays:
             with suppress(DataSyncError):  # a figure less
                 self._ledger.measure("journal", delays)
+
+
+def _tell(entry: Entry, error: Exception | None) -> None:
+    try:
+        entry.told(error)
+    except Exception:  # whoever does not want to hear must not keep it from the others
+        get_logger(__name__).exception("a sender could not be told")
