@@ -46,3 +46,22 @@ def prepared() -> "Settings":
         remark(f"warning: {warning}")
     start_logging(settings, stderr_level="CRITICAL" if settings.log_file else "WARNING")
     return settings
+
+
+def read() -> "Settings":
+    """The settings alone, for a command that makes and opens nothing; no log is written.
+
+    Raises: ConfigurationError.
+    """
+    from datasync.config.settings import load_settings
+    from datasync.utils.logger import configure_logging
+
+    settings = load_settings()
+    configure_logging(
+        settings.log_level,
+        None,
+        settings.log_format,
+        secrets=settings.secret_values(),
+        stderr_level="CRITICAL",
+    )
+    return settings

@@ -1,5 +1,5 @@
-"""`datasync doctor`: looks at everything the service needs, and says what to do about it.
+"""`datasync doctor`: looks at everything the service needs, and says what to do about the rest.
 
-Sits beside the demo, above all else. Writes nothing but small files of its own below
-`.datasync/`, and, where a canary is asked for, one object that it removes again.
+`visit` puts it together; every other module looks at one thing. The `*_rules` modules are pure:
+they judge what the others have asked. Sits above the composition and below the command line.
 """

@@ -15,6 +15,7 @@ from tests.support.servers import ServerProcess, free_ports
 START_SECONDS = 60.0
 ACCESS_KEY = "seaweed-access"
 SECRET_KEY = "seaweed/secret+key"
+READER_KEY = "seaweed-reader"  # may list and read, not write
 PORTS = (
     "master.port",
     "master.port.grpc",
@@ -50,12 +51,17 @@ def _sockets(ports: dict[str, int]) -> list[Path]:
 
 def _command(folder: Path, ports: dict[str, int]) -> list[str]:
     (folder / "data").mkdir()
-    identity = {
+    writer = {
         "name": "tests",
         "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
         "actions": ["Admin", "Read", "List", "Tagging", "Write"],
     }
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    reader = {
+        "name": "reader",
+        "credentials": [{"accessKey": READER_KEY, "secretKey": SECRET_KEY}],
+        "actions": ["Read", "List"],
+    }
+    (folder / "s3.json").write_text(json.dumps({"identities": [writer, reader]}))
     options: dict[str, object] = {
         **ports,
         "dir": folder / "data",

@@ -9,10 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -22,6 +25,7 @@ from datasync.services.storage.ledger.backends import NO_LINK, PostgresBackend, 
 from datasync.services.storage.ledger.database import Database
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
+VERSION_TABLE = "ledger_version"  # as `migrations/env.py` has it
 OPEN_SECONDS = 60.0  # another process may be migrating a large ledger
 
 _alembic = threading.Lock()  # Alembic keeps its context in module globals
@@ -37,10 +41,51 @@ def open_database(url: str, busy_seconds: float) -> tuple[Database, bool]:
 
     Raises: LedgerError, LedgerBusy, DiskFull.
     """
+    backend = _backend(url, busy_seconds)
+    if isinstance(backend, SqliteBackend):
+        return _open_sqlite(backend)
+    return _migrated(Database(backend)), False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerVersion:
+    """The version a ledger is of, None when there is none yet, and those this program knows."""
+
+    found: str | None
+    latest: str
+    known: frozenset[str]
+
+
+def inspect_database(url: str, busy_seconds: float) -> LedgerVersion:
+    """The version of the ledger at a URL. Makes, migrates and repairs nothing.
+
+    Raises: LedgerError, LedgerBusy.
+    """
+    steps = ScriptDirectory(str(MIGRATIONS))
+    known = frozenset(step.revision for step in steps.walk_revisions())
+    latest = str(steps.get_current_head())
+    return LedgerVersion(_version_of(_backend(url, busy_seconds)), latest, known)
+
+
+def _version_of(backend: SqliteBackend | PostgresBackend) -> str | None:
+    if isinstance(backend, SqliteBackend):
+        backend.refuse_links()
+        if not backend.path.exists():
+            return None
+    database = Database(backend)
+    try:
+        with database.read() as connection:
+            options = {"version_table": VERSION_TABLE}
+            return MigrationContext.configure(connection, opts=options).get_current_revision()
+    finally:
+        database.close()
+
+
+def _backend(url: str, busy_seconds: float) -> SqliteBackend | PostgresBackend:
     parsed = _parse(url)
     if parsed.get_backend_name() in ("postgresql", "postgres"):
-        return _migrated(Database(PostgresBackend(parsed, busy_seconds))), False
-    return _open_sqlite(SqliteBackend(_file_of(parsed), busy_seconds))
+        return PostgresBackend(parsed, busy_seconds)
+    return SqliteBackend(_file_of(parsed), busy_seconds)
 
 
 def _parse(url: str) -> URL:

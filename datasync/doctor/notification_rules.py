@@ -1,0 +1,176 @@
+"""Judges a bucket's notification configuration: does it reach this service, and wholly? Pure.
+
+Takes the configuration as GetBucketNotificationConfiguration gives it. Sources: S3 user guide,
+"Supported event types for SQS, SNS, and Lambda" and "Configuring event notifications using
+object key name filtering".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import unquote_plus
+
+from datasync.doctor.findings import Finding, passed, warned
+
+# What changes a mirror, as S3 sends it, by the name under which it is configured as a whole.
+NEEDED = {
+    "s3:ObjectCreated:*": ("Put", "Post", "Copy", "CompleteMultipartUpload"),
+    "s3:ObjectRemoved:*": ("Delete", "DeleteMarkerCreated"),
+    "s3:ObjectRestore:Completed": ("Completed",),
+    "s3:LifecycleExpiration:*": ("Delete", "DeleteMarkerCreated"),
+}
+SETUP_ADVICE = (
+    "lambda/README.md sets up events; without them changes arrive with the next comparison."
+)
+GAP_ADVICE = (
+    "Add it to the bucket's notification configuration; until then it arrives with the next "
+    "comparison."
+)
+
+
+class Reach(StrEnum):
+    """Whether a target is this service: by its name, perhaps (behind it), or not at all."""
+
+    OURS = "ours"
+    PERHAPS = "perhaps"
+    ELSEWHERE = "elsewhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Us:
+    """By what a target of notifications is known to be this service."""
+
+    prefix: str = ""
+    queue_arn: str | None = None
+    topic_arns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One target of a bucket's notifications. `events` are S3's names, with `*` as S3 has it."""
+
+    name: str
+    reach: Reach
+    events: tuple[str, ...]
+    prefix: str = ""
+    suffix: str = ""
+
+    def sends(self, event: str) -> bool:
+        """Whether it sends this event, a full name without `*`."""
+        return any(
+            event == given or (given.endswith("*") and event.startswith(given[:-1]))
+            for given in self.events
+        )
+
+    def covers(self, prefix: str) -> bool:
+        """Whether its filter lets every key below `prefix` pass."""
+        return not self.suffix and any(prefix.startswith(form) for form in _forms(self.prefix))
+
+    def touches(self, prefix: str) -> bool:
+        """Whether its filter lets any key below `prefix` pass."""
+        return any(
+            prefix.startswith(form) or form.startswith(prefix) for form in _forms(self.prefix)
+        )
+
+
+def _forms(text: str) -> tuple[str, str]:
+    """A filter as it stands, and decoded: S3 wants special characters in it percent-encoded."""
+    return text, unquote_plus(text)
+
+
+def routes_of(configuration: Mapping[str, Any], us: Us) -> list[Route]:
+    """Every target in a configuration."""
+    found = [
+        _route("Lambda function", each, "LambdaFunctionArn", Reach.PERHAPS)
+        for each in configuration.get("LambdaFunctionConfigurations", ())
+    ]
+    for each in configuration.get("QueueConfigurations", ()):
+        found.append(_route("queue", each, "QueueArn", _reach_of_queue(each["QueueArn"], us)))
+    for each in configuration.get("TopicConfigurations", ()):
+        found.append(_route("topic", each, "TopicArn", _reach_of_topic(each["TopicArn"], us)))
+    if "EventBridgeConfiguration" in configuration:
+        everything = tuple(NEEDED)
+        found.append(Route("EventBridge", Reach.PERHAPS, everything))
+    return found
+
+
+def _route(kind: str, given: Mapping[str, Any], field: str, reach: Reach) -> Route:
+    rules = given.get("Filter", {}).get("Key", {}).get("FilterRules", ())
+    filters = {str(rule["Name"]).lower(): str(rule.get("Value", "")) for rule in rules}
+    name = f"{kind} {str(given[field]).rpartition(':')[2]}"
+    events = tuple(given.get("Events", ()))
+    return Route(name, reach, events, filters.get("prefix", ""), filters.get("suffix", ""))
+
+
+def _reach_of_queue(arn: str, us: Us) -> Reach:
+    """MinIO calls every kind of target a queue; what a webhook of its leads to is not told."""
+    if arn.startswith("arn:minio:") and arn.endswith(":webhook"):
+        return Reach.PERHAPS
+    return Reach.OURS if arn == us.queue_arn else Reach.ELSEWHERE
+
+
+def _reach_of_topic(arn: str, us: Us) -> Reach:
+    """A topic may lead to our queue, which only the topic's subscriptions tell."""
+    if arn in us.topic_arns:
+        return Reach.OURS
+    return Reach.PERHAPS if us.queue_arn is not None else Reach.ELSEWHERE
+
+
+def judge_notifications(configuration: Mapping[str, Any], us: Us) -> Finding:
+    """Whether the bucket's events reach this service: all of them that matter, of all keys."""
+    routes = routes_of(configuration, us)
+    near = [route for route in routes if route.reach is not Reach.ELSEWHERE]
+    if not near:
+        return _unreached(routes)
+    where = _names(near)
+    if not any(route.reach is Reach.OURS for route in near):
+        where += " (whether that leads here, --canary shows)"
+    missed = _gaps(near, us.prefix)
+    if missed:
+        return warned(f"events go to {where}, but {'; '.join(missed)}", GAP_ADVICE)
+    return passed(f"events of every kind go to {where}")
+
+
+def _unreached(routes: Sequence[Route]) -> Finding:
+    if not routes:
+        return warned("the bucket sends no events", SETUP_ADVICE)
+    return warned(f"the bucket's events go elsewhere only: {_names(routes)}", SETUP_ADVICE)
+
+
+def _gaps(routes: Sequence[Route], prefix: str) -> list[str]:
+    """What does not get through, in words: kinds of events first, then keys."""
+    reaching = [route for route in routes if route.touches(prefix)]
+    whole = [route for route in reaching if route.covers(prefix)]
+    unsent = _by_kind(reaching)
+    narrowed = [kind for kind in _by_kind(whole) if kind not in unsent]
+    gaps = [f"not {', '.join(unsent)}"] if unsent else []
+    if narrowed:
+        gaps.append(f"{', '.join(narrowed)} not of every key")
+    if gaps and len(whole) < len(routes):
+        filters = ", ".join(_filter(route) for route in routes if route not in whole)
+        gaps.append(f"filters: {filters}")
+    return gaps
+
+
+def _by_kind(routes: Iterable[Route]) -> list[str]:
+    """The kinds of events, or single events of a kind, that none of the routes sends."""
+    known = list(routes)
+    missing = []
+    for kind, members in NEEDED.items():
+        family = kind.rpartition(":")[0]
+        unsent = [
+            f"{family}:{member}"
+            for member in members
+            if not any(route.sends(f"{family}:{member}") for route in known)
+        ]
+        missing += [kind] if len(unsent) == len(members) else unsent
+    return missing
+
+
+def _filter(route: Route) -> str:
+    return f"{route.name} takes only {route.prefix!r}...{route.suffix!r}"
+
+
+def _names(routes: Iterable[Route]) -> str:
+    return ", ".join(dict.fromkeys(route.name for route in routes))
