@@ -148,7 +148,7 @@ class TestSources:
     def test_a_queue_keeps_only_what_was_refused(self, aws: Aws, recorder: ScriptedServer) -> None:
         dead_url, dead_arn = aws.queue("batches-dead")
         redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": "1"})
-        url, arn = aws.queue("batches", VisibilityTimeout="3", RedrivePolicy=redrive)
+        url, arn = aws.queue("batches", VisibilityTimeout="9", RedrivePolicy=redrive)
         for number in range(4):
             body = json.dumps(S3_EVENT) if number != 2 else '{"bad": 1}'
             aws.sqs.send_message(QueueUrl=url, MessageBody=body)
