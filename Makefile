@@ -17,7 +17,7 @@ define install_file
 @$(BIN)/python scripts/link_project.py
 endef
 
-.PHONY: run test check bench lock clean help install install-dev
+.PHONY: run test check lint bench lock clean help install install-dev
 .DEFAULT_GOAL := help
 
 run: install  ## install everything and start the service (without a bucket: a demo)
@@ -26,7 +26,9 @@ run: install  ## install everything and start the service (without a bucket: a d
 test: install-dev  ## install everything and run the tests, with coverage
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
-check: install-dev  ## the whole gate but the tests: format, lint, types, import contracts
+check: lint test  ## the whole gate: lint, then the tests
+
+lint: install-dev  ## format, style, types, import contracts
 	@$(BIN)/black --check --quiet $(SOURCES) || { $(BIN)/black --check $(SOURCES); exit 1; }
 	@$(BIN)/python -m flake8 $(SOURCES)
 	@$(BIN)/python -m mypy
