@@ -121,7 +121,9 @@ def compose(
         controller=controller,
         journal=journal,
         intake=intake,
-        topics=SnsGate(settings.sns_topic_arns, https_fetch),
+        topics=SnsGate(
+            settings.sns_topic_arns, partial(https_fetch, ca_bundle=_ca_bundle(settings))
+        ),
         queue=queue,
         consumer=consumer,
     )
@@ -142,9 +144,13 @@ def sqs_queue(settings: Settings) -> Queue | None:
             secret_key=secret.get_secret_value() if secret else None,
             token=token.get_secret_value() if token else None,
             profile=settings.aws_profile,
-            ca_bundle=str(settings.aws_ca_bundle) if settings.aws_ca_bundle else None,
+            ca_bundle=_ca_bundle(settings),
         )
     )
+
+
+def _ca_bundle(settings: Settings) -> str | None:
+    return str(settings.aws_ca_bundle) if settings.aws_ca_bundle else None
 
 
 def queue_problem(error: Exception) -> None:
@@ -263,7 +269,7 @@ def s3_bucket(settings: Settings) -> Bucket:
                 profile=settings.aws_profile,
             ),
             prefix=settings.s3_prefix,
-            ca_bundle=str(settings.aws_ca_bundle) if settings.aws_ca_bundle else None,
+            ca_bundle=_ca_bundle(settings),
             timeout_seconds=settings.download_timeout_seconds,
         )
     )

@@ -3,8 +3,10 @@
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from datasync.demo.cloud import REGION, Cloud
@@ -13,6 +15,7 @@ from tests.support.forwarding import S3_EVENT, TEST_EVENT, accept, refuse_if
 from tests.support.s3_server import S3Server
 from tests.support.scripted_server import ScriptedServer
 from tests.support.servers import free_ports
+from tests.support.service_process import ServiceProcess
 from tests.support.world import eventually
 
 SECONDS = 30.0
@@ -200,6 +203,46 @@ class TestServiceDown:
         (record,) = posted(recorder)[0]["Records"]
         assert json.loads(record["body"]) == S3_EVENT
         eventually(lambda: _depth(aws, url) == 0, SECONDS)
+
+
+class TestMirrorOfAServiceThatWasDown:
+    def test_the_retried_event_alone_brings_the_file(
+        self, aws: Aws, ministack: S3Server, ministack_bucket: str, tmp_path: Path
+    ) -> None:
+        port = free_ports(1)[0]
+        endpoint = f"http://127.0.0.1:{port}"
+        aws.call(ministack_bucket, aws.function("mirrored-late", endpoint, retries=2))
+        put(aws, ministack_bucket)
+        eventually(lambda: _failures(aws, "mirrored-late"), SECONDS)
+        quiet = {"ENABLE_PERIODIC_SYNC": "false"}  # no listing: only the event can tell
+        with ServiceProcess(ministack, ministack_bucket, tmp_path, port=port, **quiet) as service:
+            service.wait_until_up()
+            eventually(lambda: service.files() == {"a b+c/ü.txt": b"body"}, SECONDS)
+            assert service.get("/sync/stats")["drift"] == 0
+
+    def test_a_change_whose_event_was_lost_is_found_and_reported_as_drift(
+        self, aws: Aws, ministack: S3Server, ministack_bucket: str, tmp_path: Path
+    ) -> None:
+        port = free_ports(1)[0]
+        dead_url, dead_arn = aws.queue("mirrored-dead")
+        endpoint = f"http://127.0.0.1:{port}"
+        put(aws, ministack_bucket, "old.txt")
+        with ServiceProcess(ministack, ministack_bucket, tmp_path, port=port) as service:
+            service.wait_until_up()
+            eventually(service.caught_up, SECONDS)
+            service.terminate()
+        aws.call(ministack_bucket, aws.function("mirrored-never", endpoint, dead_arn, retries=0))
+        put(aws, ministack_bucket)
+        eventually(lambda: _depth(aws, dead_url), SECONDS)
+        with ServiceProcess(ministack, ministack_bucket, tmp_path, port=port) as service:
+            service.wait_until_up()
+            eventually(service.caught_up, SECONDS)
+            assert service.files() == {"old.txt": b"body", "a b+c/ü.txt": b"body"}
+            assert service.get("/sync/stats")["drift"] == 1
+            newest = service.get("/sync/runs?limit=1")["runs"][0]
+            assert (newest["status"], newest["drift"]) == ("success", 1)
+            told = httpx.get(f"{service.url}/metrics", trust_env=False).text
+            assert "datasync_last_run_drift 1.0" in told
 
 
 def _told(server: ScriptedServer) -> list[str]:

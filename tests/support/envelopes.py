@@ -214,6 +214,37 @@ def sqs_record(message: Any) -> dict[str, Any]:
     }
 
 
+def undelivered(event: Any) -> dict[str, Any]:
+    """What a failure destination of Lambda gets: user guide of Lambda, "Adding a destination"."""
+    arn = "arn:aws:lambda:eu-central-1:123456789012:function:datasync-forwarder:$LATEST"
+    return {
+        "version": "1.0",
+        "timestamp": TIME,
+        "requestContext": {
+            "requestId": "e4b46cbf-b738-xmpl-8880-a18cdf61200e",
+            "functionArn": arn,
+            "condition": "RetriesExhausted",
+            "approximateInvokeCount": 3,
+        },
+        "requestPayload": event,
+        "responseContext": {
+            "statusCode": 200,
+            "executedVersion": "$LATEST",
+            "functionError": "Unhandled",
+        },
+        "responsePayload": {"errorMessage": "it was not delivered", "errorType": "NotDelivered"},
+    }
+
+
+def undelivered_on_bus(event: Any) -> dict[str, Any]:
+    """The same, when the destination is an event bus."""
+    return {
+        **bridge_event("", "Lambda Function Invocation Result - Failure"),
+        "source": "lambda",
+        "detail": undelivered(event),
+    }
+
+
 # Every way in which one key reaches us: its name, and what makes the JSON from the key.
 ENVELOPES: Mapping[str, Callable[[str], Any]] = {
     "s3": lambda key: records(s3_record(key)),
@@ -230,6 +261,11 @@ ENVELOPES: Mapping[str, Callable[[str], Any]] = {
     "eventbridge in sqs by pipes": lambda key: [sqs_record(bridge_event(key))],
     "s3 in sns in sqs by lambda": lambda key: records(sqs_record(sns(records(s3_record(key))))),
     "eventbridge in sns in sqs by lambda": lambda key: records(sqs_record(sns(bridge_event(key)))),
+    "s3 in lambda's failures": lambda key: undelivered(records(s3_record(key))),
+    "s3 in lambda's failures in sqs by lambda": lambda key: records(
+        sqs_record(undelivered(records(s3_record(key))))
+    ),
+    "eventbridge in lambda's failures on a bus": lambda key: undelivered_on_bus(bridge_event(key)),
 }
 GREETINGS: Mapping[str, Callable[[str], Any]] = {
     "s3": greeting,

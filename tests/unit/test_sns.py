@@ -1,8 +1,12 @@
 """Messages of SNS: only what a configured topic signed is let in, and only SNS is ever asked."""
 
 import base64
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,7 +31,8 @@ class Desk:
     def __init__(self, signer: Signer, *topics: str) -> None:
         self.asked: list[str] = []
         self.answer: Callable[[str], bytes] = lambda _: signer.certificate
-        self.gate = SnsGate(topics or (TOPIC,), self._fetch)
+        self.seconds = 0.0  # that passed besides the real ones
+        self.gate = SnsGate(topics or (TOPIC,), self._fetch, lambda: time.time() + self.seconds)
 
     def _fetch(self, url: str) -> bytes:
         self.asked.append(url)
@@ -37,6 +42,10 @@ class Desk:
         with pytest.raises(kind, match=reason) as caught:
             self.gate.admit(message)
         assert caught.value.hint
+
+
+def certificate_url(number: int) -> str:
+    return f"{HOME}/SimpleNotificationService-{number:x}.pem"
 
 
 @pytest.fixture
@@ -61,9 +70,45 @@ def test_the_certificate_is_asked_for_once(desk: Desk, signer: Signer) -> None:
 
 def test_the_certificates_that_are_kept_have_a_bound(desk: Desk, signer: Signer) -> None:
     for number in range(sns.CERTIFICATES + 5):
-        url = f"{HOME}/SimpleNotificationService-{number:x}.pem"
-        desk.gate.admit(signer.sign(SigningCertURL=url))
+        desk.gate.admit(signer.sign(SigningCertURL=certificate_url(number)))
+        desk.seconds += 10
     assert len(desk.gate._certificates) == sns.CERTIFICATES
+
+
+def test_forged_certificate_names_do_not_set_the_pace_at_which_sns_is_asked(
+    desk: Desk, signer: Signer
+) -> None:
+    desk.gate.admit(signer.sign())
+    desk.answer = lambda _: b"no such file"
+    for number in range(3 * sns.FETCHES_A_MINUTE):
+        with pytest.raises(ProofUnavailable):
+            desk.gate.admit(signer.sign(SigningCertURL=certificate_url(number)))
+    assert len(desk.asked) == sns.FETCHES_A_MINUTE
+    desk.gate.admit(signer.sign())  # what is known already is let in all the while
+    desk.seconds, desk.answer = 61, lambda _: signer.certificate
+    desk.gate.admit(signer.sign(SigningCertURL=certificate_url(1)))
+
+
+def test_a_known_certificate_does_not_wait_for_the_fetch_of_another(
+    desk: Desk, signer: Signer
+) -> None:
+    desk.gate.admit(signer.sign())
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(_: str) -> bytes:
+        asked.set()
+        assert go_on.wait(10)
+        return signer.certificate
+
+    desk.answer = slow
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(desk.gate.admit, signer.sign(SigningCertURL=certificate_url(1)))
+        assert asked.wait(10)
+        known = pool.submit(desk.gate.admit, signer.sign())
+        assert known.result(10) == "Notification"
+        assert not other.done()
+        go_on.set()
+        assert other.result(10) == "Notification"
 
 
 @pytest.mark.parametrize("name", ["Message", "MessageId", "Timestamp", "Subject"])
@@ -228,6 +273,8 @@ class TestFetch:
             return answer
 
         def stream(method: str, url: str, **options: Any) -> Any:
+            trust = options.pop("verify")
+            self.trusts_more = trust is not True and trust.cert_store_stats()["x509"] == 1
             assert options == {"timeout": sns.FETCH_SECONDS, "follow_redirects": False}
             client = httpx.Client(transport=httpx.MockTransport(handle))
             return client.stream(method, url, **options)
@@ -239,6 +286,16 @@ class TestFetch:
     def test_the_body_comes_whole(self, answers: list[httpx.Response | Exception]) -> None:
         answers.append(httpx.Response(200, content=b"x" * sns.FETCH_BYTES))
         assert len(https_fetch(HOME)) == sns.FETCH_BYTES
+        assert not self.trusts_more
+
+    def test_the_authority_of_the_settings_is_trusted(
+        self, answers: list[httpx.Response | Exception], signer: Signer, tmp_path: Path
+    ) -> None:
+        bundle = tmp_path / "authority.pem"
+        bundle.write_bytes(signer.certificate)
+        answers.append(httpx.Response(200, content=b"it"))
+        assert https_fetch(HOME, str(bundle)) == b"it"
+        assert self.trusts_more
 
     @pytest.mark.parametrize(
         ("answer", "reason"),

@@ -218,8 +218,10 @@ class _Reader:
         return True
 
     def _wrapped(self, value: dict[str, Any], depth: int) -> bool:
+        if isinstance(value.get("requestPayload"), dict):  # a Lambda destination: what failed
+            return self.read(value["requestPayload"], depth + 1)
         if isinstance(value.get("detail-type"), str) and isinstance(value.get("source"), str):
-            self._bridged(value)
+            self._bridged(value, depth)
         elif value.get("eventSource") == "aws:sqs":
             self._open(value.get("body"), depth)
         elif isinstance(value.get("Sns"), dict):
@@ -270,8 +272,10 @@ class _Reader:
         happened = _seconds(record.get("eventTime"))
         self._settle(bucket, key or "", event, _source(record), happened)
 
-    def _bridged(self, value: dict[str, Any]) -> None:
+    def _bridged(self, value: dict[str, Any], depth: int) -> None:
         event = _event_name(value["detail-type"])
+        if value["source"] == "lambda" and self.read(value.get("detail"), depth + 1):
+            return
         if value["source"] != "aws.s3":
             return self._reject("", "an event of EventBridge, but not of aws.s3", event)
         bucket = text_at(value, ("detail", "bucket", "name"))

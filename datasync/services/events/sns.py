@@ -10,6 +10,7 @@ import base64
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 FETCH_SECONDS = 5.0
 FETCH_BYTES = 64 * 1024
 CERTIFICATES = 16  # kept; SNS has one or two a region
+FETCHES_A_MINUTE = 10  # of certificates: forged messages must not make us ask SNS at their pace
 # SNS tries for an hour to deliver a message; our clock and its may differ besides.
 OLDEST_SECONDS = 2 * 3600.0
 NEWEST_SECONDS = 900.0
@@ -61,6 +63,7 @@ class SnsGate:
         self._fetch = fetch
         self._clock = clock
         self._certificates: dict[str, Certificate] = {}
+        self._fetches = deque[float](maxlen=FETCHES_A_MINUTE)
         self._lock = threading.Lock()
 
     def admit(self, message: Mapping[str, str]) -> str:
@@ -131,19 +134,28 @@ class SnsGate:
         return key
 
     def _certificate(self, url: str) -> "Certificate":
-        from cryptography import x509
-
+        known = self._certificates.get(url)
+        if known is not None:  # not behind somebody's fetch of another one
+            return known
         with self._lock:  # one fetch for all who wait for it
             if url not in self._certificates:
-                content = self._fetch(url)
-                try:
-                    made = x509.load_pem_x509_certificate(content)
-                except ValueError:
-                    raise ProofUnavailable("what SNS sent is no certificate") from None
+                made = self._fetched(url)
                 while len(self._certificates) >= CERTIFICATES:
                     self._certificates.pop(next(iter(self._certificates)))
                 self._certificates[url] = made
             return self._certificates[url]
+
+    def _fetched(self, url: str) -> "Certificate":
+        from cryptography import x509
+
+        now = self._clock()
+        if len(self._fetches) == FETCHES_A_MINUTE and 0 <= now - self._fetches[0] < 60:
+            raise ProofUnavailable("SNS was asked for too many certificates in this minute")
+        self._fetches.append(now)
+        try:
+            return x509.load_pem_x509_certificate(self._fetch(url))
+        except ValueError:
+            raise ProofUnavailable("what SNS sent is no certificate") from None
 
     def _confirm(self, message: Mapping[str, str], topic: str) -> None:
         url = message.get("SubscribeURL", "")
@@ -168,15 +180,21 @@ def _is_at(url: str, topic: str) -> bool:
     return domain is not None and url.startswith(start) and not set(url) & set("\\#@ \t\r\n")
 
 
-def https_fetch(url: str) -> bytes:
+def https_fetch(url: str, ca_bundle: str | None = None) -> bytes:
     """The body behind an https URL: no redirect is followed, 64 KiB at most.
 
-    Proxies are those of the environment. Raises: ProofUnavailable.
+    `ca_bundle`: a file of certificates to trust (default: certifi's). Proxies are those of the
+    environment. Raises: ProofUnavailable.
     """
+    import ssl
+
     import httpx
 
+    trust = ssl.create_default_context(cafile=ca_bundle) if ca_bundle else True
     try:
-        with httpx.stream("GET", url, timeout=FETCH_SECONDS, follow_redirects=False) as answer:
+        with httpx.stream(
+            "GET", url, timeout=FETCH_SECONDS, follow_redirects=False, verify=trust
+        ) as answer:
             body = b""
             for chunk in answer.iter_bytes():
                 body += chunk
