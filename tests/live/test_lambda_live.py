@@ -209,13 +209,14 @@ class TestMirrorOfAServiceThatWasDown:
     def test_the_retried_event_alone_brings_the_file(
         self, aws: Aws, ministack: S3Server, ministack_bucket: str, tmp_path: Path
     ) -> None:
-        port = free_ports(1)[0]
+        port = str(free_ports(1)[0])
         endpoint = f"http://127.0.0.1:{port}"
         aws.call(ministack_bucket, aws.function("mirrored-late", endpoint, retries=2))
         put(aws, ministack_bucket)
         eventually(lambda: _failures(aws, "mirrored-late"), SECONDS)
-        quiet = {"ENABLE_PERIODIC_SYNC": "false"}  # no listing: only the event can tell
-        with ServiceProcess(ministack, ministack_bucket, tmp_path, port=port, **quiet) as service:
+        # Without a listing only the event can tell.
+        given = {"API_PORT": port, "ENABLE_PERIODIC_SYNC": "false"}
+        with ServiceProcess(ministack, ministack_bucket, tmp_path, **given) as service:
             service.wait_until_up()
             eventually(lambda: service.files() == {"a b+c/ü.txt": b"body"}, SECONDS)
             assert service.get("/sync/stats")["drift"] == 0
@@ -223,18 +224,18 @@ class TestMirrorOfAServiceThatWasDown:
     def test_a_change_whose_event_was_lost_is_found_and_reported_as_drift(
         self, aws: Aws, ministack: S3Server, ministack_bucket: str, tmp_path: Path
     ) -> None:
-        port = free_ports(1)[0]
+        port = str(free_ports(1)[0])
         dead_url, dead_arn = aws.queue("mirrored-dead")
         endpoint = f"http://127.0.0.1:{port}"
         put(aws, ministack_bucket, "old.txt")
-        with ServiceProcess(ministack, ministack_bucket, tmp_path, port=port) as service:
+        with ServiceProcess(ministack, ministack_bucket, tmp_path, API_PORT=port) as service:
             service.wait_until_up()
             eventually(service.caught_up, SECONDS)
             service.terminate()
         aws.call(ministack_bucket, aws.function("mirrored-never", endpoint, dead_arn, retries=0))
         put(aws, ministack_bucket)
         eventually(lambda: _depth(aws, dead_url), SECONDS)
-        with ServiceProcess(ministack, ministack_bucket, tmp_path, port=port) as service:
+        with ServiceProcess(ministack, ministack_bucket, tmp_path, API_PORT=port) as service:
             service.wait_until_up()
             eventually(service.caught_up, SECONDS)
             assert service.files() == {"old.txt": b"body", "a b+c/ü.txt": b"body"}

@@ -20,7 +20,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 class ServiceProcess:
-    """One start of the service; `command` defaults to `datasync serve`, `port` to a free one."""
+    """One start of the service; `command` defaults to `datasync serve`, API_PORT to a free one."""
 
     def __init__(
         self,
@@ -28,12 +28,11 @@ class ServiceProcess:
         bucket: str,
         folder: Path,
         command: Sequence[str] = ("-m", "datasync", "serve"),
-        port: int | None = None,
         **environment: str,
     ) -> None:
         self.folder = folder
         self.root = folder / "mirror"
-        self.port = port or free_ports(1)[0]
+        self.port = int(environment.get("API_PORT") or free_ports(1)[0])
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "service.log"
         self.variables = {
