@@ -64,6 +64,18 @@ class DirtyContract:
         assert [mark.key for mark in ledger.due(10.0, 2)] == ["a", "b"]
         assert [mark.key for mark in ledger.due(10.0, 2, exclude={"a", "b"})] == ["c", "d"]
 
+    def test_a_key_that_keeps_being_marked_does_not_lose_its_turn(self, ledger: Ledger) -> None:
+        ledger.mark({"hot": "put"}, 1.0)
+        for turn in range(2, 5):
+            ledger.mark({f"{turn}-{number}": "put" for number in range(3)}, float(turn))
+            ledger.mark({"hot": "put again"}, turn + 0.5)
+        assert ledger.due(9.0, 1) == [only(ledger, "hot")]
+
+    def test_those_marked_later_can_be_left_out(self, ledger: Ledger) -> None:
+        ledger.mark({"hot": "put", "old": "put"}, 1.0)
+        ledger.mark({"hot": "put again", "new": "put"}, 3.0)
+        assert [mark.key for mark in ledger.due(9.0, 9, seen_by=2.0)] == ["old"]
+
     def test_many_fresh_marks_do_not_hide_an_older_retry(self, ledger: Ledger) -> None:
         ledger.mark({"retry": "put"}, 1.0)
         defer(ledger, "retry", 5.0)

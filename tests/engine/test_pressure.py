@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datasync.models.sync_models import RunKind, RunStatus, Settlement
-from datasync.services.engine import integrity, proof, queues, transfer, workshop
+from datasync.services.engine import dispatch, integrity, proof, queues, transfer, workshop
 from datasync.services.engine.commit import Committer
 from datasync.services.engine.integrity import Digest, Expectation
 from datasync.services.engine.tasks import Result
@@ -119,6 +119,58 @@ def test_silent_requests_leave_a_bounded_number_of_places_to_events(
     world.service.request_run(prefix="bulk")  # it has a place of its own
     eventually(lambda: world.ledger.get("bulk"))
     assert world.bucket.counts["get"] == most + 1
+
+
+def test_more_keys_that_hang_than_there_are_places_are_given_up_while_others_wait(
+    one_at_a_time: World, monkeypatch: pytest.MonkeyPatch, never: threading.Event
+) -> None:
+    for name, value in (("SILENT_SECONDS", 0.0), ("SILENT_REQUESTS", 3), ("PRESSED_SECONDS", 0.5)):
+        monkeypatch.setattr(transfer, name, value)
+    world, hung = one_at_a_time, [f"hung/{number:02}" for number in range(20)]
+    for key in hung:
+        world.bucket.put(key, b"x")
+        world.bucket.script(key, fail.pause_until(never))
+    mark(world, *hung)
+    eventually(lambda: world.bucket.counts["get"] > transfer.URGENT_RESERVE + 3)
+    world.bucket.put("good", b"x")
+    mark(world, "good")
+    eventually(lambda: world.ledger.get("good"))
+    given_up = world.ledger.dirty([hung[0]])[hung[0]]
+    assert given_up.attempts == 1 and "and others wait" in str(given_up.last_error)
+
+
+def test_keys_that_failed_before_leave_places_to_fresh_events(
+    one_at_a_time: World, monkeypatch: pytest.MonkeyPatch, never: threading.Event
+) -> None:
+    monkeypatch.setattr(transfer, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(transfer, "SILENT_REQUESTS", 3)
+    monkeypatch.setattr("datasync.services.engine.outcomes.defer_seconds", lambda *_: 0.0)
+    world, hung = one_at_a_time, [f"hung/{number:02}" for number in range(20)]
+    for key in hung:
+        world.bucket.put(key, b"x")
+        world.bucket.script(key, fail.status(403))
+        world.bucket.script(key, fail.pause_until(never))
+    mark(world, *hung)
+    held_back = 1 + transfer.URGENT_RESERVE + 3 - queues.FRESH_RESERVE
+    eventually(lambda: world.bucket.counts["get"] >= 20 + held_back)
+    world.bucket.put("good", b"x")
+    mark(world, "good")
+    eventually(lambda: world.ledger.get("good"))
+
+
+def test_keys_that_are_in_hand_for_long_do_not_keep_others_out(
+    live: World, monkeypatch: pytest.MonkeyPatch, never: threading.Event
+) -> None:
+    monkeypatch.setattr(dispatch, "IN_HAND", 10)
+    monkeypatch.setattr(dispatch, "SLOW_SECONDS", 0.2)
+    for number in range(10):
+        live.bucket.put(f"hung/{number}", b"x")
+        live.bucket.script(f"hung/{number}", fail.pause_until(never))
+    mark(live, *(f"hung/{number}" for number in range(10)))
+    eventually(lambda: live.bucket.counts["get"] == 10)
+    live.bucket.put("good", b"x")
+    mark(live, "good")
+    eventually(lambda: live.ledger.get("good"))
 
 
 # Events go first

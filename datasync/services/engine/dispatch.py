@@ -12,6 +12,9 @@ from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 
 IN_HAND = 1_000
+# A key that is not done after so long does not keep others from being handed out, up to a bound.
+SLOW_SECONDS = 5.0
+IN_HAND_IN_ALL = 5_000
 _AFTER_BREAKAGE_SECONDS = 2.0
 
 
@@ -26,13 +29,15 @@ class Dispatcher:
         workshop: Workshop,
         *,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._mirror = mirror
         self._ledger = ledger
         self._options = options
         self._workshop = workshop
         self._clock = clock
-        self._in_hand: set[str] = set()
+        self._steady = steady
+        self._in_hand: dict[str, float] = {}  # and when they were handed out
         self._not_before = 0.0
         self._lock = threading.Lock()
 
@@ -50,12 +55,10 @@ class Dispatcher:
         now = self._clock() if as_of is None else as_of
         with self._lock:
             busy = frozenset(self._in_hand)
-        room = IN_HAND - len(busy)
-        if room <= 0 or self._clock() < self._not_before:
+            room = self._room()
+        if room <= 0 or self._steady() < self._not_before:
             return 0
-        due = self._ledger.due(now, room, busy)
-        if as_of is not None:  # the oldest come first: those seen later are behind them all
-            due = [mark for mark in due if mark.last_seen <= as_of]
+        due = self._ledger.due(now, room, busy, as_of)
         if not due:
             return 0
         self._mirror.check()
@@ -65,7 +68,7 @@ class Dispatcher:
             self._ledger.settle(Settlement(cleared=foreign))
         tasks = self._tasks(ours)
         with self._lock:
-            self._in_hand.update(task.key for task in tasks)
+            self._in_hand.update(dict.fromkeys((task.key for task in tasks), self._steady()))
         self._workshop.submit_urgent(tasks)
         return len(due)
 
@@ -75,10 +78,16 @@ class Dispatcher:
         if not ours:
             return False
         with self._lock:
-            self._in_hand.difference_update(item.task.key for item in ours)
+            for item in ours:
+                self._in_hand.pop(item.task.key, None)
             if any(item.broken for item in ours):
-                self._not_before = self._clock() + _AFTER_BREAKAGE_SECONDS
+                self._not_before = self._steady() + _AFTER_BREAKAGE_SECONDS
         return True
+
+    def _room(self) -> int:
+        slow_since = self._steady() - SLOW_SECONDS
+        slow = sum(handed <= slow_since for handed in self._in_hand.values())
+        return min(IN_HAND + slow, IN_HAND_IN_ALL) - len(self._in_hand)
 
     def _tasks(self, marks: Sequence[DirtyKey]) -> list[Task]:
         rows = self._ledger.get_many([mark.key for mark in marks])

@@ -1,5 +1,7 @@
 """The tasks that wait for a transfer loop: events ahead of bulk work, files to prove apart.
 
+Of the events those that are looked at for the first time go ahead of those that failed before.
+
 Knows no loop, no bucket and no disk.
 """
 
@@ -11,10 +13,11 @@ from datasync.models.sync_models import Operation
 from datasync.services.engine.tasks import Task
 
 BULK_QUEUE = 2_000
+FRESH_RESERVE = 4
 
 
 class TaskQueues:
-    """Three queues. Safe to use from threads.
+    """Four queues. Safe to use from threads.
 
     Bulk tasks, and files to prove among them, are given out only while `accepting()` says so.
     """
@@ -22,13 +25,19 @@ class TaskQueues:
     def __init__(self, accepting: Callable[[], bool]) -> None:
         self._accepting = accepting
         self._urgent: deque[Task] = deque()
+        self._again: deque[Task] = deque()
         self._bulk: deque[Task] = deque()
         self._proofs: deque[Task] = deque()
         self._changed = threading.Condition()
 
     @property
     def empty(self) -> bool:
-        return not (self._urgent or self._bulk or self._proofs)
+        return not (self._urgent or self._again or self._bulk or self._proofs)
+
+    @property
+    def fresh_wait(self) -> bool:
+        """Whether urgent tasks wait that no attempt was made for yet."""
+        return bool(self._urgent)
 
     def put(self, tasks: Sequence[Task]) -> None:
         """Queue tasks, each behind its own kind; never waits."""
@@ -44,11 +53,13 @@ class TaskQueues:
     def take(self, urgent_room: int, room: int, bulk_share: int, proofs: int) -> list[Task]:
         """Urgent tasks up to `urgent_room`, then bulk ones in what is left of `room`.
 
+        Those that failed before leave FRESH_RESERVE of the places to those that did not.
         Bulk work may always have `bulk_share` more, so that a stream of events cannot starve it.
         Files to prove need no room among the requests: up to `proofs` of them.
         """
         with self._changed:
             taken = _pop(self._urgent, urgent_room)
+            taken += _pop(self._again, urgent_room - len(taken) - FRESH_RESERVE)
             if self._accepting():
                 bulk = _pop(self._bulk, max(room - len(taken), bulk_share))
                 bulk += _pop(self._proofs, proofs)
@@ -67,7 +78,8 @@ class TaskQueues:
 
     def _queue_of(self, task: Task) -> deque[Task]:
         if task.urgent:
-            return self._urgent
+            failed = task.mark is not None and task.mark.attempts > 0
+            return self._again if failed else self._urgent
         return self._proofs if task.operation is Operation.ADOPT else self._bulk
 
     def _has_room(self) -> bool:

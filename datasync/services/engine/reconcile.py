@@ -323,9 +323,14 @@ class Reconciliation:
 
 
 def _is_drift(action: Action) -> bool:
-    """Whether the key changed, here or in S3; another try of a failed one is no change."""
-    failed = action.row is not None and action.row.state is State.FAILED
-    return not failed and action.reason not in ("verify", _AGAIN)
+    """Whether the key changed in S3: a file changed here is none, nor is another try of ours."""
+    row, listed = action.row, action.listed
+    if row is None or listed is None:
+        return True
+    if row.state is State.FAILED:
+        return False
+    restored = row.state is State.ARCHIVED
+    return restored or not planner.same_version(listed, row) and row.seen_etag != listed.etag
 
 
 def _intact(action: Action, files: dict[str, FileStat]) -> bool:

@@ -42,6 +42,9 @@ PROOFS_AHEAD = 4
 # of them, in one loop, leave their places to events. A channel has connections for them all.
 SILENT_SECONDS = 2.0
 SILENT_REQUESTS = MAXIMUM // 2
+# With more of them than that, events wait after all: those silent for so long are given up then,
+# and looked at again later.
+PRESSED_SECONDS = 20.0
 WAIT_SECONDS = 0.25
 _IDLE_SECONDS = 5.0
 
@@ -318,13 +321,23 @@ class TransferLoop(threading.Thread):
         if now < self._expire_at:
             return
         self._expire_at = now + 1.0
-        self._silent = sum(fetch.silent_seconds(now) >= SILENT_SECONDS for fetch in self._active)
+        silent = {fetch: fetch.silent_seconds(now) for fetch in self._active}
+        self._silent = sum(seconds >= SILENT_SECONDS for seconds in silent.values())
+        if self._silent > SILENT_REQUESTS and self._pool.queues.fresh_wait:
+            self._make_room(silent)
         limit = self.options.timeout_seconds
         for fetch in [f for f in self._active if now - f.started > limit and not f.hashing]:
             if fetch.head is None or fetch.head.size <= LARGE_BYTES:
                 fetch.failed(
                     TransferStalled(f"{fetch.task.key!r}: not complete after {limit:g} seconds")
                 )
+
+    def _make_room(self, silent: dict[Fetch, float]) -> None:
+        for fetch, seconds in silent.items():
+            if fetch.task.urgent and seconds >= PRESSED_SECONDS:
+                fetch.task.failures = self.options.attempts  # here; its mark stays
+                stalled = f"{fetch.task.key!r}: nothing for {seconds:.0f} seconds, and others wait"
+                fetch.failed(TransferStalled(stalled))
 
     def _fail_all(self, error: Exception) -> None:
         fault = InternalFault(f"{type(error).__name__} in the transfer")

@@ -27,9 +27,13 @@ from datasync.services.storage.ledger.tables import dirty, encode, plain
 
 NAMES = tuple(column.name for column in dirty.columns)
 _SELECT = select(*dirty.columns)
-_FRESH = _SELECT.where(dirty.c.not_before == literal_column("0.0")).order_by(dirty.c.last_seen)
+_FRESH = _SELECT.where(
+    dirty.c.not_before == literal_column("0.0"), dirty.c.last_seen <= bindparam("seen_by")
+).order_by(dirty.c.first_seen)
 _RETRIES = _SELECT.where(
-    dirty.c.not_before > literal_column("0.0"), dirty.c.not_before <= bindparam("now")
+    dirty.c.not_before > literal_column("0.0"),
+    dirty.c.not_before <= bindparam("now"),
+    dirty.c.last_seen <= bindparam("seen_by"),
 ).order_by(dirty.c.not_before)
 _LOCK = (
     select(dirty.c.key)
@@ -110,19 +114,27 @@ class DirtyKeys:
         # must not get a number that a worker still holds.
         return add_one(connection, self._database, _MARKS)
 
-    def due(self, now: float, limit: int, exclude: Collection[str] = ()) -> list[DirtyKey]:
-        """At most `limit` marks with not_before <= now, the oldest last_seen first.
+    def due(
+        self,
+        now: float,
+        limit: int,
+        exclude: Collection[str] = (),
+        seen_by: float | None = None,
+    ) -> list[DirtyKey]:
+        """At most `limit` marks with not_before <= now, those that wait for longest first.
 
-        Of the deferred ones those that have been due for longest are taken.
+        Of the deferred ones those that have been due for longest are taken. With `seen_by`
+        only marks that were not renewed after it.
 
         Raises: LedgerError, LedgerBusy.
         """
         enough = limit + len(exclude)
         with self._database.read(snapshot=True) as connection:
             # Two stretches of one index, each in its order: nothing is sorted, however many wait.
-            found = fetch(connection, _FRESH.limit(enough))
-            found += fetch(connection, _RETRIES.limit(enough), now=now)
-        marks = sorted(map(dirty_key, found), key=lambda mark: (mark.last_seen, mark.key))
+            latest = float("inf") if seen_by is None else seen_by
+            found = fetch(connection, _FRESH.limit(enough), seen_by=latest)
+            found += fetch(connection, _RETRIES.limit(enough), now=now, seen_by=latest)
+        marks = sorted(map(dirty_key, found), key=lambda mark: (mark.first_seen, mark.key))
         skipped = frozenset(exclude)
         return [mark for mark in marks if mark.key not in skipped][:limit]
 
