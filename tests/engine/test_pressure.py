@@ -151,8 +151,10 @@ def test_keys_that_failed_before_leave_places_to_fresh_events(
         world.bucket.script(key, fail.status(403))
         world.bucket.script(key, fail.pause_until(never))
     mark(world, *hung)
-    held_back = 1 + transfer.URGENT_RESERVE + 3 - queues.FRESH_RESERVE
-    eventually(lambda: world.bucket.counts["get"] >= 20 + held_back)
+    taken = 1 + transfer.URGENT_RESERVE + 3 - queues.FRESH_RESERVE
+    eventually(lambda: world.bucket.counts["get"] == 20 + taken)
+    [loop] = [one for one in threading.enumerate() if isinstance(one, TransferLoop)]
+    eventually(lambda: len(loop._pool.queues._again) == 20 - taken)
     world.bucket.put("good", b"x")
     mark(world, "good")
     eventually(lambda: world.ledger.get("good"))
