@@ -21,6 +21,8 @@ PROOF_SLACK_SECONDS = 60.0
 # alone may have met changes whose events were on their way.
 UNTOLD_RUNS = 2
 QUIET_SECONDS = 600.0
+# Who has had no event for so long, and names no source of them, does without.
+GIVEN_UP_SECONDS = 30 * 86400.0
 # The bucket was compared to its end, and whatever differed was tried.
 _COMPLETE = frozenset({RunStatus.SUCCESS, RunStatus.PARTIAL, RunStatus.HELD})
 _CUT_SHORT = frozenset(
@@ -128,7 +130,8 @@ def read_facts(
     last, since = _recent_runs(ledger, scope)
     outdated = last is not None and rule.is_outdated(last, clock())
     totals = ledger.totals()
-    awaited = events.expected or totals.last_event is not None
+    heard = totals.last_event is not None and clock() - totals.last_event < GIVEN_UP_SECONDS
+    awaited = events.expected or heard
     # Asked for only while the latest run found any: else nothing can be untold.
     drifting = last is not None and last.counts.drift > 0
     return MirrorFacts(

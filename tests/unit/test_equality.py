@@ -273,6 +273,15 @@ def test_a_run_without_drift_ends_the_row(ledger: Ledger) -> None:
     assert broken(ledger) == []
 
 
+def test_who_has_done_without_events_for_a_month_is_not_told_for_ever(ledger: Ledger) -> None:
+    told(ledger, 900.0)
+    drifting(ledger, 3, 4)
+    month = 900.0 + 30 * 86400.0
+    assert broken(ledger, EventRule(), now=month - 1) != []
+    assert broken(ledger, EventRule(), now=month) == []
+    assert broken(ledger, EXPECTED, now=month) != []
+
+
 def test_who_never_had_events_is_not_told_that_they_are_missing(ledger: Ledger) -> None:
     drifting(ledger, 3, 4)
     assert broken(ledger, EventRule()) == []
