@@ -66,7 +66,7 @@ class Reader:
     def _read(self, file: Path) -> None:
         try:
             content = file.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return
         if content not in self.versions:
             self.wrong = self.wrong or f"{file.name}: {len(content)} bytes that no version had"
