@@ -194,6 +194,14 @@ def test_a_slow_reader_is_not_cut_off(big: Service, shorten: Shorten) -> None:
     assert count > 40_000_000
 
 
+def test_garbage_behind_a_request_puts_no_second_head_into_its_body(big: Service) -> None:
+    with download(big) as reader:
+        data = reader.recv(1000)
+        reader.sendall(b"garbage\r\n\r\n")
+        data += received(reader)
+    assert data.startswith(b"HTTP/1.1 200") and data.count(b"HTTP/1.1") == 1
+
+
 # More than there is room for
 
 

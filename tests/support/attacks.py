@@ -181,6 +181,7 @@ HEADERS = [
         ),
     ),
     _headers("expects what is not there", b"Expect: 200-maybe"),
+    _headers("expects to go on", b"Expect: 100-continue", body=b"{}"),
     _headers("id with a line feed", b"X-Request-ID: a%0d%0ax-injected: 1"),
     _headers("id too long", b"X-Request-ID: " + b"a" * 5000),
     _headers("bytes of no encoding", b"X-Request-ID: \xff\xfe", b"Cookie: \x80\x81=\xff"),
