@@ -6,9 +6,12 @@ end, readers that stop reading, more connections than there are descriptors. Kno
 """
 
 import asyncio
+import fcntl
 import functools
 import itertools
 import resource
+import struct
+import termios
 from typing import Any
 
 import httptools
@@ -199,15 +202,27 @@ class Connection(HttpToolsProtocol):
             self._stall.cancel()
             self._stall = None
         if watched:
-            self._waiting_bytes = self.transport.get_write_buffer_size()
+            self._waiting_bytes = self._unread()
             self._stall = self.loop.call_later(STALL_SECONDS, self._stalled)
 
     def _stalled(self) -> None:
-        left = self.transport.get_write_buffer_size()
+        left = self._unread()
         if left and left >= self._waiting_bytes:
             self.transport.abort()
         else:
             self._watch_reader(bool(left))
+
+    def _unread(self) -> int:
+        """Bytes that the client has not taken: ours, and those the system holds for it.
+
+        The system takes none of ours before a good part of its own is gone, which may be megabytes.
+        """
+        connection = self.transport.get_extra_info("socket")
+        try:
+            held = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+        except (AttributeError, OSError):  # closed, or a system that does not tell
+            return self.transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size() + int(struct.unpack("i", held)[0])
 
     # What is refused
 

@@ -216,6 +216,7 @@ HEADERS = [
 QUERIES = [
     _query("query of 60 KB", b"a=" + b"b" * 60_000),
     Attack("query of 1 MB", lambda r: request(r, query=b"?a=" + b"b" * MEBIBYTE), refused=True),
+    _headers("head of 70 KB", b"X-A: " + b"b" * 70_000, refused=True),
     _headers("head of 1 MB", b"X-A: " + b"b" * MEBIBYTE, refused=True),
     _headers("20,000 headers", *[b"A%d: b" % n for n in range(20_000)], refused=True),
     _query("10,000 parameters", b"&".join(b"p%d=1" % n for n in range(6_000))),
