@@ -17,7 +17,7 @@ define install_file
 @$(BIN)/python scripts/link_project.py
 endef
 
-.PHONY: run test check lint bench lock clean help install install-dev
+.PHONY: run test check lint audit bench lock clean help install install-dev
 .DEFAULT_GOAL := help
 
 run: install  ## install everything and start the service (without a bucket: a demo)
@@ -26,13 +26,16 @@ run: install  ## install everything and start the service (without a bucket: a d
 test: install-dev  ## install everything and run the tests, with coverage
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
-check: lint test  ## the whole gate: lint, then the tests
+check: lint audit test  ## the whole gate: lint, the audit of what is installed, the tests
 
 lint: install-dev  ## format, style, types, import contracts
 	@$(BIN)/black --check --quiet $(SOURCES) || { $(BIN)/black --check $(SOURCES); exit 1; }
 	@$(BIN)/python -m flake8 $(SOURCES)
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports
+
+audit: install-dev  ## known vulnerabilities of the packages; says so when it cannot find out
+	@$(BIN)/python scripts/audit.py
 
 bench:  ## reserved for the benchmarks
 	@echo "Reserved: benchmarks/ will hold the measurements against rclone and s5cmd."

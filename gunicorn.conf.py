@@ -1,7 +1,7 @@
 """What gunicorn reads by itself when it is started in this folder.
 
-Bad settings then end it once and plainly, before any worker; and each worker closes its
-sockets once. Nothing here is needed: without this file it only says more.
+Bad settings then end it once and plainly, before any worker; each worker closes its sockets
+once, and bounds its connections as `datasync serve` does.
 """
 
 import sys
@@ -16,7 +16,9 @@ def on_starting(_arbiter: Any) -> None:
     from datasync.composition import preflight
     from datasync.config.settings import load_settings
     from datasync.errors import DataSyncError
+    from datasync.utils.file_utils import allow_many_descriptors
 
+    allow_many_descriptors()  # the workers inherit it
     try:
         preflight(load_settings())
     except DataSyncError as error:
@@ -30,3 +32,5 @@ def post_worker_init(worker: Any) -> None:
     which by then may be that of another file.
     """
     worker.sockets = [getattr(shell, "sock", shell) for shell in worker.sockets]
+    # Named, not imported: it is loaded with the application.
+    worker.config.http = "datasync.api.connections:Connection"

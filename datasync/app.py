@@ -24,11 +24,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from datasync import __version__
 from datasync.api import docs
+from datasync.api.connections import Connection
 from datasync.api.dependencies import Desk, Lanes
 from datasync.api.error_responses import HANDLERS
 from datasync.api.hearing import Hearing
 from datasync.api.file_routes import DOWNLOAD
 from datasync.api.middleware import HeadMiddleware, LateCors, RequestMiddleware
+from datasync.api.rates import Rates
 from datasync.api.routes import add_routes
 from datasync.api.security import AccessMiddleware, AccessPolicy
 from datasync.api.senders import SenderPolicy
@@ -39,6 +41,7 @@ from datasync.config.settings import Settings, load_settings, unknown_variables,
 from datasync.errors import AddressInUse, ConfigurationError, DataSyncError
 from datasync.services.events.sqs_consumer import QueueConsumer
 from datasync.services.s3_sync_service import S3SyncService
+from datasync.utils.file_utils import allow_many_descriptors
 from datasync.utils.logger import get_logger
 
 WORKER_THREADS = 64
@@ -106,7 +109,9 @@ def create_app(
     app.state.shutdown = Shutdown()
     # The last one added is the first that a request meets.
     app.add_middleware(HeadMiddleware, apart=(DOWNLOAD,))
-    app.add_middleware(AccessMiddleware, policy=lambda: app.state.access)
+    app.add_middleware(
+        AccessMiddleware, policy=lambda: app.state.access, rates=lambda: app.state.rates
+    )
     app.add_middleware(LateCors, origins=lambda: app.state.origins)
     app.add_middleware(RequestMiddleware, shutdown=lambda: app.state.shutdown)
     add_routes(app)
@@ -132,6 +137,7 @@ async def _start(
     keys = [key.get_secret_value() for key in settings.api_keys]
     app.state.shutdown = shutdown
     app.state.lanes = Lanes()
+    app.state.rates = Rates()
     app.state.controller = components.controller
     secret = settings.notification_secret
     senders = SenderPolicy(secret.get_secret_value() if secret else None, components.topics)
@@ -191,6 +197,7 @@ def refused(error: DataSyncError) -> int:
 
 def serve(settings: Settings) -> int:
     """Serve until the process is told to stop; the exit code. The last thing a process does."""
+    allow_many_descriptors()
     try:
         listener = _ready(settings)
         use_logging(settings)
@@ -298,6 +305,7 @@ def server_config(app: FastAPI) -> uvicorn.Config:
     """How uvicorn runs here. Forwarding headers are not believed, so nobody can pose as local."""
     return uvicorn.Config(
         app,
+        http=Connection,
         proxy_headers=False,
         access_log=False,
         log_config=None,

@@ -53,6 +53,7 @@
     │   ├── UnsupportedMedia
     │   ├── ForeignBucket           an event of a bucket that is not ours
     │   ├── Unauthorized
+    │   ├── TooManyRequests         more than one client may ask in a while
     │   └── ProofUnavailable        what proves the sender cannot be had now
     ├── InternalFault               a mistake in DataSync itself
     └── Interrupted                 work stopped by shutdown or cancellation
@@ -321,6 +322,19 @@ class Unauthorized(RequestRefused):
         "Set API_KEYS and send one as 'Authorization: Bearer <key>' or 'X-API-Key', "
         "or call from this machine."
     )
+
+
+class TooManyRequests(RequestRefused):
+    """`retry_after_seconds` is when the same client may ask again."""
+
+    retryable = True
+    hint = "Ask again after the time in Retry-After, and less often."
+
+    def __init__(
+        self, message: str, *, retry_after_seconds: float = 1.0, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class ProofUnavailable(RequestRefused):

@@ -12,13 +12,16 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from datasync.api.hearing import Hearing
-from datasync.api.senders import SenderPolicy
+from datasync.api.senders import SenderPolicy, is_postponed
 from datasync.api.shutdown import Shutdown
 from datasync.controllers.intake import Intake
 from datasync.controllers.sync_controller import SyncController
 from datasync.errors import JournalFull
 
 NOTIFICATIONS_AT_ONCE = 256  # each holds its body, of up to 1 MiB
+UNPROVED_AT_ONCE = 64  # of senders who show no key: slow strangers must not take all places
+WAITS_AT_ONCE = 256  # each asks the ledger a dozen times a second
+PLANS_AT_ONCE = 16  # two are made, the others wait for that
 
 
 class Places:
@@ -28,15 +31,14 @@ class Places:
         self._left = count
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Raises: JournalFull when every place is taken."""
-        if not self._left:
-            raise JournalFull("too many notifications at once")
-        self._left -= 1
+    def place(self) -> Iterator[bool]:
+        """Whether there was a place; it is taken as long as the block runs."""
+        free = self._left > 0
+        self._left -= free
         try:
-            yield
+            yield free
         finally:
-            self._left += 1
+            self._left += free
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,14 @@ class Lanes:
     """How many threads may be busy at once with what may take long, so that the rest is not kept.
 
     `remote` waits for S3, `plans` reads whole listings, `health` answers within its bound.
+    `waits` and `planned` are requests that are held open meanwhile.
     """
 
     remote: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
     plans: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     health: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(32))
+    waits: Places = field(default_factory=lambda: Places(WAITS_AT_ONCE))
+    planned: Places = field(default_factory=lambda: Places(PLANS_AT_ONCE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,16 @@ class Desk:
     hearing: Hearing
     shutdown: Shutdown
     places: Places = field(default_factory=lambda: Places(NOTIFICATIONS_AT_ONCE))
+    unproved: Places = field(default_factory=lambda: Places(UNPROVED_AT_ONCE))
+
+    @contextmanager
+    def place(self, request: Request) -> Iterator[None]:
+        """Raises: JournalFull when every place for such a sender is taken."""
+        places = self.unproved if is_postponed(request.scope) else self.places
+        with places.place() as free:
+            if not free:
+                raise JournalFull("too many notifications at once")
+            yield
 
 
 # All `async`: the framework sends a plain function to a worker thread, once for each request.

@@ -11,7 +11,9 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
+from datasync.api.requests import without_range
 from datasync.api.security import OPEN_PATHS
 
 ASSETS = "/docs-assets"
@@ -90,6 +92,13 @@ def with_access(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+class Assets(StaticFiles):
+    """The files of the pages, always whole: nothing but a mirrored file has ranges here."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(without_range(scope), receive, send)
+
+
 def _package_files() -> Path:
     return Path(str(files("fastapi_offline"))) / "static"
 
@@ -143,7 +152,7 @@ def add_docs(app: FastAPI) -> None:
         return redoc_page(_root(request))
 
     app.include_router(router)
-    app.mount(ASSETS, StaticFiles(directory=_package_files(), check_dir=False))
+    app.mount(ASSETS, Assets(directory=_package_files(), check_dir=False))
 
 
 def _root(request: Request) -> str:

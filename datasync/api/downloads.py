@@ -15,6 +15,7 @@ from starlette.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from datasync.api.error_responses import http_answer
+from datasync.api.requests import without_range
 from datasync.models.sync_models import ObjectRow
 from datasync.services.file_service import OpenFile
 
@@ -145,8 +146,7 @@ def _with_valid_range(scope: Scope) -> Scope:
     asked = Headers(scope=scope).get("range")
     if asked is None or (scope["method"] == "GET" and _is_range(asked)):
         return scope
-    kept = [(name, value) for name, value in scope["headers"] if name.lower() != b"range"]
-    return {**scope, "headers": kept}
+    return without_range(scope)
 
 
 def _is_range(asked: str) -> bool:

@@ -3,6 +3,7 @@
 Knows no route. What is not in our error tree is answered as InternalError, without its text.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ STATUS: dict[type[DataSyncError], int] = {
     errors.RunNotHeld: 409,
     errors.LeaseHeld: 409,
     errors.RequestRefused: 400,
+    errors.TooManyRequests: 429,
     errors.UnprocessableRequest: 422,
     errors.PayloadTooLarge: 413,
     errors.UnsupportedMedia: 415,
@@ -55,17 +57,34 @@ _HTTP_NAMES = {
     400: "BadRequest",
     404: "NotFound",
     405: "MethodNotAllowed",
+    408: "RequestTimeout",
     412: "PreconditionFailed",
     413: "PayloadTooLarge",
     415: "UnsupportedMedia",
     416: "RangeUnsatisfiable",
     422: "UnprocessableRequest",
+    431: "HeadTooLarge",
+    503: "TooManyConnections",
+}
+_HTTP_DETAILS = {
+    400: "this is no HTTP/1.1 request",
+    404: "there is no such route",
+    405: "this route does not take this method",
+    408: "the request took too long to arrive",
+    412: "the file is no longer the version that was asked for",
+    416: "the file has no such range",
+    431: "the head of the request is too large",
+    503: "every connection of this process is in use",
 }
 _HTTP_HINTS = {
+    400: "Send what RFC 9112 describes; proxies and clients that are up to date do.",
     404: "GET / lists the routes, /docs describes them.",
     405: "The Allow header names the methods of this route; /docs describes them.",
+    408: "Send the request in one go; /docs shows what each route takes.",
     412: "The present version's ETag and Last-Modified are in the headers of this answer.",
     416: "Ask for a range inside the file; its length is in Content-Range.",
+    431: "Send fewer cookies and other headers, and a shorter query.",
+    503: "Try again after the time in Retry-After.",
 }
 
 
@@ -92,27 +111,31 @@ def error_answer(error: DataSyncError) -> JSONResponse:
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="DataSync"'
-    if status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if isinstance(error, errors.TooManyRequests):
+        headers = _again(error.retry_after_seconds)
+    elif status == 503:
+        headers = _again(RETRY_AFTER_SECONDS)
     return answer(status, type(error).__name__, str(error), error.hint, headers)
 
 
 def http_answer(status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to what the framework refused by itself."""
-    name = _HTTP_NAMES.get(status, "HTTPError")
-    detail = {
-        404: "there is no such route",
-        405: "this route does not take this method",
-        412: "the file is no longer the version that was asked for",
-        416: "the file has no such range",
-    }
     return answer(
         status,
-        name,
-        detail.get(status, "the request was refused"),
+        _HTTP_NAMES.get(status, "HTTPError"),
+        _HTTP_DETAILS.get(status, "the request was refused"),
         _HTTP_HINTS.get(status, ""),
         headers,
     )
+
+
+def bare_answer(status: int) -> JSONResponse:
+    """The answer to what never became a request."""
+    return http_answer(status, _again(RETRY_AFTER_SECONDS) if status == 503 else None)
+
+
+def _again(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 def unexpected_answer() -> JSONResponse:
@@ -172,6 +195,7 @@ _DESCRIPTIONS = {
     415: "The body is of a type that is not taken.",
     416: "The file has no such range.",
     422: "A parameter or the body is well-formed, but not valid.",
+    429: "This client asks too often; try again after Retry-After seconds.",
     502: "S3 did not give what was asked for.",
     503: "The ledger or the disk cannot answer now; try again after Retry-After seconds.",
 }

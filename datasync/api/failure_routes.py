@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from datasync.api.dependencies import ControllerOf
 from datasync.api.error_responses import responses
+from datasync.api.rates import RUNS, limited
 from datasync.api.requests import in_thread, read_body, require_json, takes_only
 from datasync.errors import MalformedRequest, UnprocessableRequest
 from datasync.models.s3_models import FailurePage, RetryRequest, SyncResponse
@@ -37,8 +38,8 @@ def list_failures(
     "/retry",
     summary="Try failures again",
     status_code=202,
-    dependencies=[Depends(takes_only(body=True))],
-    responses=responses(400, 413, 415, 422),
+    dependencies=[Depends(takes_only(body=True)), Depends(limited(RUNS))],
+    responses=responses(400, 413, 415, 422, 429),
     openapi_extra=_RETRY_BODY,
 )
 async def retry_failures(request: Request, controller: ControllerOf) -> SyncResponse:

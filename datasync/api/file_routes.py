@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from datasync.api.dependencies import ControllerOf, LanesOf
 from datasync.api.downloads import Download
 from datasync.api.error_responses import responses
+from datasync.api.rates import LISTINGS, RatesOf, client_of
 from datasync.api.requests import in_thread, key_in_path
 from datasync.models.s3_models import FilePage
 
@@ -22,10 +23,12 @@ _DOWNLOAD_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/sync/files", summary="List files", responses=responses(400, 422, 502))
+@router.get("/sync/files", summary="List files", responses=responses(400, 422, 429, 502))
 async def list_files(
     controller: ControllerOf,
     lanes: LanesOf,
+    request: Request,
+    rates: RatesOf,
     source: Annotated[
         Literal["local", "s3"], Query(description="What we hold, or what the bucket holds now.")
     ] = "local",
@@ -34,7 +37,10 @@ async def list_files(
     token: Annotated[str | None, Query(description="`next_token` of the page before.")] = None,
 ) -> FilePage:
     """One page of keys in byte order, with what the ledger says of each."""
-    limiter = lanes.remote if source == "s3" else None
+    limiter = None
+    if source == "s3":
+        rates.spend(LISTINGS, client_of(request.scope))
+        limiter = lanes.remote
     return await in_thread(controller.files, source, prefix, token, limit, limiter=limiter)
 
 

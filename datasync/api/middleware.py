@@ -93,11 +93,13 @@ def _request_id(scope: Scope) -> str:
 
 
 def _log(scope: Scope, status: int | None, seconds: float) -> None:
+    client = scope.get("client")
     get_logger("datasync.access").info(
         "request",
         method=scope["method"],
         path=scope["path"][:_MAX_LOGGED_PATH],
         status=status,
+        client=client[0] if client else None,
         duration_ms=round(seconds * 1000, 1),
     )
 

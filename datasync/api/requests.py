@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 import anyio.to_thread
 from anyio import CapacityLimiter
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import Scope
 
@@ -37,16 +38,19 @@ class ClientGone(Exception):
 async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """The whole body.
 
-    Raises: PayloadTooLarge, before more than `max_bytes` are held.
+    Raises: PayloadTooLarge, before more than `max_bytes` are held; ClientGone.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > max_bytes:
         raise _too_large(max_bytes)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
+    except ClientDisconnect:
+        raise ClientGone from None
     return bytes(body)
 
 
@@ -118,6 +122,12 @@ def key_in_path(scope: Scope, route: str) -> str:
         return unquote_to_bytes(raw[len(start) :]).decode("utf-8")
     except UnicodeDecodeError:
         raise MalformedRequest("the key in the path is not UTF-8") from None
+
+
+def without_range(scope: Scope) -> Scope:
+    """The same request, for the whole of what it asks for."""
+    kept = [(name, value) for name, value in scope["headers"] if name.lower() != b"range"]
+    return {**scope, "headers": kept}
 
 
 async def in_thread(

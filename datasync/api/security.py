@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from datasync.api import senders
 from datasync.api.error_responses import error_answer
-from datasync.errors import Interrupted, Unauthorized
+from datasync.api.rates import GUESSES, Rates, address_of, know_client
+from datasync.errors import Interrupted, MalformedRequest, RequestRefused, Unauthorized
 
 OPEN_PATHS = frozenset({"/ping"})
 KEY_HINT = "Send one of API_KEYS as 'Authorization: Bearer <key>' or 'X-API-Key'."
@@ -55,21 +56,31 @@ class AccessPolicy:
         self._digests = [_digest(key) for key in keys]
         self._origins = frozenset(origin for origin in origins if origin != "*")
 
-    def check(self, caller: Caller) -> None:
-        """Return if the caller is let in. Raises: Unauthorized."""
-        if self._digests:
-            self._check_key(caller.headers)
-        else:
-            self._check_local(caller)
+    def check(self, caller: Caller) -> bytes | None:
+        """The digest of the key that lets the caller in, None where none is asked for.
 
-    def _check_key(self, headers: Headers) -> None:
+        Raises: Unauthorized.
+        """
+        if self._digests:
+            return self._check_key(caller.headers)
+        self._check_local(caller)
+        return None
+
+    def _check_key(self, headers: Headers) -> bytes:
         offered = [_digest(key) for key in _offered_keys(headers)]
         if not offered:
             raise Unauthorized("this service needs a key", hint=KEY_HINT)
         # Each is compared with each, in constant time: how long it takes tells nothing.
-        pairs = [hmac.compare_digest(one, known) for one in offered for known in self._digests]
-        if not any(pairs):
+        right = [
+            one for one in offered for known in self._digests if hmac.compare_digest(one, known)
+        ]
+        if not right:
             raise Unauthorized("the key is not one of this service's", hint=KEY_HINT)
+        return right[0]
+
+    def is_guess(self, headers: Headers) -> bool:
+        """Whether a caller who is refused showed a key that could have been right."""
+        return bool(self._digests and _offered_keys(headers))
 
     def _check_local(self, caller: Caller) -> None:
         headers = caller.headers
@@ -147,33 +158,60 @@ def urlsplit_host(origin: str) -> str | None:
 
 
 class AccessMiddleware:
-    """Refuses a request before anything reads it. Without a policy nobody is let in."""
+    """Refuses a request before anything reads it. Without a policy nobody is let in.
 
-    def __init__(self, app: ASGIApp, policy: Callable[[], AccessPolicy | None]) -> None:
+    A right key is let in always: who guesses keys behind the same proxy locks nobody out.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        policy: Callable[[], AccessPolicy | None],
+        rates: Callable[[], Rates],
+    ) -> None:
         self._app = app
         self._policy = policy
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._check(scope)
-        except (Unauthorized, Interrupted) as error:
+        except (RequestRefused, Interrupted) as error:
             await error_answer(error)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        if scope["type"] != "http" or _route_path(scope) in OPEN_PATHS:
+        if scope["type"] != "http":
+            return
+        headers = Headers(scope=scope)
+        _check_form(scope, headers)
+        if _route_path(scope) in OPEN_PATHS:
             return
         policy = self._policy()
         if policy is None:
             raise Interrupted("the service is not running", hint="Try again in a moment.")
         client = scope.get("client")
-        caller = Caller(client[0] if client else None, scope["method"], Headers(scope=scope))
+        caller = Caller(client[0] if client else None, scope["method"], headers)
         try:
-            policy.check(caller)
+            know_client(scope, policy.check(caller))
         except Unauthorized as refused:
+            if policy.is_guess(headers):
+                self._rates().spend(GUESSES, address_of(scope))
             if not senders.postpone(scope, _route_path(scope), refused):
                 raise
+
+
+def _check_form(scope: Scope, headers: Headers) -> None:
+    """Refuse what RFC 9112, section 3.2, has every server refuse, and HTTP before 1.0.
+
+    Raises: MalformedRequest.
+    """
+    version = scope.get("http_version", "1.1")
+    if version == "0.9":
+        raise MalformedRequest("a request line without a version is not taken")
+    if version == "1.1" and len(headers.getlist("host")) != 1:
+        raise MalformedRequest("a request of HTTP/1.1 has exactly one Host header")
 
 
 def _route_path(scope: Scope) -> str:

@@ -51,6 +51,11 @@ def postpone(scope: Scope, path: str, refused: Unauthorized) -> bool:
     return True
 
 
+def is_postponed(scope: Scope) -> bool:
+    """Whether nothing has proved the sender so far."""
+    return _STATE in scope.get("state", {})
+
+
 class SenderPolicy:
     """Lets in who was let in already, and who signed."""
 

@@ -8,12 +8,24 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from datasync.api.dependencies import ControllerOf, DeskOf, Lanes, LanesOf, ShutdownOf
+from datasync.api.dependencies import ControllerOf, Desk, DeskOf, Lanes, LanesOf, ShutdownOf
 from datasync.api.error_responses import responses
+from datasync.api.rates import (
+    GUESSES,
+    RUNS,
+    WAITS,
+    Rates,
+    RatesOf,
+    address_of,
+    client_of,
+    limited,
+)
 from datasync.api.requests import in_thread, read_body, require_json, takes_only, wait_while
+from datasync.api.senders import SIGNATURE
 from datasync.api.shutdown import Shutdown
 from datasync.controllers.intake import Intake, Notice
 from datasync.controllers.sync_controller import SyncController
+from datasync.errors import TooManyRequests, Unauthorized
 from datasync.models.s3_models import SyncResponse, SyncStatus
 
 router = APIRouter(tags=["sync"])
@@ -59,13 +71,15 @@ _NOTIFICATION_BODY = {
     response_model=SyncResponse,
     responses={
         200: {"model": SyncResponse, "description": "With `wait`: what became of the keys."},
-        **responses(400, 413, 415, 422),
+        **responses(400, 413, 415, 422, 429),
     },
     openapi_extra=_NOTIFICATION_BODY,
 )
 async def notification(
     request: Request,
     desk: DeskOf,
+    lanes: LanesOf,
+    rates: RatesOf,
     wait: Annotated[
         float,
         Query(
@@ -78,7 +92,8 @@ async def notification(
     The marks are on stable storage when this answers 202, with one `queued`, `ignored` or
     `rejected` detail a record. Records of other buckets are `rejected`; if every record is,
     the whole request is refused (400 ForeignBucket or MalformedRequest). Too many at once are
-    answered 503 with Retry-After; nothing of them was taken then.
+    answered 503 with Retry-After; nothing of them was taken then. There is no limit of their
+    number, only of waiting: who waits too often is answered 202 at once.
 
     Taken are S3's notifications, EventBridge events, messages of SNS, bodies of SQS and what
     Lambda makes of them, MinIO's webhooks and Ceph's. The sender needs a key, or signs: with
@@ -86,14 +101,30 @@ async def notification(
     SNS_TOPIC_ARNS.
     """
     intake = desk.intake
-    with desk.places.place():
+    with desk.place(request):
         require_json(request)
         body = await read_body(request)
-        await desk.senders.admit(request, body)
+        await _admit(desk, rates, request, body)
         notice = await _read(intake, body)
         await desk.hearing.of(partial(intake.record, notice))
-    if not wait:
-        return _json(await _taken(intake, notice), 202)
+    with lanes.waits.place() as free:
+        # What is taken is never refused for the waiting's sake: then it is not waited for.
+        if not wait or not free or not rates.allow(WAITS, client_of(request.scope)):
+            return _json(await _taken(intake, notice), 202)
+        return await _outcomes(request, desk, notice, wait)
+
+
+async def _admit(desk: Desk, rates: Rates, request: Request, body: bytes) -> None:
+    try:
+        await desk.senders.admit(request, body)
+    except Unauthorized:
+        if SIGNATURE in request.headers:
+            rates.spend(GUESSES, address_of(request.scope))
+        raise
+
+
+async def _outcomes(request: Request, desk: Desk, notice: Notice, wait: float) -> Response:
+    intake = desk.intake
     started = time.monotonic()
     waiting = notice.keys
 
@@ -126,8 +157,11 @@ async def _taken(intake: Intake, notice: Notice) -> SyncResponse:
 @router.post(
     "/sync/trigger",
     summary="Reconcile now",
-    dependencies=[Depends(takes_only("prefix", "background", "dry_run"))],
-    responses={**responses(400, 413, 422, 502), **_ACCEPTED},
+    dependencies=[
+        Depends(takes_only("prefix", "background", "dry_run")),
+        Depends(limited(RUNS)),
+    ],
+    responses={**responses(400, 413, 422, 429, 502), **_ACCEPTED},
 )
 async def trigger(
     request: Request,
@@ -142,13 +176,18 @@ async def trigger(
     """Runs a reconciliation, or joins one that covers the prefix, and answers when it is over.
 
     200 says that the run came to its end, whatever that was: read `status` (success, partial,
-    failed, held). Hanging up ends the waiting, never the run.
+    failed, held). Hanging up ends the waiting, never the run. While very many wait, one more is
+    answered like `background`.
     """
     if dry_run:
-        return await _plan(request, controller, shutdown, lanes, prefix)
+        with lanes.planned.place() as free:
+            if not free:
+                raise TooManyRequests("too many plans are being made")
+            return await _plan(request, controller, shutdown, lanes, prefix)
     run = await in_thread(controller.trigger, prefix)
-    if not background:
-        await wait_while(lambda: in_thread(controller.unfinished, run.id), request, shutdown)
+    with lanes.waits.place() as free:
+        if free and not background:
+            await wait_while(lambda: in_thread(controller.unfinished, run.id), request, shutdown)
     answer = await in_thread(controller.response, run.id)
     if answer.status is SyncStatus.ACCEPTED:
         response.status_code = 202

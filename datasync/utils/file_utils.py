@@ -9,11 +9,13 @@ import ctypes
 import errno
 import fcntl
 import os
+import resource
 from functools import cache
 from typing import Any
 
 _RENAME_NOREPLACE = 1  # linux/fs.h
 _RENAME_EXCHANGE = 2
+_DESCRIPTORS = 16_384
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -35,6 +37,17 @@ def _call(name: str, *arguments: object) -> None:
 def is_unsupported(error: OSError) -> bool:
     """Whether the system or this file system lacks the call, as opposed to refusing it."""
     return error.errno in _UNSUPPORTED
+
+
+def allow_many_descriptors() -> None:
+    """Raise the soft limit of open files as far as the hard one lets, and the service needs it.
+
+    The soft one is 1,024 on most systems, for the sake of programs that call select().
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class DiskCalls:

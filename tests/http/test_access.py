@@ -1,5 +1,6 @@
 """Who is let in: the policy by itself, and through the running service."""
 
+import hmac
 import itertools
 from typing import Any
 
@@ -163,6 +164,23 @@ def test_of_several_keys_in_one_header_any_right_one_lets_in() -> None:
             headers = Headers(raw=[(name, value) for value in values])
             assert is_let_in(KEYED, Caller(None, "GET", headers))
         assert not is_let_in(KEYED, Caller(None, "GET", Headers(raw=[(name, wrong)] * 2)))
+
+
+def test_how_long_a_key_is_compared_tells_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digests of one length, each with each, never ended early by one that fits."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return compare_digest(one, other)
+
+    compare_digest = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    for key in ("first-key", "zweiter-schlüssel", "first-ke", "x", "x" * 10_000):
+        compared.clear()
+        is_let_in(KEYED, caller(x_api_key=key.encode().decode("latin-1")))
+        assert len(compared) == 2
+        assert {len(digest) for pair in compared for digest in pair} == {32}
 
 
 def test_with_keys_a_proxy_and_any_host_name_are_no_obstacle() -> None:

@@ -5,6 +5,9 @@ from configparser import ConfigParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import uvicorn
+
+from datasync.api.connections import Connection
 from datasync.app import STOP_SECONDS, refused
 from datasync.errors import ConfigurationError
 
@@ -25,6 +28,10 @@ def test_gunicorn_gives_its_workers_time_to_stop_and_plain_sockets() -> None:
     settings = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     assert settings["graceful_timeout"] > STOP_SECONDS
     plain = object()
-    worker = SimpleNamespace(sockets=[SimpleNamespace(sock=plain), plain])
+    worker = SimpleNamespace(
+        sockets=[SimpleNamespace(sock=plain), plain], config=uvicorn.Config("server:app")
+    )
     settings["post_worker_init"](worker)
     assert worker.sockets == [plain, plain]
+    worker.config.load()
+    assert worker.config.http_protocol_class is Connection
