@@ -247,7 +247,9 @@ HARMLESS: dict[str, Spoiler] = {
     "a date before the epoch": front.fields(Last_Modified="Thu, 01 Jan 1960 00:00:00 GMT"),
     "a date far away": front.fields(Last_Modified="Fri, 31 Dec 9999 23:59:59 GMT"),
     "a checksum that is none": front.fields(x_amz_checksum_crc32="?", x_amz_checksum_sha1="\xb2"),
-    "a count of parts that is none": front.fields(x_amz_checksum_sha256=f"c2hh-{'9' * 5000}"),
+    "a count of parts that is none": front.fields(
+        x_amz_server_side_encryption="aws:kms", x_amz_checksum_sha256=f"c2hh-{'9' * 5000}"
+    ),
     "a content encoding": front.fields(Content_Encoding="gzip"),
     "many large fields": front.fields(**{f"x_amz_meta_{n}": "x" * 2_000 for n in range(80)}),
 }
