@@ -129,10 +129,12 @@ class PreconditionFailed(BucketError):
     """412: the object changed since its version was pinned. Start again from the new one."""
 
     retryable = True
+    hint = "The object changed while it was read; DataSync tries again by itself."
 
 
 class RangeUnsatisfiable(BucketError):
     retryable = True
+    hint = PreconditionFailed.hint
 
 
 class RedirectRefused(BucketError):
@@ -146,6 +148,7 @@ class SlowDown(BucketError):
 
 class ServerFault(BucketError):
     retryable = True
+    hint = "The fault is the server's or a gateway's; DataSync tries again by itself."
 
 
 class NetworkFailure(BucketError):
@@ -161,10 +164,12 @@ class ListingBroken(BucketError):
     """A listing page that is cut, foreign or contradicts itself. Never read as 'empty'."""
 
     retryable = True
+    hint = "Nothing was deleted. Check the endpoint, and what proxy or cache may have answered."
 
 
 class UnexpectedAnswer(BucketError):
     retryable = True
+    hint = "Check the endpoint, and what proxy or cache may have answered in S3's place."
 
 
 class QueueError(DataSyncError):
@@ -211,6 +216,10 @@ class IntegrityError(DataSyncError):
     """The bytes that arrived are not the object S3 described. The old file stays."""
 
     retryable = True
+    hint = (
+        "Nothing was replaced, and DataSync tries again by itself. If this lasts, compare the "
+        "object in S3, and look for a proxy or cache on the way."
+    )
 
 
 class LengthMismatch(IntegrityError):

@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.support.ministack",
     "tests.support.postgres",
     "tests.support.world",
+    "tests.support.network",
     "tests.support.forwarding",
     "tests.support.doctor",
 ]

@@ -142,9 +142,14 @@ def _is_later(one: str, other: str) -> bool | None:
 
 
 def _with_valid_range(scope: Scope) -> Scope:
-    """The same request without a Range that a server ignores (RFC 9110, section 14.2)."""
-    asked = Headers(scope=scope).get("range")
-    if asked is None or (scope["method"] == "GET" and _is_range(asked)):
+    """The same request without a Range that a server ignores (RFC 9110, section 14.2).
+
+    An If-Range that is a date ignores it too: two versions of one second have the same date, and
+    a client would join the bytes of both.
+    """
+    headers = Headers(scope=scope)
+    asked, by_etag = headers.get("range"), headers.get("if-range", '"').startswith('"')
+    if asked is None or (scope["method"] == "GET" and by_etag and _is_range(asked)):
         return scope
     return without_range(scope)
 

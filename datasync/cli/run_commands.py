@@ -166,7 +166,7 @@ def _print_end(run: Run, answer: SyncResponse) -> None:
         print_line(f"failed: {detail.file_key}: {detail.message}", style="red")
     if run.counts.failed > len(failed[:FAILURES_SHOWN]):
         remark("More: datasync failures")
-    if run.hint and run.status is RunStatus.FAILED:
+    if run.hint and run.status in (RunStatus.FAILED, RunStatus.PARTIAL):
         remark(f"hint: {in_commands(run.hint)}")
     if run.status is RunStatus.HELD:
         remark(f"See: datasync runs {run.id}. Apply: datasync approve {run.id}.")

@@ -167,7 +167,7 @@ def run_message(run: Run) -> str:
         held = f"{text}; {waiting} {verb} for approval of run {run.id}"
         return f"{held}: {run.error}" if run.error else held
     if run.status in (RunStatus.SUCCESS, RunStatus.PARTIAL):
-        return text
+        return f"{text}; {run.error}" if run.error else text
     return f"Run {run.id} {_ENDED[run.status]}: {run.error or text}"
 
 

@@ -402,22 +402,6 @@ def test_a_link_in_the_place_of_a_file_is_never_followed(one: Service) -> None:
     assert answer.json()["error"] in ("FileMissing", "PathConflict", "FileDrifted")
 
 
-def test_a_download_is_one_version_even_if_the_file_is_replaced(start_service: Starter) -> None:
-    bucket = FakeBucket()
-    old, new = b"o" * 8_000_000, b"n" * 8_000_000
-    bucket.put("big", old)
-    service = start_service(bucket)
-    service.sync()
-    with service.api.stream("GET", "/sync/download/big") as answer:
-        pieces = answer.iter_raw(100_000)
-        first = next(pieces)
-        bucket.put("big", new)
-        assert service.sync()["successful_operations"] == 1
-        whole = first + b"".join(pieces)
-    assert whole == old
-    assert service.api.get("/sync/download/big").content == new
-
-
 def _descriptors() -> int:
     return len(os.listdir("/dev/fd"))
 

@@ -56,13 +56,16 @@ Reply = Callable[[Peer, Seen], bool]
 class ScriptedServer:
     """Loopback only, a free port or `port`, a thread a connection; `requests` keeps what came."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(
+        self, tls: ssl.SSLContext | None = None, port: int = 0, host: str = "127.0.0.1"
+    ) -> None:
         self.requests: list[Seen] = []
         self._tls = tls
         self.connections = 0
         self._replies: list[Reply] = []
         self._over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family)
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -71,7 +74,8 @@ class ScriptedServer:
     @property
     def url(self) -> str:
         scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
+        host, port = self._listener.getsockname()[:2]
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def script(self, *replies: Reply) -> None:
         """The next requests get these replies; the last reply stays for all later ones."""
@@ -92,14 +96,18 @@ class ScriptedServer:
     def close(self) -> None:
         """End every connection and wait for the threads. Closing twice is fine."""
         self._over.set()
-        _shut(self._listener)
-        self._listener.close()
+        self.stop_listening()
         with self._lock:
             for each in self._open:
                 _shut(each)
             threads = list(self._threads)
         for thread in threads:
             thread.join(10)
+
+    def stop_listening(self) -> None:
+        """New connections are refused; those that are open go on."""
+        _shut(self._listener)
+        self._listener.close()
 
     def _run(self, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target)

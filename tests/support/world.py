@@ -13,6 +13,7 @@ import pytest
 from datasync.controllers.equality import ProofRule, in_sync, read_facts
 from datasync.models.sync_models import ObjectRow, Run, RunKind, RunStatus, SyncOptions
 from datasync.services.s3_sync_service import S3SyncService
+from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.ledger import Ledger, sqlite_url
 from datasync.services.storage.mirror import Mirror, path_for
 from tests.support.fake_bucket import FakeBucket
@@ -43,7 +44,11 @@ class World:
         self.mirror = Mirror(self.root)
         self.mirror.prepare(bucket_identity=IDENTITY)
         self.ledger = Ledger.open(sqlite_url(self.root / ".datasync" / "ledger.db"))
-        self.service = S3SyncService(self.bucket, self.mirror, self.ledger, self.options)
+        self.service = S3SyncService(self.port(), self.mirror, self.ledger, self.options)
+
+    def port(self) -> Bucket:
+        """What the engine sees of the bucket."""
+        return self.bucket
 
     def close(self) -> None:
         self.service.stop()

@@ -405,6 +405,14 @@ def test_every_wrong_answer_has_its_error(
     assert "hush" not in str(found.error) + found.error.hint
 
 
+def test_another_http_than_was_asked_in_is_called_so(
+    server: ScriptedServer, bucket: S3Bucket
+) -> None:
+    server.script(raw(b"HTTP/2 200\r\n\r\n"))
+
+    assert "does not answer in HTTP" in str(fetch(bucket, GET)[0].error)
+
+
 def test_extra_bytes_are_not_of_the_object(server: ScriptedServer, bucket: S3Bucket) -> None:
     server.script(raw(object_head(BODY) + BODY + b"extra"), good(BODY))
 

@@ -19,6 +19,7 @@ from datasync.models.sync_models import ObjectHead, ObjectRequest, SyncOptions, 
 from datasync.services.engine.integrity import (
     LARGE_BYTES,
     Digest,
+    check_listed,
     digest_for,
     expect,
     prove,
@@ -103,6 +104,7 @@ class Fetch:
     def begin(self, head: ObjectHead) -> None:
         options = self._courier.options
         self.head = head
+        self._check_listed(head)
         if head.size > options.max_bytes:
             raise ObjectTooLarge(
                 f"{self.task.key!r}: " + oversize_reason(head.size, options.max_bytes)
@@ -140,7 +142,7 @@ class Fetch:
         elif answer.error is not None:
             self.failed(answer.error)
         elif answer.head is not None and answer.head.status == 304:
-            self._done(Found.UNCHANGED, head=answer.head)
+            self._unchanged(answer.head)
         else:
             self._received()
 
@@ -196,6 +198,18 @@ class Fetch:
             self.failed(error)
         else:
             self._done(Found.ARCHIVED, head=head, error=refusal)
+
+    def _unchanged(self, head: ObjectHead) -> None:
+        try:
+            self._check_listed(head)
+        except DataSyncError as error:
+            self.failed(error)
+        else:
+            self._done(Found.UNCHANGED, head=head)
+
+    def _check_listed(self, head: ObjectHead) -> None:
+        if self.task.listed is not None:
+            check_listed(head, self.task.listed, self.task.row)
 
     def _received(self) -> None:
         assert self.head is not None

@@ -13,10 +13,11 @@ from typing import Protocol
 
 from awscrt import checksums
 
-from datasync.errors import ChecksumMismatch
-from datasync.models.sync_models import ListedObject, ObjectHead, Verdict
+from datasync.errors import ChecksumMismatch, LengthMismatch, TornRead
+from datasync.models.sync_models import ListedObject, ObjectHead, ObjectRow, Verdict
 
 PLAIN_ETAG = re.compile(r"[0-9a-f]{32}\Z")
+PARTS_COUNT = re.compile(r"[1-9][0-9]{0,4}\Z")
 MULTIPART_ETAG = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,4})\Z")
 
 # From here on a stored CRC64NVME replaces MD5: both prove the bytes, one costs a sixteenth.
@@ -73,6 +74,26 @@ def expect(head: ObjectHead, *, verify: bool = True) -> Expectation:
     return _multipart(head.etag, head.size, head) or _stored(head, composite=True) or SIZE_ONLY
 
 
+def check_listed(head: ObjectHead, listed: ListedObject, row: ObjectRow | None) -> None:
+    """Check an answer against the listing that came before it; `row` is what we hold.
+
+    The object may have been replaced since, by a newer version: then the ETag is another one. An
+    older version comes from a cache on the way, and the mirror would be called equal with it.
+
+    Raises: TornRead (an older version), LengthMismatch (the listed version in another size).
+    """
+    if head.etag != listed.etag:
+        modified = head.last_modified
+        if not modified and row is not None and row.etag == head.etag:  # a 304 brings no date
+            modified = row.last_modified
+        if 0 < modified < listed.last_modified:
+            raise TornRead(f"{listed.key!r}: the answer is of an older version than was listed")
+    elif head.status != 304 and head.size != listed.size:
+        raise LengthMismatch(
+            f"{listed.key!r}: {head.size} bytes were announced, {listed.size} were listed"
+        )
+
+
 def expect_listed(listed: ListedObject) -> Expectation | None:
     """The proof that a listing alone offers: a plain ETag, or a multipart one of a single part."""
     if PLAIN_ETAG.match(listed.etag):
@@ -103,7 +124,7 @@ def _stored(head: ObjectHead, *, composite: bool) -> Expectation | None:
         if (bool(dash) or head.checksum_type == "COMPOSITE") != composite:
             continue
         digest = _decoded(value, verdict)
-        parts_count = int(count) if count.isdigit() else (head.parts_count or 0)
+        parts_count = int(count) if PARTS_COUNT.match(count) else (head.parts_count or 0)
         if digest is None or (composite and not parts_count):
             continue
         parts = (head.size,) if composite and parts_count == 1 else ()

@@ -33,6 +33,10 @@ from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 
 TICK_SECONDS = 0.5
+LEFT_OUT_HINT = (
+    "None of them was deleted, and the next run lists again. If this lasts, look for a proxy or "
+    "cache on the way to S3."
+)
 _RECORDED = frozenset({Operation.SKIP, Operation.REJECT})
 _COMPARED = frozenset({RunStatus.SUCCESS, RunStatus.PARTIAL, RunStatus.HELD})
 
@@ -122,8 +126,39 @@ class Reconciliation:
         if reason is not None:
             self._run = replace(self._run, error=reason)
         status = RunStatus.HELD if reason is not None else self._apply()
+        if status is not RunStatus.HELD and (left_out := self._left_out()) is not None:
+            self._run = replace(self._run, error=left_out)
+            status = RunStatus.PARTIAL
         self._drop_void_marks()
         return status
+
+    def _left_out(self) -> str | None:
+        """What the listing left out although S3 has it, by what became of the plan of deletes.
+
+        A listing that ended early may have left out new keys as well, of which nobody knows: the
+        mirror must not be called equal to the bucket. A key that an event tells of, or brought
+        since the run began, may have come after its page.
+        """
+        after, first, count = "", "", 0
+        while plan := self._ledger.planned_deletes(self._run.id, after=after):
+            after = plan[-1][0]
+            keys = [key for key, _ in plan]
+            rows, marks = self._ledger.get_many(keys), self._ledger.dirty(keys)
+            kept = [
+                key
+                for key, etag in plan
+                if key in rows and key not in marks and self._is_unchanged(rows[key], etag)
+            ]
+            first, count = first or next(iter(kept), ""), count + len(kept)
+        if not count:
+            return None
+        told = "1 key" if count == 1 else f"{count} keys"
+        return f"the listing left out {told} that S3 has: {first!r}{', ...' if count > 1 else ''}"
+
+    def _is_unchanged(self, row: ObjectRow, etag: str) -> bool:
+        """Whether S3 was asked about a planned delete and still has the very version we hold."""
+        held = row.state is State.SYNCED and row.path is not None
+        return held and row.etag == etag and not self._is_newer(row)
 
     def _drop_void_marks(self) -> None:
         """Forget marks of keys that neither the bucket nor the mirror has, and S3 answers oddly.
@@ -301,6 +336,8 @@ class Reconciliation:
                 f"Look at the plan, then approve it with 'datasync approve {self._run.id}' "
                 f"or POST /sync/runs/{self._run.id}/approve."
             )
+        elif status is RunStatus.PARTIAL and reason is not None:
+            hint = LEFT_OUT_HINT
         elif status is RunStatus.SUCCESS:
             reason = None
         run = self._ledger.finish_run(

@@ -94,7 +94,8 @@ class Scan:
         """Every page, and whether a listing begins with it; one that fails for now is repeated.
 
         It goes on behind the last key; without `going_on` it begins anew, and the pages that
-        came before do not count.
+        came before do not count. Only a page that brings it further is progress: one without a
+        key may come for ever.
 
         Raises: BucketError, when it keeps failing.
         """
@@ -102,8 +103,8 @@ class Scan:
         while True:
             try:
                 for number, page in enumerate(self.bucket.list(self.prefix, after)):
-                    if going_on:
-                        after, failures = _last_key(page.objects, after), 0
+                    if going_on and (last := _last_key(page.objects, after)) != after:
+                        after, failures = last, 0
                     yield number == 0, page.objects
                 return
             except BucketError as error:

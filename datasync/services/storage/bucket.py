@@ -305,7 +305,8 @@ class S3Channel:
         name = repr(call.request.key)
         if call.asking_why and call.status == 416:  # an empty object: so it is there
             return UnexpectedAnswer(f"{name}: S3 denies the object and knows its size")
-        return self._client.refuse(call.status, call.fields, call.refusal, name)
+        key = call.request.key
+        return self._client.refuse(call.status, call.fields, call.refusal, name, key)
 
     def _answer(self, call: _Call, head: ObjectHead | None, error: DataSyncError | None) -> None:
         if not call.over:

@@ -29,7 +29,7 @@ def parse_lines(lines: list[bytes]) -> tuple[int, Fields]:
         if line.startswith(b"HTTP/"):
             start = index
     try:
-        status = int(lines[start][9:12])
+        status = int(lines[start].removeprefix(b"HTTP/1.")[2:5])
     except (IndexError, ValueError):
         raise UnexpectedAnswer("the server does not answer in HTTP") from None
     fields: Fields = {}

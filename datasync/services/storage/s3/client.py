@@ -143,11 +143,16 @@ class S3Client:
             self._scope = scope
         return url, sign(scope, stamp, method, self.location.host, path, query, headers)
 
-    def refuse(self, status: int, fields: Fields, body: bytes, what: str) -> BucketError:
-        """The error of a refusal; it teaches the client the server's clock, or new credentials."""
+    def refuse(
+        self, status: int, fields: Fields, body: bytes, what: str, key: str | None = None
+    ) -> BucketError:
+        """The error of a refusal; it teaches the client the server's clock, or new credentials.
+
+        Where a `key` was asked for, only what speaks of it can say that it is missing.
+        """
         if status < 300:
-            return UnexpectedAnswer(f"{what}: S3 answers {status} to what it refused before")
-        error = error_for(parse_refusal(status, fields, body), what)
+            return UnexpectedAnswer(f"{what}: S3 answers {status}, which answers nothing here")
+        error = error_for(parse_refusal(status, fields, body), what, key)
         if isinstance(error, ClockSkewed):
             self._learn_clock(fields)
         elif isinstance(error, CredentialsRejected):
@@ -186,7 +191,7 @@ class S3Client:
             answer = self.ask(self.object_call(first_byte(request)), what)
             if answer.status == 416:
                 raise UnexpectedAnswer(f"{what}: S3 denies the object and knows its size")
-        raise self.refuse(answer.status, answer.fields, answer.body, what)
+        raise self.refuse(answer.status, answer.fields, answer.body, what, request.key)
 
     def ask(
         self,
@@ -199,16 +204,26 @@ class S3Client:
     ) -> RawAnswer:
         """Send one request, wait for its whole answer, whatever its status.
 
+        All of it must be there in `timeout_seconds`, None: as long as a transfer may be silent.
+        An answer that drips for ever would keep a run from ever ending.
+
         Raises: NetworkFailure, TransferStalled (also when the total time is over),
         UnexpectedAnswer (over `max_bytes`, no HTTP), Interrupted (the client was closed).
         """
+        limit, hint = timeout_seconds, NetworkFailure.hint
+        if limit is None:
+            limit, hint = self.config.timeout_seconds, TransferStalled.hint
         with self._borrowed() as loop:
             exchange = Exchange(max_bytes)
             transfer = loop.begin(call[0], call[1], bodyless, exchange)
             try:
-                return _wait(loop, transfer, exchange, what, timeout_seconds)
+                answer = _wait(loop, transfer, exchange, what, limit)
             finally:
                 loop.drop(transfer)
+        if answer is None:
+            # No setting would have made a caller with a bound of its own wait longer.
+            raise TransferStalled(f"{what}: no whole answer within {limit:g} seconds", hint=hint)
+        return answer
 
     @contextmanager
     def _borrowed(self) -> Iterator[TransferLoop]:
@@ -277,16 +292,11 @@ def _wait(
     transfer: Transfer,
     exchange: Exchange,
     what: str,
-    timeout_seconds: float | None,
-) -> RawAnswer:
-    """Turn the loop until the one transfer in it is over."""
-    deadline = float("inf") if timeout_seconds is None else time.monotonic() + timeout_seconds
-    while True:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            # The bound was the caller's own: no setting would have made it wait longer.
-            text = f"{what}: no answer within {timeout_seconds:g} seconds"
-            raise TransferStalled(text, hint=NetworkFailure.hint)
+    timeout_seconds: float,
+) -> RawAnswer | None:
+    """Turn the loop until the one transfer in it is over; None when the time is over before."""
+    deadline = time.monotonic() + timeout_seconds
+    while (remaining := deadline - time.monotonic()) > 0:
         moved, ended = loop.turn(min(remaining, 60.0))
         if loop.take_wake():
             raise Interrupted(f"{what}: the bucket was closed")
@@ -294,6 +304,7 @@ def _wait(
             _collect(transfer, exchange, what)
         for end in ended:
             return _finish(loop, end, exchange, what)
+    return None
 
 
 def _collect(transfer: Transfer, exchange: Exchange, what: str) -> None:

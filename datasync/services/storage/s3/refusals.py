@@ -6,6 +6,7 @@ message, never a signature, a secret or a URL.
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import pycurl
 from lxml import etree
@@ -82,6 +83,7 @@ class Refusal:
     code: str = ""
     message: str = ""
     region: str = ""
+    key: str = ""
 
 
 def parse_refusal(status: int, fields: Fields, body: bytes) -> Refusal:
@@ -94,11 +96,12 @@ def parse_refusal(status: int, fields: Fields, body: bytes) -> Refusal:
         code=code if _CODE.fullmatch(code) else "",
         message=texts.get("Message", "")[:MAX_TEXT],
         region=region if _REGION.fullmatch(region) else "",
+        key=texts.get("Key", ""),
     )
 
 
-def error_for(refusal: Refusal, what: str) -> BucketError:
-    """The error of a refused request; `what` names the object or the bucket."""
+def error_for(refusal: Refusal, what: str, key: str | None = None) -> BucketError:
+    """The error of a refused request; `what` names the object or the bucket, `key` the object."""
     status, code = refusal.status, refusal.code
     text = _describe(refusal, what)
     if code in SKEW_CODES:
@@ -112,7 +115,7 @@ def error_for(refusal: Refusal, what: str) -> BucketError:
     if status in (401, 403):
         return ObjectArchived(text) if code == "InvalidObjectState" else AccessDenied(text)
     if status == 404:
-        return _missing(refusal, text)
+        return _missing(refusal, text, key)
     if status in PLAIN:
         return PLAIN[status](text)
     if status == 501 or code == "NotImplemented":  # no fault: it would be the same next time
@@ -136,13 +139,29 @@ def error_for_curl(code: int, text: str, what: str) -> BucketError:
     return NetworkFailure(f"{what}: {text or 'the connection failed'} (libcurl {code})")
 
 
-def _missing(refusal: Refusal, text: str) -> BucketError:
+def _missing(refusal: Refusal, text: str, key: str | None) -> BucketError:
     """Only S3's own word for it makes an object missing: a proxy's 404 proves nothing."""
     if refusal.code == "NoSuchKey":
+        if key is not None and _is_about_another(refusal.key, key):
+            return UnexpectedAnswer(f"{text}; it speaks of another key")
         return ObjectMissing(text)
     if refusal.code == "NoSuchBucket":
         return BucketMissing(text)
     return UnexpectedAnswer(text)
+
+
+def _is_about_another(told: str, key: str) -> bool:
+    """Whether a refusal names another key: two answers changed places on the way.
+
+    A server that names none, or one with other slashes or still encoded, speaks of ours.
+    """
+    ours = _bare(key)
+    return bool(told) and ours not in (_bare(told), _bare(unquote(told)))
+
+
+def _bare(key: str) -> list[str]:
+    """A key's segments as they survive a server's XML."""
+    return [segment for segment in key.replace("\r\n", "\n").strip().split("/") if segment]
 
 
 def _redirect(refusal: Refusal, text: str) -> BucketError:
