@@ -25,6 +25,7 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _FOLDER = re.compile(r"(\d{8}T\d{6}Z)(?:\.(\d+))?-(.*)", re.DOTALL)
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9_.]+")
 _MAX_FOLDERS_PER_SECOND = 100_000
+_TRIES = 10
 _LIST_HINT = "List what is there: datasync trash list."
 
 
@@ -126,14 +127,18 @@ def put_back(
     directories: Directories, calls: DiskCalls, entry: TrashEntry, replaced: TrashFolder | None
 ) -> Restored:
     """Rename an entry to its path. What is there goes to `replaced`, or is kept without one."""
-    try:
-        return Restored(entry, _put_back(directories, calls, entry, replaced))
-    except MirrorError as error:
-        return Restored(entry, None, error)
-    except FileNotFoundError:
-        return Restored(entry, None, FileMissing(f"{entry.id!r} is not in the trash"))
-    except OSError as error:
-        return Restored(entry, None, translated(error, entry.path))
+    for _ in range(_TRIES):
+        try:
+            return Restored(entry, _put_back(directories, calls, entry, replaced))
+        except MirrorError as error:
+            return Restored(entry, None, error)
+        except FileNotFoundError:  # the entry, or the folder for it: a run removes empty ones
+            directories.forget_all()
+            if directories.kind(f"{TRASH}/{entry.id}") is None:
+                break
+        except OSError as error:
+            return Restored(entry, None, translated(error, entry.path))
+    return Restored(entry, None, FileMissing(f"{entry.id!r} is not in the trash"))
 
 
 def prune(directories: Directories, before: float, stopped: Callable[[], bool]) -> int:
