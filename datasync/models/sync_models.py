@@ -291,6 +291,7 @@ class SyncOptions:
     delete_limit_files: int = 10
     delete_limit_percent: float = 25.0
     trash_retention_seconds: float = 7 * 86400.0
+    trash_max_percent: float = 25.0  # of the disk
     min_free_percent: float = 1.0
     interval_seconds: float | None = 3600.0  # None: no periodic reconciliation
 
