@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.world",
     "tests.support.forwarding",
+    "tests.support.command_line",
     "tests.support.doctor",
 ]
 

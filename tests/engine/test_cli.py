@@ -5,12 +5,10 @@ import signal
 import stat
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from datasync import composition
 from datasync.cli.display import Lines
 from datasync.cli.entry import run_command
 from datasync.composition import compose
@@ -18,23 +16,9 @@ from datasync.config.settings import load_settings
 from datasync.models.sync_models import RunKind, RunStatus
 from tests.support import fail
 from tests.support.command_line import CommandLine, use_settings
-from tests.support.fake_bucket import FakeBucket
 from tests.support.world import eventually
 
 HOSTILE = "bad[red]\x1b[31m\n\u202ekey"
-
-
-@pytest.fixture
-def command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> CommandLine:
-    """The command line over an empty bucket and an empty mirror."""
-    bucket = FakeBucket()
-    use_settings(monkeypatch, tmp_path)
-    monkeypatch.setattr(
-        composition, "compose", partial(compose, make_bucket=lambda _settings: bucket)
-    )
-    return CommandLine(bucket, tmp_path / "mirror", capsys)
 
 
 # -- sync ----------------------------------------------------------------------------------------

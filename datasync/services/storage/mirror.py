@@ -248,9 +248,14 @@ class Mirror:
             return list(islice(trash.entries(directories, prefix, after), limit))
 
     def restore(
-        self, entry_id: str | None = None, *, prefix: str | None = None, overwrite: bool = False
+        self,
+        entry_id: str | None = None,
+        *,
+        prefix: str | None = None,
+        wanted: Callable[[TrashEntry], bool] = lambda _: True,
+        overwrite: bool = False,
     ) -> list[Restored]:
-        """Put one entry back to its path, or the newest one of each path below `prefix`.
+        """Put one entry back to its path, or the newest `wanted` one of each path below `prefix`.
 
         What is at the path is kept and the entry stays in the trash, unless `overwrite` says
         that the two change places. Raises: FileMissing (no such entry), MirrorError.
@@ -261,13 +266,9 @@ class Mirror:
             if entry_id is not None:
                 chosen = [trash.find(directories, entry_id)]
             else:
-                chosen = trash.newest(trash.entries(directories, prefix or "", ""))
-            trash_folder = (
-                TrashFolder(directories, "replaced", self._clock()) if overwrite else None
-            )
-            done = [
-                trash.put_back(directories, self._calls, entry, trash_folder) for entry in chosen
-            ]
+                chosen = trash.newest(filter(wanted, trash.entries(directories, prefix or "", "")))
+            replaced = TrashFolder(directories, "replaced", self._clock()) if overwrite else None
+            done = [trash.put_back(directories, self._calls, each, replaced) for each in chosen]
             self._durability.require_folders(directories)
             return done
 
