@@ -21,8 +21,7 @@ from datasync.cli.terminal import (
 )
 from datasync.cli.verdict import failing_keys, noted
 from datasync.cli.wording import in_commands
-from datasync.controllers.plan import held_because, summarise
-from datasync.controllers.views import run_report
+from datasync.controllers.views import counted, run_report
 from datasync.models.s3_models import DetailStatus, RunDetail, SyncResponse
 from datasync.models.sync_models import Run, RunKind, RunStatus
 
@@ -76,9 +75,7 @@ def plan(prefix: Prefix = "", limit: Limit = 1000, json: Json = False) -> int:
     """Show what a sync would do, and change nothing. Exits with 2 if it would be held."""
     with opened() as parts:
         scope = parts.controller.scope.within(prefix)
-        mirrored = parts.ledger.count(scope)
-        report = summarise(parts.service.plan(scope), keep=limit)
-        held = held_because(report, mirrored, parts.settings.sync_options())
+        report, held = parts.controller.planned(scope, limit)
         failing = failing_keys(parts, parts.controller.facts(), scope)
     if json:
         print_plan_json(report, held, failing)
@@ -110,13 +107,14 @@ def approve(run_id: RunId, json: Json = False) -> int:
 
 
 def cancel(run_id: RunId, json: Json = False) -> int:
-    """Stop a queued, running or held run."""
+    """Stop a queued or running run, or reject the plan of a held one."""
     with opened() as parts:
         run = parts.controller.cancel(run_id)
     if json:
         print_json(run.model_dump(mode="json"))
     elif run.status == RunStatus.CANCELLED.value:
-        print_line(f"Run {run.id} is cancelled.")
+        kept = f" Its {counted(run.deletes_planned, 'delete')} will not be done."
+        print_line(f"Run {run.id} is cancelled.{kept if run.deletes_planned else ''}")
     else:
         print_line(f"Run {run.id} stops; what was downloaded so far stays.")
     return exits.DONE
@@ -169,7 +167,10 @@ def _print_end(run: Run, answer: SyncResponse) -> None:
     if run.hint and run.status is RunStatus.FAILED:
         remark(f"hint: {in_commands(run.hint)}")
     if run.status is RunStatus.HELD:
-        remark(f"See: datasync runs {run.id}. Apply: datasync approve {run.id}.")
+        remark(
+            f"See: datasync runs {run.id}. Apply: datasync approve {run.id}. "
+            f"Reject: datasync cancel {run.id}."
+        )
     elif answer.in_sync:
         print_line("The mirror is in sync with the bucket.", style="green")
 

@@ -152,7 +152,8 @@ def test_a_held_run_can_be_cancelled(command_line: CommandLine) -> None:
     assert command_line("sync").code == 0
     command_line.bucket.list_empty()
     assert command_line("sync").code == 2
-    assert command_line("cancel", "2").out == "Run 2 is cancelled.\n"
+    cancelled = command_line("cancel", "2").out
+    assert cancelled == "Run 2 is cancelled. Its 1 delete will not be done.\n"
     again = command_line("cancel", "2")
     assert again.code == 2
     assert again.err.startswith("error: ")
@@ -604,7 +605,7 @@ def test_bad_settings_are_refused_in_lines_that_name_them(
 def test_a_fault_of_ours_is_a_line_here_and_a_traceback_in_the_log(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def broken(_self: object, _prefix: str) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr("datasync.services.s3_sync_service.S3SyncService.plan", broken)

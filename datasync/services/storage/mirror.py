@@ -19,7 +19,7 @@ from typing import Self
 from datasync.errors import ConfigurationError, MirrorError, MirrorUnavailable
 from datasync.models.sync_models import FileStat
 from datasync.services.storage import emptying, removing, trash
-from datasync.services.storage.directories import Directories, look, translating
+from datasync.services.storage.directories import Directories, look, root_error, translating
 from datasync.services.storage.durability import Durability
 from datasync.services.storage.letter_case import LetterCase
 from datasync.services.storage.looking import DiskUsage, NotAFile, disk_usage, open_file, stat_files
@@ -77,6 +77,7 @@ class Mirror:
         self._durability = Durability(self._calls, enabled=durable)
         self._identity: tuple[int, int] | None = None  # device and inode of the prepared root
         self._marker: Marker | None = None  # of the prepared root
+        self.taken_over = False  # `prepare` found the mirror of another bucket
         self._staging: Staging | None = None
         self._staging_path = os.fsencode(self.root / STAGING)
         self._lock = threading.Lock()
@@ -307,7 +308,7 @@ class Mirror:
             missing = [each for each in (self.root, *self.root.parents) if not each.exists()]
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _root_error(error, "made") from error
+            raise root_error(error, "made") from error
         return missing
 
     @contextmanager
@@ -327,7 +328,7 @@ class Mirror:
         try:
             root = os.open(os.fsencode(self.root), _ROOT)
         except OSError as error:
-            raise _root_error(error, "opened") from error
+            raise root_error(error, "opened") from error
         status = os.fstat(root)
         if self._identity not in (None, (status.st_dev, status.st_ino)):
             os.close(root)
@@ -361,12 +362,14 @@ class Mirror:
         except ConfigurationError:
             if not adopt:
                 raise
+            self.taken_over = True
             return self._write_marker(directories, self._fresh(identity), over=True)
         if marker is None:
             with suppress(FileExistsError):  # another process of the service was faster
                 return self._write_marker(directories, self._fresh(identity), over=False)
             return self._claim(directories, identity, adopt)
-        if marker.bucket == identity:
+        self.taken_over = marker.bucket != identity
+        if not self.taken_over:
             return marker
         if not adopt:
             raise of_another_bucket(marker.bucket, identity)
@@ -391,8 +394,3 @@ class Mirror:
                 return look(staged.name.upper(), staging.folder) is None
         finally:
             staging.close()
-
-
-def _root_error(error: OSError, what: str) -> MirrorUnavailable:
-    reason = os.strerror(error.errno) if error.errno else type(error).__name__
-    return MirrorUnavailable(f"the mirror's folder cannot be {what}: {reason}")
