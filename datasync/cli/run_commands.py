@@ -22,14 +22,16 @@ from datasync.cli.terminal import (
 from datasync.cli.verdict import failing_keys, noted
 from datasync.cli.wording import in_commands
 from datasync.controllers.views import counted, run_report
-from datasync.models.s3_models import DetailStatus, RunDetail, SyncResponse
+from datasync.models.s3_models import DETAILS_LIMIT, DetailStatus, RunDetail, SyncResponse
 from datasync.models.sync_models import Run, RunKind, RunStatus
 
 if TYPE_CHECKING:
     from datasync.composition import Components
 
 FAILURES_SHOWN = 20
+RUNS_SHOWN = 20
 DELETES_SHOWN = 50
+MOST_SHOWN = 100_000
 
 Prefix = Annotated[str, typer.Option(help="Only keys that begin with this.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -37,7 +39,7 @@ Adopt = Annotated[
     bool, typer.Option("--adopt", help="Take over a directory that mirrored another bucket.")
 ]
 RunId = Annotated[int, typer.Argument(min=1, help="Number of the run, as in: datasync runs.")]
-Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Show at most so many.")]
+Limit = Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="Show at most so many.")]
 
 RUN_COLUMNS = (
     Column("run", "word"),
@@ -86,17 +88,24 @@ def plan(prefix: Prefix = "", limit: Limit = 1000, json: Json = False) -> int:
 
 def runs(
     run_id: Annotated[int | None, typer.Argument(min=1, help="Show this run only.")] = None,
-    limit: Limit = 20,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST_SHOWN, help="Show at most so many runs, or deletes of a held one."
+        ),
+    ] = None,
     json: Json = False,
 ) -> int:
     """List the runs, newest first; with a number: all about that run."""
     with opened() as parts:
         if run_id is not None:
-            return _show_run(parts.controller.run(run_id), json)
+            shown = limit or (DETAILS_LIMIT if json else DELETES_SHOWN)
+            return _show_run(parts.controller.run(run_id, shown), json)
+        count = limit or RUNS_SHOWN
         if json:
-            print_json(parts.controller.runs(limit, None).model_dump(mode="json"))
+            print_json(parts.controller.runs(count, None).model_dump(mode="json"))
             return exits.DONE
-        print_table(RUN_COLUMNS, [_run_cells(run) for run in parts.ledger.runs(limit)])
+        print_table(RUN_COLUMNS, [_run_cells(run) for run in parts.ledger.runs(count)])
     return exits.DONE
 
 
@@ -199,10 +208,10 @@ def _show_run(run: RunDetail, json: bool) -> int:
     facts["seconds"] = None if run.seconds is None else round(run.seconds, 2)
     facts["hint"] = None if run.hint is None else in_commands(run.hint)
     print_table((Column("fact", "word"), Column("value")), list(facts.items()))
-    for key in run.planned_deletes[:DELETES_SHOWN]:
+    for key in run.planned_deletes:
         print_line(f"would delete: {key}")
-    if run.deletes_planned > len(run.planned_deletes[:DELETES_SHOWN]):
-        remark(f"... {run.deletes_planned:,} deletes in all; --json shows more")
+    if run.status == RunStatus.HELD.value and run.deletes_planned > len(run.planned_deletes):
+        remark(f"... {run.deletes_planned:,} deletes in all; --limit shows more")
     for detail in run.sync_details[:FAILURES_SHOWN]:
         print_line(f"{detail.status.value} {detail.operation}: {detail.file_key}: {detail.message}")
     return exits.DONE

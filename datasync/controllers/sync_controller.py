@@ -121,13 +121,16 @@ class SyncController:
         shown = [views.run_report(run, now) for run in found[:limit]]
         return RunPage(runs=shown, next_before=shown[-1].id if len(found) > limit else None)
 
-    def run(self, run_id: int) -> RunDetail:
-        """One run with its progress, plan and details. Raises: RunMissing, LedgerError."""
+    def run(self, run_id: int, deletes: int = DETAILS_LIMIT) -> RunDetail:
+        """One run with its progress, details and the first `deletes` that its plan waits to do.
+
+        Raises: RunMissing, LedgerError.
+        """
         run = self._ledger.run(run_id)
         outcomes = self._ledger.outcomes(run_id=run_id, limit=DETAILS_LIMIT)
         planned: list[tuple[str, str]] = []
         if run.status is RunStatus.HELD:
-            planned = self._ledger.planned_deletes(run_id, limit=DETAILS_LIMIT)
+            planned = self._ledger.planned_deletes(run_id, limit=deletes)
         return RunDetail(
             **dict(views.run_report(run, self._clock())),
             planned_deletes=[key for key, _ in planned],

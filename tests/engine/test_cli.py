@@ -147,6 +147,22 @@ def test_a_held_run_exits_with_2_and_is_applied_after_approval(
     assert command_line("status").code == 0
 
 
+def test_every_delete_of_a_held_run_can_be_seen(command_line: CommandLine) -> None:
+    for number in range(70):
+        command_line.bucket.put(f"k{number:02}", b"x")
+    assert command_line("sync").code == 0
+    for number in range(60):
+        command_line.bucket.delete(f"k{number:02}")
+    assert "Reject: datasync cancel 2" in command_line("sync").err
+    part, whole = command_line("runs", "2"), command_line("runs", "2", "--limit", "60")
+    assert part.out.count("would delete") == 50 and "60 deletes in all" in part.err
+    assert whole.out.count("would delete") == 60 and whole.err == ""
+    assert len(command_line("runs", "2", "--json").json["planned_deletes"]) == 60
+    assert len(command_line("runs", "2", "--limit", "3", "--json").json["planned_deletes"]) == 3
+    assert command_line("cancel", "2").code == 0
+    assert "in all" not in command_line("runs", "2").err
+
+
 def test_a_held_run_can_be_cancelled(command_line: CommandLine) -> None:
     command_line.bucket.put("a", b"x")
     assert command_line("sync").code == 0
