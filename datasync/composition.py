@@ -5,6 +5,7 @@ makes nothing.
 """
 
 import errno
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from datasync.controllers.health import HealthCheck
 from datasync.controllers.intake import Intake
 from datasync.controllers.sync_controller import SyncController
 from datasync.errors import ConfigurationError, DataSyncError, DiskFull, MirrorError
-from datasync.models.sync_models import RunKind, RunStatus
+from datasync.models.sync_models import RunKind, RunStatus, Settlement
 from datasync.services.events.journal import Journal
 from datasync.services.events.sns import SnsGate, https_fetch
 from datasync.services.events.sqs import Queue, SqsConfig, SqsQueue
@@ -87,14 +88,22 @@ def compose(
         undo.callback(mirror.close)
         ledger = Ledger.open(settings.ledger_url())
         undo.callback(ledger.close)
+        if ledger.rebuilt:
+            get_logger("datasync.ledger").warning(
+                "the ledger was damaged: it is set aside, and built anew from files and bucket"
+            )
         if adopt:
             disprove(ledger)
+        if mirror.taken_over:
+            forget_plans(ledger)
         service = S3SyncService(bucket, mirror, ledger, options)
         journal = Journal(ledger, service.wake)
         undo.callback(journal.close)
         files = FileService(ledger, mirror, bucket)
         rule = ProofRule(settings.sync_interval_hours * 3600, settings.enable_periodic_sync)
-        facts = partial(read_facts, ledger, options.prefix, rule, event_rule(settings))
+        facts = partial(
+            read_facts, ledger, options.prefix, rule, event_rule(settings), options=options
+        )
         intake = Intake(journal, ledger, options, lambda: in_sync(facts()))
         queue = sqs_queue(settings)
         consumer = (
@@ -250,6 +259,20 @@ def disprove(ledger: Ledger) -> None:
     run, _ = ledger.request_run(RunKind.RECONCILE, "", now, join=False)
     reason = "the directory was taken over with --adopt"
     ledger.finish_run(run.id, RunStatus.INTERRUPTED, now, error=reason)
+
+
+def forget_plans(ledger: Ledger) -> None:
+    """Drop what was planned and heard of another bucket: this one never said so.
+
+    The new bucket answers 404 for all of it, and nobody would be asked. What events told of is
+    found by the next reconciliation, which `in_sync` waits for.
+    """
+    for run in ledger.held_runs():
+        reason = "the directory was made the mirror of another bucket"
+        ledger.finish_run(run.id, RunStatus.CANCELLED, time.time(), error=reason)
+        ledger.drop_plan(run.id)
+    while marks := ledger.due(math.inf, 1000):
+        ledger.settle(Settlement(cleared=tuple(marks)))
 
 
 def s3_bucket(settings: Settings) -> Bucket:

@@ -45,6 +45,7 @@
     ├── RunError
     │   ├── RunMissing              no run with this id
     │   ├── RunNotHeld              approve or cancel on a run that is over
+    │   │   └── PlanOutdated          a held plan that is too old to be approved
     │   └── LeaseHeld               another process runs the engine
     ├── RequestRefused              the caller's request
     │   ├── MalformedRequest
@@ -296,6 +297,10 @@ class RunMissing(RunError):
 
 class RunNotHeld(RunError):
     hint = "Only a held run can be approved, only a queued, running or held one cancelled."
+
+
+class PlanOutdated(RunNotHeld):
+    hint = "Run 'datasync sync' or POST /sync/trigger: it compares anew, and makes a plan of today."
 
 
 class LeaseHeld(RunError):

@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.support.world",
     "tests.support.network",
     "tests.support.forwarding",
+    "tests.support.command_line",
     "tests.support.doctor",
 ]
 

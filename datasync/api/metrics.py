@@ -47,6 +47,11 @@ class _Snapshot(Collector):
         yield _gauge("failed", "Keys that failed", totals.failed)
         yield _gauge("pending_age_seconds", "Age of the oldest pending key", lag)
         yield _gauge("held_run", "1 when a run waits for approval", self._facts.held is not None)
+        deletes = self._facts.deletes
+        yield _gauge(
+            "deleted_last_hour", "Files deleted within an hour without approval", deletes.files
+        )
+        yield _gauge("delete_flood", "1 when they are too many", deletes.flood)
         states = GaugeMetricFamily("datasync_objects", "Keys by state", labels=["state"])
         for state in State:
             states.add_metric([state.value], totals.by_state.get(state, 0))

@@ -52,5 +52,8 @@ def approve_run(controller: ControllerOf, run_id: RunId) -> RunReport:
     responses=responses(404, 409, 413, 422),
 )
 def cancel_run(controller: ControllerOf, run_id: RunId) -> RunReport:
-    """Ends a queued or held run at once, a running one soon. What it did stays done."""
+    """Ends a queued run at once, a running one soon, and rejects the plan of a held one.
+
+    What it did stays done.
+    """
     return controller.cancel(run_id)

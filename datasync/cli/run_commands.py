@@ -21,16 +21,17 @@ from datasync.cli.terminal import (
 )
 from datasync.cli.verdict import failing_keys, noted
 from datasync.cli.wording import in_commands
-from datasync.controllers.plan import held_because, summarise
-from datasync.controllers.views import run_report
-from datasync.models.s3_models import DetailStatus, RunDetail, SyncResponse
+from datasync.controllers.views import counted, run_report
+from datasync.models.s3_models import DETAILS_LIMIT, DetailStatus, RunDetail, SyncResponse
 from datasync.models.sync_models import Run, RunKind, RunStatus
 
 if TYPE_CHECKING:
     from datasync.composition import Components
 
 FAILURES_SHOWN = 20
+RUNS_SHOWN = 20
 DELETES_SHOWN = 50
+MOST_SHOWN = 100_000
 
 Prefix = Annotated[str, typer.Option(help="Only keys that begin with this.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -38,7 +39,7 @@ Adopt = Annotated[
     bool, typer.Option("--adopt", help="Take over a directory that mirrored another bucket.")
 ]
 RunId = Annotated[int, typer.Argument(min=1, help="Number of the run, as in: datasync runs.")]
-Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Show at most so many.")]
+Limit = Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="Show at most so many.")]
 
 RUN_COLUMNS = (
     Column("run", "word"),
@@ -76,9 +77,7 @@ def plan(prefix: Prefix = "", limit: Limit = 1000, json: Json = False) -> int:
     """Show what a sync would do, and change nothing. Exits with 2 if it would be held."""
     with opened() as parts:
         scope = parts.controller.scope.within(prefix)
-        mirrored = parts.ledger.count(scope)
-        report = summarise(parts.service.plan(scope), keep=limit)
-        held = held_because(report, mirrored, parts.settings.sync_options())
+        report, held = parts.controller.planned(scope, limit)
         failing = failing_keys(parts, parts.controller.facts(), scope)
     if json:
         print_plan_json(report, held, failing)
@@ -89,17 +88,24 @@ def plan(prefix: Prefix = "", limit: Limit = 1000, json: Json = False) -> int:
 
 def runs(
     run_id: Annotated[int | None, typer.Argument(min=1, help="Show this run only.")] = None,
-    limit: Limit = 20,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST_SHOWN, help="Show at most so many runs, or deletes of a held one."
+        ),
+    ] = None,
     json: Json = False,
 ) -> int:
     """List the runs, newest first; with a number: all about that run."""
     with opened() as parts:
         if run_id is not None:
-            return _show_run(parts.controller.run(run_id), json)
+            shown = limit or (DETAILS_LIMIT if json else DELETES_SHOWN)
+            return _show_run(parts.controller.run(run_id, shown), json)
+        count = limit or RUNS_SHOWN
         if json:
-            print_json(parts.controller.runs(limit, None).model_dump(mode="json"))
+            print_json(parts.controller.runs(count, None).model_dump(mode="json"))
             return exits.DONE
-        print_table(RUN_COLUMNS, [_run_cells(run) for run in parts.ledger.runs(limit)])
+        print_table(RUN_COLUMNS, [_run_cells(run) for run in parts.ledger.runs(count)])
     return exits.DONE
 
 
@@ -110,13 +116,14 @@ def approve(run_id: RunId, json: Json = False) -> int:
 
 
 def cancel(run_id: RunId, json: Json = False) -> int:
-    """Stop a queued, running or held run."""
+    """Stop a queued or running run, or reject the plan of a held one."""
     with opened() as parts:
         run = parts.controller.cancel(run_id)
     if json:
         print_json(run.model_dump(mode="json"))
     elif run.status == RunStatus.CANCELLED.value:
-        print_line(f"Run {run.id} is cancelled.")
+        kept = f" Its {counted(run.deletes_planned, 'delete')} will not be done."
+        print_line(f"Run {run.id} is cancelled.{kept if run.deletes_planned else ''}")
     else:
         print_line(f"Run {run.id} stops; what was downloaded so far stays.")
     return exits.DONE
@@ -169,7 +176,10 @@ def _print_end(run: Run, answer: SyncResponse) -> None:
     if run.hint and run.status in (RunStatus.FAILED, RunStatus.PARTIAL):
         remark(f"hint: {in_commands(run.hint)}")
     if run.status is RunStatus.HELD:
-        remark(f"See: datasync runs {run.id}. Apply: datasync approve {run.id}.")
+        remark(
+            f"See: datasync runs {run.id}. Apply: datasync approve {run.id}. "
+            f"Reject: datasync cancel {run.id}."
+        )
     elif answer.in_sync:
         print_line("The mirror is in sync with the bucket.", style="green")
 
@@ -198,10 +208,10 @@ def _show_run(run: RunDetail, json: bool) -> int:
     facts["seconds"] = None if run.seconds is None else round(run.seconds, 2)
     facts["hint"] = None if run.hint is None else in_commands(run.hint)
     print_table((Column("fact", "word"), Column("value")), list(facts.items()))
-    for key in run.planned_deletes[:DELETES_SHOWN]:
+    for key in run.planned_deletes:
         print_line(f"would delete: {key}")
-    if run.deletes_planned > len(run.planned_deletes[:DELETES_SHOWN]):
-        remark(f"... {run.deletes_planned:,} deletes in all; --json shows more")
+    if run.status == RunStatus.HELD.value and run.deletes_planned > len(run.planned_deletes):
+        remark(f"... {run.deletes_planned:,} deletes in all; --limit shows more")
     for detail in run.sync_details[:FAILURES_SHOWN]:
         print_line(f"{detail.status.value} {detail.operation}: {detail.file_key}: {detail.message}")
     return exits.DONE

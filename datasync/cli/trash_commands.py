@@ -1,6 +1,7 @@
 """`datasync trash list` and `trash restore`: what was taken away, and the way back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +20,12 @@ from datasync.cli.terminal import (
     remark,
 )
 from datasync.cli.wording import in_commands
+from datasync.controllers.views import counted
+from datasync.errors import RunMissing
+from datasync.models.sync_models import State
 
 if TYPE_CHECKING:
+    from datasync.services.storage.ledger import Ledger
     from datasync.services.storage.mirror import Mirror
     from datasync.services.storage.trash import Restored, TrashEntry
 
@@ -34,23 +39,34 @@ PAGE = 1000
 
 trash = typer.Typer(help="Files that were taken away: list them, bring them back.")
 
-PathPrefix = Annotated[str, typer.Option(help="Only paths in the mirror that begin with this.")]
+PathPrefix = Annotated[
+    str | None, typer.Option(help="Only paths in the mirror that begin with this.")
+]
+Why = Annotated[
+    str | None,
+    typer.Option(
+        help="Only what was taken away by this: events, replaced, or run-17 and the like."
+    ),
+]
 
 
 @trash.command("list")
-def list_entries(prefix: PathPrefix = "", limit: Limit = 1000, json: Json = False) -> int:
+def list_entries(
+    prefix: PathPrefix = None, why: Why = None, limit: Limit = 1000, json: Json = False
+) -> int:
     """List what is in the trash, oldest first. Nothing in it is kept beyond its time."""
     with opened() as parts:
-        found = list(islice(_entries(parts.mirror, prefix), limit + 1))
+        chosen = filter(_chosen_by(why), _entries(parts.mirror, prefix or ""))
+        found = list(islice(chosen, limit + 1))
     shown, more = found[:limit], len(found) > limit
     if json:
         print_json({"entries": [_document(entry) for entry in shown], "complete": not more})
         return exits.DONE
     print_table(COLUMNS, [(e.id, e.size, e.trashed_at, e.label) for e in shown])
     if more:
-        remark("There are more; --limit shows more, --prefix fewer.")
+        remark("There are more; --limit shows more, --prefix and --why fewer.")
     if not shown:
-        remark("The trash is empty." if not prefix else "Nothing in the trash begins with that.")
+        remark(_nothing(prefix or why))
     return exits.DONE
 
 
@@ -59,24 +75,52 @@ def restore(
     entries: Annotated[
         list[str] | None, typer.Argument(help="Entries, as in: datasync trash list.")
     ] = None,
-    prefix: PathPrefix = "",
+    prefix: PathPrefix = None,
+    run: Annotated[
+        int | None, typer.Option(min=1, help="Only what this run deleted, as in: datasync runs.")
+    ] = None,
+    why: Why = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace a file that is there; it goes to the trash."),
     ] = False,
     json: Json = False,
 ) -> int:
-    """Bring files back to where they were: entries by name, or the newest of each path."""
-    if bool(entries) == bool(prefix):
-        raise typer.BadParameter("give either entries, or --prefix for all paths below it")
+    """Bring files back to where they were: entries by name, or the newest of each path.
+
+    With --prefix, --run or --why, or several of them: of all paths that they choose.
+    A file that no object of the bucket has the name of is left alone by every run from then on.
+    """
+    chosen = (prefix, run, why) != (None, None, None)
+    if bool(entries) == chosen or (run is not None and why is not None):
+        raise typer.BadParameter("give either entries, or --prefix and one of --run and --why")
     with opened() as parts:
-        done = _restore(parts.mirror, entries or [], prefix, overwrite)
-    failed = [item for item in done if item.error is not None]
+        if entries:
+            done = _restore(parts.mirror, entries, overwrite)
+        else:
+            wanted = _chosen_by(why) if run is None else _deleted_by(run, parts.ledger)
+            done = parts.mirror.restore(prefix=prefix or "", wanted=wanted, overwrite=overwrite)
+        mirrored = _mirrored(parts.ledger, done)
     if json:
-        print_json({"restored": [_restored_document(item) for item in done]})
+        print_json({"restored": [_restored_document(item, mirrored) for item in done]})
     else:
         _print_restored(done)
+        _say_what_is_next(done, mirrored)
+    failed = [item for item in done if item.error is not None]
     return exits.FAILED if failed else exits.DONE
+
+
+def _chosen_by(why: str | None) -> "Callable[[TrashEntry], bool]":
+    return lambda entry: why is None or entry.label == why
+
+
+def _deleted_by(run_id: int, ledger: "Ledger") -> "Callable[[TrashEntry], bool]":
+    """What a run deleted. A ledger that was lost began to count its runs anew: older ones of the
+    same number are told apart by the time of the request."""
+    with suppress(RunMissing):
+        since = int(ledger.run(run_id).requested)
+        return lambda entry: entry.label == f"run-{run_id}" and entry.trashed_at >= since
+    return _chosen_by(f"run-{run_id}")
 
 
 def _entries(mirror: "Mirror", prefix: str) -> "Iterator[TrashEntry]":
@@ -86,12 +130,14 @@ def _entries(mirror: "Mirror", prefix: str) -> "Iterator[TrashEntry]":
         after = page[-1].id
 
 
-def _restore(
-    mirror: "Mirror", entries: Sequence[str], prefix: str, overwrite: bool
-) -> "list[Restored]":
-    if prefix:
-        return mirror.restore(prefix=prefix, overwrite=overwrite)
+def _restore(mirror: "Mirror", entries: Sequence[str], overwrite: bool) -> "list[Restored]":
     return [item for entry in entries for item in mirror.restore(entry, overwrite=overwrite)]
+
+
+def _mirrored(ledger: "Ledger", done: "Sequence[Restored]") -> set[str]:
+    """Paths of restored files at which the ledger has an object: the next run makes it so again."""
+    paths = [item.entry.path for item in done if item.error is None]
+    return {path for path, row in ledger.get_many(paths).items() if row.state is not State.REJECTED}
 
 
 def _print_restored(done: "Sequence[Restored]") -> None:
@@ -101,7 +147,28 @@ def _print_restored(done: "Sequence[Restored]") -> None:
         else:
             print_line(f"restored {item.entry.path}")
     if not done:
-        remark("Nothing in the trash begins with that.")
+        remark(_nothing("chosen"))
+
+
+def _say_what_is_next(done: "Sequence[Restored]", mirrored: set[str]) -> None:
+    count = sum(item.error is None for item in done)
+    if count > len(mirrored):
+        kept = counted(count - len(mirrored), "file")
+        remark(
+            f"{kept}: no run touches what no object of the bucket has the name of. "
+            "Put them into the bucket to have them mirrored again."
+        )
+    if mirrored:
+        remark(
+            f"{counted(len(mirrored), 'file')}: the bucket has an object of that name. The next "
+            "sync brings it back, and what was restored goes to the trash again if it differs: "
+            "copy it elsewhere, or put it into the bucket.",
+            style="yellow",
+        )
+
+
+def _nothing(chosen: object) -> str:
+    return "Nothing in the trash is like that." if chosen else "The trash is empty."
 
 
 def _document(entry: "TrashEntry") -> dict[str, object]:
@@ -114,6 +181,12 @@ def _document(entry: "TrashEntry") -> dict[str, object]:
     }
 
 
-def _restored_document(item: "Restored") -> dict[str, object]:
-    error = None if item.error is None else str(item.error)
-    return {"id": item.entry.id, "path": item.entry.path, "error": error}
+def _restored_document(item: "Restored", mirrored: set[str]) -> dict[str, object]:
+    """`stays`: whether the next run leaves the file alone; null where nothing was restored."""
+    path, failed = item.entry.path, item.error is not None
+    return {
+        "id": item.entry.id,
+        "path": path,
+        "error": str(item.error) if failed else None,
+        "stays": None if failed else path not in mirrored,
+    }

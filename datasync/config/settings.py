@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     trash_retention_days: float = _field(
         7.0, "How long removed files are kept in the trash.", "7", ge=0, le=36600
     )
+    trash_max_percent: Share = _field(
+        25.0, "Share of the disk that the trash may take; the oldest files go first.", "25"
+    )
     min_free_disk_percent: Share = _field(
         1.0, "Downloads pause when the disk has less free space.", "1"
     )
@@ -240,6 +243,7 @@ class Settings(BaseSettings):
             delete_limit_files=self.delete_limit_files,
             delete_limit_percent=self.delete_limit_percent,
             trash_retention_seconds=self.trash_retention_days * 86400,
+            trash_max_percent=self.trash_max_percent,
             min_free_percent=self.min_free_disk_percent,
             interval_seconds=interval_seconds,
         )

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from datasync.controllers.flood import Deletes, flood_concern, recent_deletes
 from datasync.controllers.views import UNFINISHED, counted, work_done
-from datasync.models.sync_models import LedgerTotals, Run, RunKind, RunStatus
+from datasync.models.sync_models import LedgerTotals, Run, RunKind, RunStatus, SyncOptions
+from datasync.services.engine.planner import is_plan_outdated
 
 if TYPE_CHECKING:
     from datasync.services.storage.ledger import Ledger
@@ -66,6 +68,7 @@ class MirrorFacts:
     asked for after it, newest first. `outdated` says that it is too old to speak for now,
     `overdue` that the next one should have been by now. `untold` are the latest complete
     reconciliations in a row, newest first, that found drift and began after the last event.
+    `deletes` are those of the last hour that nobody approved.
     """
 
     totals: LedgerTotals
@@ -76,6 +79,7 @@ class MirrorFacts:
     overdue: bool = False
     untold: tuple[Run, ...] = ()
     lag_limit_seconds: float = float("inf")
+    deletes: Deletes = Deletes()
 
     @property
     def unfinished(self) -> tuple[Run, ...]:
@@ -125,8 +129,9 @@ def read_facts(
     rule: ProofRule,
     events: EventRule = NO_EVENTS,
     clock: Callable[[], float] = time.time,
+    options: SyncOptions | None = None,
 ) -> MirrorFacts:
-    """The facts of now. Raises: LedgerError."""
+    """The facts of now; `options` has the limits of deletes. Raises: LedgerError."""
     last, since = _recent_runs(ledger, scope)
     outdated = last is not None and rule.is_outdated(last, clock())
     totals = ledger.totals()
@@ -143,6 +148,7 @@ def read_facts(
         overdue=outdated and rule.scheduled,
         untold=_untold(ledger, scope, totals.last_event) if awaited and drifting else (),
         lag_limit_seconds=events.lag_limit_seconds,
+        deletes=recent_deletes(totals, options, clock()) if options else Deletes(),
     )
 
 
@@ -186,9 +192,11 @@ def concerns(facts: MirrorFacts, now: float) -> list[str]:
     """What is not well although the service works, each in a sentence without its full stop."""
     found: list[str] = []
     if facts.held is not None:
-        found.append(f"run {facts.held.id} is held and waits for approval")
+        found.append(_held_concern(facts.held, now))
     if facts.totals.failed:
         found.append(f"{counted(facts.totals.failed, 'key')} failed, see /sync/failures")
+    if facts.deletes.flood:
+        found.append(flood_concern(facts.deletes))
     last = facts.last_run
     if last is not None and last.status in (RunStatus.FAILED, RunStatus.PARTIAL):
         found.append(f"the last run ended {last.status.value}: {last.error or 'see its failures'}")
@@ -198,6 +206,12 @@ def concerns(facts: MirrorFacts, now: float) -> list[str]:
     if _nobody_leads(facts.unfinished, now):
         found.append("no process runs the engine: a run is queued and not taken")
     return found + _event_concerns(facts, now)
+
+
+def _held_concern(run: Run, now: float) -> str:
+    if is_plan_outdated(run, now):
+        return f"run {run.id} is held, and its plan too old: a new run makes another"
+    return f"run {run.id} is held and waits for approval"
 
 
 def _event_concerns(facts: MirrorFacts, now: float) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 
+from datasync.controllers.flood import Deletes
 from datasync.controllers.views import moment_or_none, run_report
 from datasync.models.s3_models import Delay, Delays, StatsReport
 from datasync.models.sync_models import (
@@ -15,7 +16,12 @@ from datasync.models.sync_models import (
 
 
 def stats_report(
-    totals: LedgerTotals, events: EventTotals, last: Run | None, scan: Run | None, now: float
+    totals: LedgerTotals,
+    events: EventTotals,
+    last: Run | None,
+    scan: Run | None,
+    deletes: Deletes,
+    now: float,
 ) -> StatsReport:
     """`last` is the latest run of any kind, `scan` the latest reconciliation of everything."""
     return StatsReport(
@@ -38,6 +44,8 @@ def stats_report(
         lag_p99=events.lag.p99,
         delays=_delays(events),
         drift=scan.counts.drift if scan else 0,
+        deleted_last_hour=deletes.files,
+        delete_flood=deletes.flood,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from datasync.models.sync_models import Action, Operation, SyncOptions
-from datasync.services.engine.planner import hold_reason
+from datasync.services.engine.planner import NO_PAST, Past, hold_reason
 
 if TYPE_CHECKING:
     from datasync.services.engine.scan import Step
@@ -60,9 +60,11 @@ def size_of(action: Action) -> int:
     return action.row.size if action.row is not None else 0
 
 
-def held_because(report: PlanReport, mirrored: int, options: SyncOptions) -> str | None:
+def held_because(
+    report: PlanReport, mirrored: int, options: SyncOptions, before: Past = NO_PAST
+) -> str | None:
     """Why a run with this plan would be held, None when it would go ahead.
 
-    `mirrored` files were in scope before the plan was made.
+    `mirrored` files were in scope before the plan was made, `before` is what runs did lately.
     """
-    return hold_reason(report.files_deleted, mirrored, report.listed, options)
+    return hold_reason(report.files_deleted, mirrored, report.listed, options, before)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datasync.controllers import views
 from datasync.controllers.equality import MirrorFacts, in_sync
 from datasync.controllers.figures import stats_report
+from datasync.controllers.flood import recent_deletes
 from datasync.controllers.health import HealthCheck
-from datasync.controllers.plan import held_because, summarise
+from datasync.controllers.plan import PlanReport, held_because, summarise
 from datasync.controllers.scope import Scope
 from datasync.errors import FileMissing, KeyRejected, UnprocessableRequest
 from datasync.models.s3_models import (
@@ -34,6 +35,8 @@ from datasync.models.sync_models import (
     RunStatus,
     SyncOptions,
 )
+from datasync.services.engine.planner import past
+from datasync.services.engine.reconcile import RUNS_REMEMBERED
 from datasync.services.events import inbox
 from datasync.services.file_service import FileService, OpenFile, make_token, read_token
 from datasync.services.s3_sync_service import S3SyncService
@@ -94,12 +97,22 @@ class SyncController:
         Raises: MalformedRequest (prefix outside S3_PREFIX), BucketError, LedgerError,
         Interrupted soon after `stopped` is set.
         """
-        scope = self.scope.within(prefix)
-        mirrored = self._ledger.count(scope)
         over = (stopped or threading.Event()).is_set
-        report = summarise(self._service.plan(scope, over), DETAILS_LIMIT)
-        held = held_because(report, mirrored, self._options)
+        report, held = self.planned(self.scope.within(prefix), DETAILS_LIMIT, over)
         return views.plan_response(report, held, self.in_sync())
+
+    def planned(
+        self, below: str, keep: int, stopped: Callable[[], bool] = lambda: False
+    ) -> tuple[PlanReport, str | None]:
+        """The plan of a run below a prefix of the bucket, and why it would be held, if it would.
+
+        The report has the first `keep` actions. Raises: as `plan`.
+        """
+        mirrored = self._ledger.count(below)
+        runs = self._ledger.runs(RUNS_REMEMBERED)
+        before = past(runs, below, self._options.prefix, self._clock())
+        report = summarise(self._service.plan(below, stopped), keep)
+        return report, held_because(report, mirrored, self._options, before)
 
     def runs(self, limit: int, before: int | None = None) -> RunPage:
         """A page of runs, newest first. Raises: LedgerError."""
@@ -108,13 +121,16 @@ class SyncController:
         shown = [views.run_report(run, now) for run in found[:limit]]
         return RunPage(runs=shown, next_before=shown[-1].id if len(found) > limit else None)
 
-    def run(self, run_id: int) -> RunDetail:
-        """One run with its progress, plan and details. Raises: RunMissing, LedgerError."""
+    def run(self, run_id: int, deletes: int = DETAILS_LIMIT) -> RunDetail:
+        """One run with its progress, details and the first `deletes` that its plan waits to do.
+
+        Raises: RunMissing, LedgerError.
+        """
         run = self._ledger.run(run_id)
         outcomes = self._ledger.outcomes(run_id=run_id, limit=DETAILS_LIMIT)
         planned: list[tuple[str, str]] = []
         if run.status is RunStatus.HELD:
-            planned = self._ledger.planned_deletes(run_id, limit=DETAILS_LIMIT)
+            planned = self._ledger.planned_deletes(run_id, limit=deletes)
         return RunDetail(
             **dict(views.run_report(run, self._clock())),
             planned_deletes=[key for key, _ in planned],
@@ -226,7 +242,9 @@ class SyncController:
         totals, events = self._ledger.totals(), self._ledger.event_totals()
         last = self._ledger.last_run()
         scan = self._ledger.last_run(prefix=self._options.prefix, kinds=(RunKind.RECONCILE,))
-        return stats_report(totals, events, last, scan, self._clock())
+        now = self._clock()
+        deletes = recent_deletes(totals, self._options, now)
+        return stats_report(totals, events, last, scan, deletes, now)
 
 
 def _in_batches(keys: Sequence[str]) -> Iterator[list[str]]:

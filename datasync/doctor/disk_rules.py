@@ -7,7 +7,7 @@ from datasync.doctor.findings import Finding, failed, passed, warned
 GIB = 2**30
 FEW_INODES_PERCENT = 5.0
 ROOMY_PERCENT = 5.0  # what is comfortable, whatever MIN_FREE_DISK_PERCENT says
-SPACE_ADVICE = "Free space, or lower TRASH_RETENTION_DAYS or MIN_FREE_DISK_PERCENT."
+SPACE_ADVICE = "Free space, or lower TRASH_MAX_PERCENT or MIN_FREE_DISK_PERCENT."
 TIMES_ADVICE = "Keep the mirror on a local disk with a file system such as ext4 or XFS."
 
 

@@ -210,6 +210,8 @@ class StatsReport(Wire):
     lag_p99: float | None
     delays: Delays
     drift: int = Field(description="Drift found by the last finished reconciliation.")
+    deleted_last_hour: int = Field(description="Files deleted within an hour without approval.")
+    delete_flood: bool = Field(description="They are more than a run may delete without approval.")
 
 
 class FileEntry(Wire):

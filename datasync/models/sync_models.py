@@ -291,6 +291,7 @@ class SyncOptions:
     delete_limit_files: int = 10
     delete_limit_percent: float = 25.0
     trash_retention_seconds: float = 7 * 86400.0
+    trash_max_percent: float = 25.0  # of the disk
     min_free_percent: float = 1.0
     interval_seconds: float | None = 3600.0  # None: no periodic reconciliation
 
@@ -316,6 +317,7 @@ class Settlement:
 
     `cleared` marks go only if no newer mark arrived (`marks` still equal); `deferred` ones get
     their new attempts, not_before and last_error. `run_counts` replaces a run's tallies.
+    `unapproved_deletes` files went to the trash `at` this time without anybody's approval.
     """
 
     rows: tuple[ObjectRow, ...] = ()
@@ -324,6 +326,8 @@ class Settlement:
     deferred: tuple[DirtyKey, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     run_counts: Mapping[int, RunCounts] = field(default_factory=dict)
+    unapproved_deletes: int = 0
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +341,9 @@ class LedgerTotals:
     oldest_pending: float | None  # first_seen of the oldest dirty key
     failed: int  # rows in state failed or stale, and dirty keys whose last attempt failed
     last_event: float | None = None  # when the latest event that marked a key arrived
+    files: int = 0
+    # How many files went to the trash without approval, by the time from which they are counted.
+    deletes: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from datasync.errors import DataSyncError, Interrupted, LeaseHeld, RunNotHeld
+from datasync.errors import DataSyncError, Interrupted, LeaseHeld, PlanOutdated, RunNotHeld
 from datasync.models.sync_models import (
     Outcome,
     OutcomeStatus,
     Run,
     RunKind,
+    RunStatus,
     SyncOptions,
 )
 from datasync.services.engine.group import Done
 from datasync.services.engine.lease import Bell, Lease
+from datasync.services.engine.planner import is_plan_outdated
 from datasync.services.engine.runner import Engine, Runner
 from datasync.services.engine.scan import Scan, Step
 from datasync.services.run_log import LOGGER, LoggedEngine, tell_run
@@ -98,7 +100,11 @@ class S3SyncService:
         return run, new
 
     def approve(self, run_id: int) -> Run:
-        """Let a held plan be applied. Raises: RunMissing, RunNotHeld."""
+        """Let a held plan be applied. Raises: RunMissing, RunNotHeld, PlanOutdated."""
+        held = self._ledger.run(run_id)
+        if held.status is RunStatus.HELD and not held.approved:
+            if is_plan_outdated(held, time.time()):
+                raise PlanOutdated(f"the plan of run {run_id} is more than a day old")
         with self._saying_why(run_id):
             run = self._ledger.approve(run_id)
         self.wake()

@@ -5,12 +5,10 @@ import signal
 import stat
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from datasync import composition
 from datasync.cli.display import Lines
 from datasync.cli.entry import run_command
 from datasync.composition import compose
@@ -18,23 +16,9 @@ from datasync.config.settings import load_settings
 from datasync.models.sync_models import RunKind, RunStatus
 from tests.support import fail
 from tests.support.command_line import CommandLine, use_settings
-from tests.support.fake_bucket import FakeBucket
 from tests.support.world import eventually
 
 HOSTILE = "bad[red]\x1b[31m\n\u202ekey"
-
-
-@pytest.fixture
-def command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> CommandLine:
-    """The command line over an empty bucket and an empty mirror."""
-    bucket = FakeBucket()
-    use_settings(monkeypatch, tmp_path)
-    monkeypatch.setattr(
-        composition, "compose", partial(compose, make_bucket=lambda _settings: bucket)
-    )
-    return CommandLine(bucket, tmp_path / "mirror", capsys)
 
 
 # -- sync ----------------------------------------------------------------------------------------
@@ -163,12 +147,29 @@ def test_a_held_run_exits_with_2_and_is_applied_after_approval(
     assert command_line("status").code == 0
 
 
+def test_every_delete_of_a_held_run_can_be_seen(command_line: CommandLine) -> None:
+    for number in range(70):
+        command_line.bucket.put(f"k{number:02}", b"x")
+    assert command_line("sync").code == 0
+    for number in range(60):
+        command_line.bucket.delete(f"k{number:02}")
+    assert "Reject: datasync cancel 2" in command_line("sync").err
+    part, whole = command_line("runs", "2"), command_line("runs", "2", "--limit", "60")
+    assert part.out.count("would delete") == 50 and "60 deletes in all" in part.err
+    assert whole.out.count("would delete") == 60 and whole.err == ""
+    assert len(command_line("runs", "2", "--json").json["planned_deletes"]) == 60
+    assert len(command_line("runs", "2", "--limit", "3", "--json").json["planned_deletes"]) == 3
+    assert command_line("cancel", "2").code == 0
+    assert "in all" not in command_line("runs", "2").err
+
+
 def test_a_held_run_can_be_cancelled(command_line: CommandLine) -> None:
     command_line.bucket.put("a", b"x")
     assert command_line("sync").code == 0
     command_line.bucket.list_empty()
     assert command_line("sync").code == 2
-    assert command_line("cancel", "2").out == "Run 2 is cancelled.\n"
+    cancelled = command_line("cancel", "2").out
+    assert cancelled == "Run 2 is cancelled. Its 1 delete will not be done.\n"
     again = command_line("cancel", "2")
     assert again.code == 2
     assert again.err.startswith("error: ")
@@ -620,7 +621,7 @@ def test_bad_settings_are_refused_in_lines_that_name_them(
 def test_a_fault_of_ours_is_a_line_here_and_a_traceback_in_the_log(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def broken(_self: object, _prefix: str) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr("datasync.services.s3_sync_service.S3SyncService.plan", broken)

@@ -1,15 +1,18 @@
 """Clearing away keeps nobody waiting, and does not outlive the service."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from datasync.errors import LedgerBusy, LedgerError
+from datasync.models.sync_models import SyncOptions
 from datasync.services.engine import housekeeping
 from datasync.services.engine.housekeeping import Housekeeping
 from datasync.services.storage.ledger import Ledger
-from datasync.services.storage.mirror import Mirror
+from datasync.services.storage.mirror import Emptied, Mirror
+from datasync.utils.logger import close_logging, configure_logging
 from tests.support import fail
 from tests.support.world import World, eventually
 
@@ -48,7 +51,12 @@ def problems() -> list[Exception]:
 
 @pytest.fixture
 def house(world: World, problems: list[Exception]) -> Housekeeping:
-    return Housekeeping(world.mirror, world.ledger, 0.0, problems.append)
+    return Housekeeping(
+        world.mirror,
+        world.ledger,
+        SyncOptions("bucket", trash_retention_seconds=0.0),
+        problems.append,
+    )
 
 
 def test_an_event_does_not_wait_for_a_long_clearing(
@@ -141,8 +149,63 @@ def test_it_is_done_once_an_hour_and_never_twice_at_once(
     long_pruning.gate.set()
     house.join(10)
     long_pruning.begun.clear()
-    house.look(hour - 1.0)
-    assert not cleaners()
+    house.look(hour - 1.0)  # the time of another look at the room on the disk
+    house.join(10)
+    assert not long_pruning.begun.is_set()
     house.look(hour)
     assert long_pruning.begun.wait(10)
     house.join(10)
+
+
+def test_room_is_looked_for_every_minute_and_the_trash_weighed_once_an_hour(
+    house: Housekeeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def shrink(*_: object, max_percent: float | None) -> Emptied:
+        asked.append(max_percent)
+        return Emptied()
+
+    monkeypatch.setattr(Mirror, "shrink_trash", shrink)
+    for now in (0.0, 59.0, 60.0, 61.0, 120.0, 3600.0, 3601.0):
+        house.look(now)
+        house.join(10)
+    assert asked == [25.0, None, None, 25.0]
+
+
+def test_what_had_to_go_before_its_time_is_told(
+    house: Housekeeping, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Mirror, "shrink_trash", lambda *_, **__: Emptied(files=3, bytes=12))
+    configure_logging("INFO", None, "json")
+    try:
+        house.look(0.0)
+        house.join(10)
+    finally:
+        close_logging()
+    [line] = capsys.readouterr().err.splitlines()
+    assert "before its time" in line and '"files": 3' in line
+
+
+def test_a_full_disk_is_relieved_and_downloads_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full as long as the trash has a file of some years ago."""
+    old = world.root / ".datasync/trash/20200101T000000Z-events/old"
+    old.parent.mkdir()
+    old.write_bytes(os.urandom(100_000))
+    really = os.statvfs
+
+    def full(where: int) -> os.statvfs_result:
+        counts = list(really(where))
+        if old.exists():
+            counts[4] = 0  # free for this user
+        return os.statvfs_result(counts)
+
+    monkeypatch.setattr(os, "statvfs", full)
+    world.reopen(trash_retention_seconds=1e9, trash_max_percent=100.0)
+    world.bucket.put("new", b"y")
+    world.service.mark([("new", "event")])
+    world.service.start()
+    eventually(lambda: world.tree().get("new") == b"y", 20)
+    assert not old.exists()

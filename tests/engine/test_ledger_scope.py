@@ -39,7 +39,7 @@ class ScopeContract:
         ledger.mark({"out": "put"}, 1.0)
         defer(ledger, "out", 900.0)
         ledger.forget_outside("in/")
-        empty = LedgerTotals(1, 7, {State.SYNCED: 1}, 0, None, 0)
+        empty = LedgerTotals(1, 7, {State.SYNCED: 1}, 0, None, 0, files=1)
         assert ledger.totals() == empty
         assert ledger.failures() == []
 

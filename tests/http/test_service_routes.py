@@ -212,6 +212,8 @@ def test_stats_have_every_figure(start_service: Starter, path: str) -> None:
         "lag_p99",
         "delays",
         "drift",
+        "deleted_last_hour",
+        "delete_flood",
     }
     assert (stats["objects"], stats["bytes"]) == (1, 3)
     assert stats["last_run"]["id"] == run_id

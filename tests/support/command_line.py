@@ -3,11 +3,13 @@
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from datasync import composition
 from datasync.composition import Components, compose
 from datasync.cli.entry import run_command
 from datasync.config.settings import Settings, load_settings
@@ -76,3 +78,16 @@ def use_settings(monkeypatch: pytest.MonkeyPatch, folder: Path, **variables: str
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    """The command line over an empty bucket and an empty mirror."""
+    bucket = FakeBucket()
+    use_settings(monkeypatch, tmp_path)
+    monkeypatch.setattr(
+        composition, "compose", partial(compose, make_bucket=lambda _settings: bucket)
+    )
+    return CommandLine(bucket, tmp_path / "mirror", capsys)

@@ -49,7 +49,8 @@ FIELDS = {
     "in_sync pending failed lag_seconds held_run",
     "StatsReport": "objects bytes pending failed archived oversize rejected last_run events "
     "events_by_source events_by_type duplicates last_event oldest_pending_seconds "
-    "lag_p50 lag_p90 lag_p99 delays drift",
+    "lag_p50 lag_p90 lag_p99 delays drift "
+    "deleted_last_hour delete_flood",
     "Delays": "change_to_arrival arrival_to_journal arrival_to_file change_to_file",
     "Delay": "p50 p90 p99",
     "FilePage": "source files next_token",

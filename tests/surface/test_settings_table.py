@@ -40,6 +40,7 @@ TABLE: dict[str, object] = {
     "DELETE_LIMIT_FILES": 10,
     "DELETE_LIMIT_PERCENT": 25.0,
     "TRASH_RETENTION_DAYS": 7.0,
+    "TRASH_MAX_PERCENT": 25.0,
     "MIN_FREE_DISK_PERCENT": 1.0,
     "DURABILITY": "group",
     "DATABASE_URL": None,

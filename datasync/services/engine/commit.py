@@ -200,6 +200,7 @@ class Committer(threading.Thread):
             if isinstance(answer, DataSyncError):
                 self._failed(group, result, answer)
             else:
+                group.unapproved_deletes += answer and not result.task.approved
                 message = "Deleted, moved to trash" if answer else "Deleted, was already gone"
                 self._success(group, result, None, Operation.DELETE, message)
 
@@ -353,6 +354,8 @@ class Committer(threading.Thread):
             deferred=tuple(group.deferred),
             outcomes=tuple(told),
             run_counts=self._counts(told),
+            unapproved_deletes=group.unapproved_deletes,
+            at=group.now,
         )
         retrying = Retrying(
             retry=retry_if_exception_type(LedgerBusy),

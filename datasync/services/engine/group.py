@@ -35,6 +35,7 @@ class Group:
     removed: list[str] = field(default_factory=list)
     cleared: list[DirtyKey] = field(default_factory=list)
     deferred: list[DirtyKey] = field(default_factory=list)
+    unapproved_deletes: int = 0
     done: list[Done] = field(default_factory=list)
 
     def moved(self, row: ObjectRow) -> None:

@@ -3,7 +3,7 @@
 Pure: knows no disk, network, clock or settings. What the disk looks like is told by `OnDisk`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -12,10 +12,13 @@ from datasync.models.sync_models import (
     ListedObject,
     ObjectRow,
     Operation,
+    Run,
+    RunStatus,
     State,
     SyncOptions,
 )
 
+DAY_SECONDS = 86_400.0
 COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
@@ -25,6 +28,7 @@ class OnDisk(Enum):
     INTACT = "intact"  # the file the ledger remembers, by size and mtime
     TOUCHED = "touched"  # a file of the right size that somebody wrote or touched
     CHANGED = "changed"  # a file of another size, or something that is no file
+    AHEAD = "ahead"  # not the file the ledger remembers; by its size it may be what S3 lists
     ABSENT = "absent"
 
 
@@ -171,7 +175,10 @@ def _held(
     listed: ListedObject, row: ObjectRow, disk: OnDisk, options: SyncOptions
 ) -> Action | None:
     if not same_version(listed, row):
-        return Action(Operation.DOWNLOAD, listed.key, "changed in the bucket", listed, row)
+        # The ledger may lag behind the disk: by a crash, or since it came out of a backup.
+        adopt = disk is OnDisk.AHEAD and options.skip_existing
+        operation = Operation.ADOPT if adopt else Operation.DOWNLOAD
+        return Action(operation, listed.key, "changed in the bucket", listed, row)
     if not options.skip_existing and not is_cold(listed):
         return Action(Operation.DOWNLOAD, listed.key, "SKIP_EXISTING_FILES is off", listed, row)
     if disk is OnDisk.TOUCHED:
@@ -187,20 +194,81 @@ def _held(
     return Action(Operation.SKIP, listed.key, "same content, new date", listed, row, record)
 
 
-def hold_reason(files: int, mirrored: int, listed: int, options: SyncOptions) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What runs over the same keys did within a day, since somebody approved of a plan.
+
+    The most keys that one of them listed, and how many all of them deleted without approval.
+    """
+
+    listed: int = 0
+    deleted: int = 0
+
+
+NO_PAST = Past()
+
+
+def past(runs: Sequence[Run], prefix: str, scope: str, now: float) -> Past:
+    """The past of a prefix, from runs, newest first; one without a prefix is of the `scope`."""
+    listed = deleted = 0
+    for run in runs:
+        below = run.prefix or scope
+        if run.status in (RunStatus.QUEUED, RunStatus.RUNNING):
+            continue
+        if run.started is None or now - run.started > DAY_SECONDS:
+            continue
+        if below == prefix:
+            listed = max(listed, run.counts.listed)
+        if run.approved and prefix.startswith(below):
+            break
+        if below.startswith(prefix) and not run.approved:
+            deleted += run.counts.deleted
+    return Past(listed, deleted)
+
+
+def is_plan_outdated(run: Run, now: float) -> bool:
+    """Whether a held plan was made too long ago to be approved as it was shown."""
+    return run.finished is None or now - run.finished > DAY_SECONDS
+
+
+def hold_reason(
+    files: int, mirrored: int, listed: int, options: SyncOptions, before: Past = NO_PAST
+) -> str | None:
     """Why a plan of `files` deletes must wait for approval; None when it may go ahead.
 
-    `mirrored` files were in scope before the run, `listed` keys came with the listing.
+    `mirrored` files were in scope before the run, `listed` keys came with the listing. What runs
+    deleted `before` counts as far as nothing came in its stead: a loss in small steps is one too.
     """
     if files == 0:
         return None
     if listed == 0:
         return f"the listing is empty while {mirrored} files are mirrored"
-    percent = 100.0 * files / max(mirrored, 1)
-    if files > options.delete_limit_files and percent > options.delete_limit_percent:
+    if is_beyond(files, mirrored, options):
         return (
-            f"{files} of {mirrored} files ({percent:.0f} %) would be deleted; the limits are "
-            f"DELETE_LIMIT_FILES={options.delete_limit_files} and "
-            f"DELETE_LIMIT_PERCENT={options.delete_limit_percent:g}"
+            f"{files} of {mirrored} files ({percent(files, mirrored):.0f} %) would be deleted; "
+            f"{_limits(options)}"
+        )
+    gone = min(files + before.deleted, before.listed - listed)
+    if is_beyond(gone, before.listed, options):
+        return (
+            f"{files} files would be deleted, which makes {gone} of {before.listed} keys "
+            f"({percent(gone, before.listed):.0f} %) within a day; {_limits(options)}"
         )
     return None
+
+
+def is_beyond(files: int, of: int, options: SyncOptions) -> bool:
+    """Whether losing so many files of so many is more than may happen without approval."""
+    too_many = files > options.delete_limit_files
+    return too_many and percent(files, of) > options.delete_limit_percent
+
+
+def percent(files: int, of: int) -> float:
+    return 100.0 * files / max(of, 1)
+
+
+def _limits(options: SyncOptions) -> str:
+    return (
+        f"the limits are DELETE_LIMIT_FILES={options.delete_limit_files} and "
+        f"DELETE_LIMIT_PERCENT={options.delete_limit_percent:g}"
+    )

@@ -37,6 +37,7 @@ LEFT_OUT_HINT = (
     "None of them was deleted, and the next run lists again. If this lasts, look for a proxy or "
     "cache on the way to S3."
 )
+RUNS_REMEMBERED = 100  # for what the latest runs did
 _RECORDED = frozenset({Operation.SKIP, Operation.REJECT})
 _COMPARED = frozenset({RunStatus.SUCCESS, RunStatus.PARTIAL, RunStatus.HELD})
 
@@ -70,10 +71,11 @@ class Reconciliation:
         self._cancelled = False
         self._ticked = 0.0
         # Before everything was compared once it is all new, and nothing of it is drift.
+        recent = ledger.runs(RUNS_REMEMBERED)
         self._baseline = any(
-            done.status in _COMPARED and self._prefix.startswith(done.prefix)
-            for done in ledger.runs(limit=100)
+            done.status in _COMPARED and self._prefix.startswith(done.prefix) for done in recent
         )
+        self._past = planner.past(recent, self._prefix, options.prefix, clock())
         self._tally = workshop.open_tally(run.id, run.counts if run.approved else RunCounts())
         self._files_to_delete = 0
 
@@ -122,7 +124,9 @@ class Reconciliation:
             self._take(step)
         self._drain()
         self._supersede()
-        reason = planner.hold_reason(self._files_to_delete, mirrored, scan.listed, self._options)
+        reason = planner.hold_reason(
+            self._files_to_delete, mirrored, scan.listed, self._options, self._past
+        )
         if reason is not None:
             self._run = replace(self._run, error=reason)
         status = RunStatus.HELD if reason is not None else self._apply()
@@ -182,7 +186,7 @@ class Reconciliation:
         after = ""
         while plan := self._ledger.planned_deletes(self._run.id, after=after):
             after = plan[-1][0]
-            self._confirm([key for key, _ in plan])
+            self._confirm(plan)
             self._tick()
         self._drain()
         return RunStatus.PARTIAL if self._tally.counts.failed else RunStatus.SUCCESS
@@ -246,8 +250,12 @@ class Reconciliation:
             self._tally, tasks, self._interrupted, drift if self._baseline else 0
         )
 
-    def _confirm(self, keys: Sequence[str]) -> None:
-        rows, marks = self._ledger.get_many(keys), self._ledger.dirty(keys)
+    def _confirm(self, plan: Sequence[tuple[str, str]]) -> None:
+        rows = self._ledger.get_many([key for key, _ in plan])
+        if self._run.approved:  # a version that came since was shown to nobody
+            shown = dict(plan)
+            rows = {key: row for key, row in rows.items() if row.etag == shown[key]}
+        marks = self._ledger.dirty(list(rows))
         intact = intact_keys(self._mirror, rows)
         tasks = [
             Task(
@@ -257,6 +265,7 @@ class Reconciliation:
                 mark=marks.get(key),
                 run_id=self._run.id,
                 intact=key in intact,
+                approved=self._run.approved,
             )
             for key, row in rows.items()
         ]
@@ -334,7 +343,8 @@ class Reconciliation:
         if status is RunStatus.HELD:
             hint = (
                 f"Look at the plan, then approve it with 'datasync approve {self._run.id}' "
-                f"or POST /sync/runs/{self._run.id}/approve."
+                f"or POST /sync/runs/{self._run.id}/approve, or reject it with "
+                f"'datasync cancel {self._run.id}' or POST /sync/runs/{self._run.id}/cancel."
             )
         elif status is RunStatus.PARTIAL and reason is not None:
             hint = LEFT_OUT_HINT

@@ -181,8 +181,7 @@ class Runner(threading.Thread):
     def _lead(self) -> None:
         engine = self._make_engine()
         runs = _RunThread(engine, self._ledger, self._failed, self._bell.ring)
-        retention = self._options.trash_retention_seconds
-        house = Housekeeping(self._mirror, self._ledger, retention, self._failed)
+        house = Housekeeping(self._mirror, self._ledger, self._options, self._failed)
         try:
             self._bell.listen()
             engine.open(self._stopping.is_set)

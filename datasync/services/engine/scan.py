@@ -168,7 +168,7 @@ class Scan:
         found = self._look(pairs)
         actions, files = [], {}
         for item, state in zip(pairs, found, strict=True):
-            disk = _on_disk(item.row, state)
+            disk = _on_disk(item, state)
             action = planner.decide(item, disk, self.options)
             if action is None and self.verify and item.row is not None and item.row.path:
                 action = Action(Operation.ADOPT, item.row.key, "verify", item.listed, item.row)
@@ -238,14 +238,17 @@ def _is_another(row: ObjectRow | None) -> bool:
     return row is not None and row.state is not State.REJECTED
 
 
-def _on_disk(row: ObjectRow | None, found: Found) -> OnDisk:
-    held = held_file(row)
+def _on_disk(item: Pair, found: Found) -> OnDisk:
+    held = held_file(item.row)
     if found is None:
         return OnDisk.ABSENT
     if not isinstance(found, FileStat):
         return OnDisk.CHANGED if held is not None else OnDisk.ABSENT
     if held is None or found == held:
         return OnDisk.INTACT if held is not None else OnDisk.TOUCHED
+    if item.listed is not None and item.row is not None and found.size == item.listed.size:
+        if not planner.same_version(item.listed, item.row):
+            return OnDisk.AHEAD
     return OnDisk.TOUCHED if found.size == held.size else OnDisk.CHANGED
 
 

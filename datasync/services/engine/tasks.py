@@ -24,7 +24,8 @@ class Task:
     `mark` is the dirty mark that this look satisfies. `urgent` tasks go ahead of bulk work.
     `intact` says that our file is the one the ledger remembers, so that an unchanged object need
     not be sent again. `found` is a file at the key's path whose content is not known to us.
-    `action` is a planned one that needs no transfer. `failures` counts tries that failed.
+    `action` is a planned one that needs no transfer. `approved` says that somebody has seen that
+    the file may go. `failures` counts tries that failed.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Task:
     intact: bool = False
     found: FileStat | None = None
     action: Action | None = None
+    approved: bool = False
     failures: int = 0
     started: float = 0.0
 

@@ -39,6 +39,12 @@ def translated(error: OSError, path: str) -> MirrorError:
     return MirrorError(message)
 
 
+def root_error(error: OSError, what: str) -> MirrorUnavailable:
+    """The refusal of the root itself, which could not be made or opened."""
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    return MirrorUnavailable(f"the mirror's folder cannot be {what}: {reason}")
+
+
 @contextmanager
 def translating(path: str) -> Iterator[None]:
     """Turn OSError into a MirrorError that names `path`."""

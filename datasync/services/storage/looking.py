@@ -17,6 +17,22 @@ _NEVER = (b"", b".", b"..")
 
 
 @dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """The file system of the mirror, in bytes and percent; free is what this user may use."""
+
+    total_bytes: int
+    free_bytes: int
+    free_percent: float
+
+
+def disk_usage(folder: int) -> DiskUsage:
+    """Of the file system that a folder's handle is of. Raises: OSError."""
+    space = os.statvfs(folder)
+    total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
+    return DiskUsage(total, free, 100.0 * free / total if total else 100.0)
+
+
+@dataclass(frozen=True, slots=True)
 class NotAFile:
     """Something else is where a file could be: directory, link, fifo, socket or device.
 

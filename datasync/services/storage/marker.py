@@ -51,6 +51,21 @@ def read_marker(directories: Directories) -> Marker | None:
         os.close(descriptor)
 
 
+def prove_marker(directories: Directories, wanted: Marker | None) -> None:
+    """Raises: MirrorUnavailable, when the folder is not, or no longer, the mirror that is meant."""
+    try:
+        found = read_marker(directories)
+    except ConfigurationError as error:
+        raise MirrorUnavailable(str(error), hint=error.hint) from error
+    if found is None or wanted is None or found.mirror_id != wanted.mirror_id:
+        raise MirrorUnavailable("the mirror's folder is not the one that was prepared")
+    if found.bucket != wanted.bucket:
+        raise MirrorUnavailable(
+            f"the mirror's folder was made the mirror of {found.bucket} by another process",
+            hint="Stop this service, or start it again with the settings of that bucket.",
+        )
+
+
 def write_marker(
     directories: Directories, staging: Staging, marker: Marker, *, durable: bool, over: bool
 ) -> None:
@@ -88,3 +103,11 @@ def _parsed(text: bytes) -> Marker:
             hint="Use the newer version of DataSync that made this mirror.",
         )
     return marker
+
+
+def of_another_bucket(known: str, wanted: str) -> ConfigurationError:
+    """The error of a folder that was made the mirror of another bucket."""
+    return ConfigurationError(
+        f"LOCAL_DOWNLOAD_DIR is the mirror of {known}, not of {wanted}",
+        hint="Choose another folder, or start once with --adopt to make it the mirror of this one.",
+    )

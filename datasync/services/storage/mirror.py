@@ -11,19 +11,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Self
 
 from datasync.errors import ConfigurationError, MirrorError, MirrorUnavailable
 from datasync.models.sync_models import FileStat
-from datasync.services.storage import removing, trash
-from datasync.services.storage.directories import Directories, look, translating
+from datasync.services.storage import emptying, removing, trash
+from datasync.services.storage.directories import Directories, look, root_error, translating
 from datasync.services.storage.durability import Durability
 from datasync.services.storage.letter_case import LetterCase
-from datasync.services.storage.looking import NotAFile, open_file, stat_files
-from datasync.services.storage.marker import Marker, read_marker, write_marker
+from datasync.services.storage.looking import DiskUsage, NotAFile, disk_usage, open_file, stat_files
+from datasync.services.storage.emptying import Emptied
+from datasync.services.storage.marker import (
+    Marker,
+    of_another_bucket,
+    prove_marker,
+    read_marker,
+    write_marker,
+)
 from datasync.services.storage.paths import INTERNAL, conflict_path_for, path_for
 from datasync.services.storage.publishing import Publication, Published, Publisher
 from datasync.services.storage.staging import STAGING, StagedFile, Staging, sweep
@@ -32,6 +39,7 @@ from datasync.utils.file_utils import DiskCalls
 
 __all__ = [
     "DiskUsage",
+    "Emptied",
     "FileStat",
     "Mirror",
     "NotAFile",
@@ -44,15 +52,6 @@ __all__ = [
     "path_for",
 ]
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-@dataclass(frozen=True, slots=True)
-class DiskUsage:
-    """The file system of the mirror, in bytes and percent; free is what this user may use."""
-
-    total_bytes: int
-    free_bytes: int
-    free_percent: float
 
 
 class Mirror:
@@ -77,7 +76,8 @@ class Mirror:
         self._clock = clock
         self._durability = Durability(self._calls, enabled=durable)
         self._identity: tuple[int, int] | None = None  # device and inode of the prepared root
-        self._mirror_id: str | None = None
+        self._marker: Marker | None = None  # of the prepared root
+        self.taken_over = False  # `prepare` found the mirror of another bucket
         self._staging: Staging | None = None
         self._staging_path = os.fsencode(self.root / STAGING)
         self._lock = threading.Lock()
@@ -103,7 +103,7 @@ class Mirror:
         Raises: ConfigurationError (it is the mirror of another one), MirrorError.
         """
         self.close()
-        self._identity = self._mirror_id = None
+        self._identity = self._marker = None
         made = self._make_root()
         with self._session("the mirror's folder") as directories:
             for folder in (STAGING, TRASH):
@@ -114,7 +114,7 @@ class Mirror:
                 self._case_sensitive = self._probe_case(directories)
             self._durability.require_folders(directories)
             self._durability.of_new_folders(made)
-        self._mirror_id = marker.mirror_id
+        self._marker = marker
         self._identity = (status.st_dev, status.st_ino)
 
     def check(self) -> None:
@@ -123,21 +123,14 @@ class Mirror:
         Raises: MirrorUnavailable, DiskFull, MirrorError.
         """
         with self._prepared(INTERNAL) as directories:
-            try:
-                marker = read_marker(directories)
-            except ConfigurationError as error:
-                raise MirrorUnavailable(str(error), hint=error.hint) from error
-        if marker is None or marker.mirror_id != self._mirror_id:
-            raise MirrorUnavailable("the mirror's folder is not the one that was prepared")
+            prove_marker(directories, self._marker)
         with self.stage() as staged:
             staged.write(b"\0")
 
     def usage(self) -> DiskUsage:
         """Raises: MirrorUnavailable, MirrorError."""
         with self._session("the mirror's folder") as directories:
-            space = os.statvfs(directories.root)
-        total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
-        return DiskUsage(total, free, 100.0 * free / total if total else 100.0)
+            return disk_usage(directories.root)
 
     @contextmanager
     def internal(self) -> Iterator[int]:
@@ -256,9 +249,14 @@ class Mirror:
             return list(islice(trash.entries(directories, prefix, after), limit))
 
     def restore(
-        self, entry_id: str | None = None, *, prefix: str | None = None, overwrite: bool = False
+        self,
+        entry_id: str | None = None,
+        *,
+        prefix: str | None = None,
+        wanted: Callable[[TrashEntry], bool] = lambda _: True,
+        overwrite: bool = False,
     ) -> list[Restored]:
-        """Put one entry back to its path, or the newest one of each path below `prefix`.
+        """Put one entry back to its path, or the newest `wanted` one of each path below `prefix`.
 
         What is at the path is kept and the entry stays in the trash, unless `overwrite` says
         that the two change places. Raises: FileMissing (no such entry), MirrorError.
@@ -269,13 +267,9 @@ class Mirror:
             if entry_id is not None:
                 chosen = [trash.find(directories, entry_id)]
             else:
-                chosen = trash.newest(trash.entries(directories, prefix or "", ""))
-            trash_folder = (
-                TrashFolder(directories, "replaced", self._clock()) if overwrite else None
-            )
-            done = [
-                trash.put_back(directories, self._calls, entry, trash_folder) for entry in chosen
-            ]
+                chosen = trash.newest(filter(wanted, trash.entries(directories, prefix or "", "")))
+            replaced = TrashFolder(directories, "replaced", self._clock()) if overwrite else None
+            done = [trash.put_back(directories, self._calls, each, replaced) for each in chosen]
             self._durability.require_folders(directories)
             return done
 
@@ -287,7 +281,24 @@ class Mirror:
         Ends early, at any file, once `stopped()` says so. Raises: MirrorError.
         """
         with self._prepared(TRASH) as directories:
-            return trash.prune(directories, now - older_than_seconds, stopped)
+            return emptying.prune(directories, now - older_than_seconds, stopped).files
+
+    def shrink_trash(
+        self,
+        older_than_seconds: float,
+        now: float,
+        stopped: Callable[[], bool] = lambda: False,
+        *,
+        max_percent: float | None = None,
+    ) -> Emptied:
+        """Remove the oldest for good while the trash takes a larger share of the disk than that.
+
+        Also while less is free than downloads want; nothing that was trashed since so long ago.
+        Ends early as `prune_trash` does. Raises: MirrorError.
+        """
+        with self._prepared(TRASH) as directories:
+            nbytes = emptying.excess(directories, max_percent, self._min_free_percent)
+            return emptying.shrink(directories, now - older_than_seconds, stopped, nbytes)
 
     # How
 
@@ -297,7 +308,7 @@ class Mirror:
             missing = [each for each in (self.root, *self.root.parents) if not each.exists()]
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _root_error(error, "made") from error
+            raise root_error(error, "made") from error
         return missing
 
     @contextmanager
@@ -317,7 +328,7 @@ class Mirror:
         try:
             root = os.open(os.fsencode(self.root), _ROOT)
         except OSError as error:
-            raise _root_error(error, "opened") from error
+            raise root_error(error, "opened") from error
         status = os.fstat(root)
         if self._identity not in (None, (status.st_dev, status.st_ino)):
             os.close(root)
@@ -351,15 +362,17 @@ class Mirror:
         except ConfigurationError:
             if not adopt:
                 raise
+            self.taken_over = True
             return self._write_marker(directories, self._fresh(identity), over=True)
         if marker is None:
             with suppress(FileExistsError):  # another process of the service was faster
                 return self._write_marker(directories, self._fresh(identity), over=False)
             return self._claim(directories, identity, adopt)
-        if marker.bucket == identity:
+        self.taken_over = marker.bucket != identity
+        if not self.taken_over:
             return marker
         if not adopt:
-            raise _of_another_bucket(marker.bucket, identity)
+            raise of_another_bucket(marker.bucket, identity)
         return self._write_marker(directories, replace(marker, bucket=identity), over=True)
 
     def _fresh(self, identity: str) -> Marker:
@@ -381,15 +394,3 @@ class Mirror:
                 return look(staged.name.upper(), staging.folder) is None
         finally:
             staging.close()
-
-
-def _root_error(error: OSError, what: str) -> MirrorUnavailable:
-    reason = os.strerror(error.errno) if error.errno else type(error).__name__
-    return MirrorUnavailable(f"the mirror's folder cannot be {what}: {reason}")
-
-
-def _of_another_bucket(known: str, wanted: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"LOCAL_DOWNLOAD_DIR is the mirror of {known}, not of {wanted}",
-        hint="Choose another folder, or start once with --adopt to make it the mirror of this one.",
-    )

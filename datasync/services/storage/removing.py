@@ -16,6 +16,8 @@ from datasync.services.storage.paths import check_path, conflict_of, path_for, s
 from datasync.services.storage.trash import TrashFolder
 from datasync.utils.file_utils import DiskCalls
 
+_TRIES = 10
+
 
 def remove(
     batch: Sequence[FileStat],
@@ -102,19 +104,24 @@ def _removed(
 
 def _to_trash(path: str, directories: Directories, calls: DiskCalls, trash: TrashFolder) -> bool:
     folder, name = split(path)
-    try:
-        found = look(name, directories.open(folder))
-    except FileNotFoundError:
-        return False
-    if found is None or stat.S_ISDIR(found.st_mode):
-        return False
-    _, slot, slot_name = trash.slot(path)
-    try:
-        calls.rename_new(name, directories.open(folder), slot_name, slot)
-    except FileNotFoundError:
-        return False
-    directories.touched.add(folder)
-    return True
+    for _ in range(_TRIES):
+        try:
+            found = look(name, directories.open(folder))
+        except FileNotFoundError:
+            return False
+        if found is None or stat.S_ISDIR(found.st_mode):
+            return False
+        try:
+            _, slot, slot_name = trash.slot(path)
+            calls.rename_new(name, directories.open(folder), slot_name, slot)
+        except (FileNotFoundError, FileExistsError):
+            # The file went, or its place in the trash: another process empties it, or restores
+            # from it. A file that is still there must not pass for gone.
+            directories.forget_all()
+            continue
+        directories.touched.add(folder)
+        return True
+    raise PathConflict(f"{path!r} or its place in the trash keeps changing")
 
 
 def _gone_under(conflict: PathConflict, directories: Directories) -> bool | MirrorError:

@@ -1,14 +1,15 @@
 """The trash: `.datasync/trash/<UTC stamp>-<label>/<mirror path>`, readable without any tool.
 
 The disk is the only truth: no database knows what is in it. Everything gets here by a rename
-and leaves by one; nothing is copied, nothing is followed, nothing at a path is overwritten.
+and goes back by one; nothing is copied, nothing is followed, nothing at a path is overwritten.
+What leaves it for good is `emptying`'s.
 """
 
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _FOLDER = re.compile(r"(\d{8}T\d{6}Z)(?:\.(\d+))?-(.*)", re.DOTALL)
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9_.]+")
 _MAX_FOLDERS_PER_SECOND = 100_000
+_TRIES = 10
 _LIST_HINT = "List what is there: datasync trash list."
 
 
@@ -87,7 +89,7 @@ class TrashFolder:
 def entries(directories: Directories, prefix: str, after: str) -> Iterator[TrashEntry]:
     """What is in the trash at mirror paths below `prefix`, behind the id `after`, in order."""
     bound = tuple(after.encode(errors="surrogateescape").split(b"/")) if after else None
-    for folder in _folders(directories):
+    for folder in folders(directories):
         name = folder.encode()
         if bound is not None and name < bound[0]:
             continue
@@ -98,7 +100,7 @@ def entries(directories: Directories, prefix: str, after: str) -> Iterator[Trash
 def find(directories: Directories, entry_id: str) -> TrashEntry:
     """Raises: FileMissing, MirrorError (the id cannot be one), OSError."""
     folder, _, path = entry_id.partition("/")
-    moment = _moment(folder)
+    moment = moment_of(folder)
     if moment is None or not path:
         raise FileMissing(f"{entry_id!r} is not in the trash", hint=_LIST_HINT)
     check_path(path)
@@ -126,36 +128,21 @@ def put_back(
     directories: Directories, calls: DiskCalls, entry: TrashEntry, replaced: TrashFolder | None
 ) -> Restored:
     """Rename an entry to its path. What is there goes to `replaced`, or is kept without one."""
-    try:
-        return Restored(entry, _put_back(directories, calls, entry, replaced))
-    except MirrorError as error:
-        return Restored(entry, None, error)
-    except FileNotFoundError:
-        return Restored(entry, None, FileMissing(f"{entry.id!r} is not in the trash"))
-    except OSError as error:
-        return Restored(entry, None, translated(error, entry.path))
+    for _ in range(_TRIES):
+        try:
+            return Restored(entry, _put_back(directories, calls, entry, replaced))
+        except MirrorError as error:
+            return Restored(entry, None, error)
+        except FileNotFoundError:  # the entry, or the folder for it: a run removes empty ones
+            directories.forget_all()
+            if directories.kind(f"{TRASH}/{entry.id}") is None:
+                break
+        except OSError as error:
+            return Restored(entry, None, translated(error, entry.path))
+    return Restored(entry, None, FileMissing(f"{entry.id!r} is not in the trash"))
 
 
-def prune(directories: Directories, before: float, stopped: Callable[[], bool]) -> int:
-    """Remove for good what was trashed before that time, until `stopped()`; the number of files.
-
-    One folder that cannot be removed does not keep the others. Raises: MirrorError, for the
-    last of such folders and once all have been tried; OSError.
-    """
-    removed, failure = 0, None
-    for folder in list(_folders(directories)):
-        moment = _moment(folder)
-        if moment is not None and moment[0] < before and not stopped():
-            try:
-                removed += _remove_tree(directories, f"{TRASH}/{folder}", stopped)
-            except OSError as error:
-                failure = translated(error, f"{TRASH}/{folder}")
-    if failure is not None:
-        raise failure
-    return removed
-
-
-def _folders(directories: Directories) -> Iterator[str]:
+def folders(directories: Directories) -> Iterator[str]:
     """The trash's own folders, in byte order. Others there were not made by us: left alone."""
     try:
         names = directories.names(TRASH)
@@ -164,11 +151,14 @@ def _folders(directories: Directories) -> Iterator[str]:
     for name in names:
         with suppress(UnicodeDecodeError):
             folder = name.decode()
-            if _moment(folder) is not None and directories.kind(f"{TRASH}/{folder}") == "directory":
+            if (
+                moment_of(folder) is not None
+                and directories.kind(f"{TRASH}/{folder}") == "directory"
+            ):
                 yield folder
 
 
-def _moment(folder: str) -> tuple[float, int, str] | None:
+def moment_of(folder: str) -> tuple[float, int, str] | None:
     """Time, number within its second and label of a trash folder; None when it is not one."""
     match = _FOLDER.fullmatch(folder)
     if match is None:
@@ -183,7 +173,7 @@ def _moment(folder: str) -> tuple[float, int, str] | None:
 def _entries_in(
     directories: Directories, folder: str, prefix: str, after: tuple[bytes, ...] | None
 ) -> Iterator[TrashEntry]:
-    moment = _moment(folder)
+    moment = moment_of(folder)
     assert moment is not None
     for path, status in walk(directories, f"{TRASH}/{folder}", after):
         if path.startswith(prefix):
@@ -195,7 +185,7 @@ def _entry(folder: str, path: str, size: int, moment: tuple[float, int, str]) ->
 
 
 def _order(entry: TrashEntry) -> tuple[float, int]:
-    moment = _moment(entry.id.partition("/")[0])
+    moment = moment_of(entry.id.partition("/")[0])
     assert moment is not None
     return moment[0], moment[1]
 
@@ -231,41 +221,3 @@ def _occupied(path: str, kind: str | None) -> PathConflict:
         at=path,
         hint="Move it away, or restore with --overwrite: it then goes to the trash itself.",
     )
-
-
-def _remove_tree(directories: Directories, folder: str, stopped: Callable[[], bool]) -> int:
-    """Remove a folder with all that is in it, deepest first, following nothing."""
-    removed, stack = 0, [folder]
-    while stack:
-        current = stack[-1]
-        folders, files = _sorted_out(directories, current)
-        if folders:
-            stack.extend(folders)
-            continue
-        handle = directories.open(current)
-        for name in files:
-            if stopped():
-                return removed
-            os.unlink(name, dir_fd=handle)
-            removed += 1
-        above, name = split(current)
-        os.rmdir(name, dir_fd=directories.open(above))
-        directories.forget(current)
-        directories.touched.discard(current)
-        stack.pop()
-    return removed
-
-
-def _sorted_out(directories: Directories, folder: str) -> tuple[list[str], list[bytes]]:
-    """The folders in a folder by path, and the names of everything else."""
-    folders: list[str] = []
-    files: list[bytes] = []
-    names = directories.names(folder)
-    handle = directories.open(folder)
-    for name in names:
-        found = look(name, handle)
-        if found is not None and stat.S_ISDIR(found.st_mode):
-            folders.append(join(folder, name.decode(errors="surrogateescape")))
-        elif found is not None:
-            files.append(name)
-    return folders, files

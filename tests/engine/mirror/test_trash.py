@@ -166,7 +166,9 @@ def test_one_that_vanishes_does_not_stop_the_others(
 ) -> None:
     published = put_all(mirror, [(key, b"1") for key in ("a", "b", "c")])
     mirror.remove([item.file for item in published], label="x")
-    calls.fail("rename_new", 5, 2)
+    second = mirror.trash_entries()[1]
+    calls.fail("rename_new", errno.EIO)
+    calls.before["rename_new"] = [int, (root / ".datasync/trash" / second.id).unlink]
     results = mirror.restore(prefix="")
     errors = [type(result.error) for result in results]
     assert errors == [MirrorError, FileMissing, type(None)]
@@ -258,3 +260,41 @@ def test_a_restore_that_is_not_durable_is_not_reported_done(
     calls.fail("sync folder", errno.EIO, errno.EIO)
     with pytest.raises(MirrorError):
         mirror.restore(prefix="")
+
+
+@pytest.mark.parametrize("happening", ["pruned", "restored"])
+def test_a_folder_of_the_trash_that_goes_just_before_its_file_comes(
+    mirror: Mirror, root: Path, calls: RecordingCalls, clock: Clock, happening: str
+) -> None:
+    """Another process empties the trash, or restores the folder's only file, at that moment."""
+    with Mirror(root, clock=clock) as other:
+        other.prepare(bucket_identity="s3://bucket")
+        _trash(mirror, "d/before", b"0")
+        file = put(mirror, "d/a", b"1").file
+        calls.before["rename_new"] = [
+            lambda: other.prune_trash(0, DAY) if happening == "pruned" else other.restore(prefix="")
+        ]
+        assert mirror.remove([file], label="run-1") == [True]
+    assert "d/a" not in tree(root)
+    [entry] = [one for one in mirror.trash_entries() if one.path == "d/a"]
+    assert (root / ".datasync/trash" / entry.id).read_bytes() == b"1"
+
+
+def test_a_place_in_the_trash_that_keeps_going_away_deletes_nothing(
+    mirror: Mirror, root: Path, calls: RecordingCalls
+) -> None:
+    file = put(mirror, "a", b"1").file
+    calls.fail("rename_new", *[errno.ENOENT] * 99)
+    [answer] = mirror.remove([file], label="run-1")
+    assert isinstance(answer, PathConflict)
+    assert tree(root) == {"a": b"1"}
+
+
+def test_a_folder_that_a_run_removes_while_its_file_is_restored(
+    mirror: Mirror, root: Path, calls: RecordingCalls
+) -> None:
+    _trash(mirror, "d/e/a", b"1")
+    calls.before["rename_new"] = [lambda: os.removedirs(root / "d/e")]
+    [restored] = mirror.restore(prefix="")
+    assert restored.error is None
+    assert tree(root) == {"d/e/a": b"1"}

@@ -20,6 +20,9 @@ from datasync.services.storage.ledger.database import Database, Many, Values, fe
 from datasync.services.storage.ledger.tables import IS_FAILING, dirty, figures, objects
 
 _STATE, FILES, BYTES = "state.", "files", "bytes"
+DELETES = "deleted."  # and the time from which they are counted, in seconds, as 12 digits
+DELETES_SECONDS = 300  # are counted together
+DELETES_KEPT_SECONDS = 86_400
 LAST_EVENT = "last_event"  # when the latest event that marked a key came, in milliseconds
 
 _HELD = select(objects.c.state, objects.c.path.is_not(None), objects.c.local_size).where(
@@ -74,6 +77,19 @@ def _raising(database: Database) -> Many:
     return Many(statement, ("name", "value"))
 
 
+def delete_figures(count: int, at: float) -> Counter[str]:
+    """What so many deletes at that time add to the figures."""
+    since = int(at) // DELETES_SECONDS * DELETES_SECONDS
+    return Counter({f"{DELETES}{since:012}": count})
+
+
+def forget_deletes(connection: Connection, now: float) -> None:
+    """Drop the figures of deletes that are too old to be of interest."""
+    name = figures.c.name
+    oldest = f"{DELETES}{max(0, int(now) - DELETES_KEPT_SECONDS):012}"
+    connection.execute(figures.delete().where(name >= DELETES, name < oldest))
+
+
 def figures_of(values: Sequence[Values]) -> Counter[str]:
     """What rows (state, has a file, local size) add to the figures."""
     total: Counter[str] = Counter()
@@ -118,6 +134,12 @@ class Figures:
             oldest_pending=oldest,
             failed=states[State.FAILED] + states[State.STALE] + failed_marks,
             last_event=values[LAST_EVENT] / 1000 if LAST_EVENT in values else None,
+            files=values.get(FILES, 0),
+            deletes={
+                int(name.removeprefix(DELETES)): count
+                for name, count in values.items()
+                if name.startswith(DELETES)
+            },
         )
 
 

@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, Connection, inspect, make_url
 from sqlalchemy.exc import ArgumentError
 
 from datasync.errors import LedgerBusy, LedgerError
@@ -175,6 +175,8 @@ def _start(backend: SqliteBackend) -> Database:
     database = Database(backend)
     try:
         with database.read() as connection:
+            _refuse_foreign(connection, backend.path.name)
+        with database.read() as connection:
             backend.use_wal(connection)
         _migrated(database)
         backend.remember()
@@ -182,6 +184,16 @@ def _start(backend: SqliteBackend) -> Database:
         database.close()
         raise
     return database
+
+
+def _refuse_foreign(connection: Connection, name: str) -> None:
+    """Raises: LedgerError for a database that somebody else made: nothing is added to it."""
+    tables = inspect(connection).get_table_names()
+    if tables and VERSION_TABLE not in tables:
+        raise LedgerError(
+            f"{name} is no ledger but the database of another program",
+            hint="Name a file of its own in DATABASE_URL, or move this one away.",
+        )
 
 
 def _rebuilt(backend: SqliteBackend) -> Database:

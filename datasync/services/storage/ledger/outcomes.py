@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select
 
 from datasync.models.sync_models import Operation, Outcome, OutcomeStatus, RunStatus
 from datasync.services.storage.ledger.database import Database, Many, Values, fetch, in_parts
+from datasync.services.storage.ledger.figures import forget_deletes
 from datasync.services.storage.ledger.objects import VERDICTS
 from datasync.services.storage.ledger.plans import forget_plans
 from datasync.services.storage.ledger.tables import (
@@ -127,6 +128,7 @@ class Outcomes:
             for part in in_parts(ended):
                 forget_plans(connection, part)
                 connection.execute(runs.delete().where(runs.c.id.in_(part)))
+            forget_deletes(connection, now)
 
     def _prune_outcomes(self, keep: int) -> bool:
         """Drop some of the outcomes older than the newest `keep`; whether there may be more."""

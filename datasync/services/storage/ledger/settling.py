@@ -8,7 +8,12 @@ from datasync.models.sync_models import Settlement
 from datasync.services.storage.ledger.database import Database, Many, Values
 from datasync.services.storage.ledger.dirty import DirtySettling
 from datasync.services.storage.ledger.event_figures import outcome_figures
-from datasync.services.storage.ledger.figures import add_figures, figures_of, held_figures
+from datasync.services.storage.ledger.figures import (
+    add_figures,
+    delete_figures,
+    figures_of,
+    held_figures,
+)
 from datasync.services.storage.ledger.objects import object_values, upsert_objects
 from datasync.services.storage.ledger.outcomes import insert_outcomes, outcome_values
 from datasync.services.storage.ledger.runs import put_counts
@@ -39,7 +44,9 @@ class Settling:
                 self._replace(connection, list(rows.values()), removed)
             self._marks.settle(connection, settlement.cleared, settlement.deferred)
             self._insert_outcomes.run(connection, list(map(outcome_values, settlement.outcomes)))
-            add_figures(connection, self._database, outcome_figures(settlement.outcomes))
+            changes = outcome_figures(settlement.outcomes)
+            changes.update(delete_figures(settlement.unapproved_deletes, settlement.at))
+            add_figures(connection, self._database, changes)
             for run_id, counts in settlement.run_counts.items():
                 put_counts(connection, run_id, counts)
 
