@@ -17,7 +17,7 @@ from datasync.config.settings import Settings, unusable
 from datasync.controllers.health import HealthCheck
 from datasync.controllers.intake import Intake
 from datasync.controllers.sync_controller import SyncController
-from datasync.errors import ConfigurationError, DataSyncError, DiskFull, MirrorError
+from datasync.errors import ConfigurationError, DataSyncError, MirrorError
 from datasync.models.sync_models import RunKind, RunStatus
 from datasync.services.events.journal import Journal
 from datasync.services.events.sns import SnsGate, https_fetch
@@ -283,8 +283,5 @@ def bucket_identity(settings: Settings) -> str:
 
 def disk_worry(mirror: Mirror) -> str | None:
     """What is worth a look although the mirror can be used. Raises: MirrorError."""
-    try:
-        mirror.check()
-    except DiskFull as error:
-        return f"downloads are paused: {error}"
-    return None
+    full = mirror.check()
+    return None if full is None else f"downloads are paused: {full}"

@@ -12,7 +12,8 @@ from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 
 IN_HAND = 1_000
-_AFTER_BREAKAGE_SECONDS = 2.0
+_AFTER_BREAKAGE_SECONDS = 2.0  # doubled each time, up to:
+_LONGEST_SECONDS = 64.0
 
 
 class Dispatcher:
@@ -34,6 +35,7 @@ class Dispatcher:
         self._clock = clock
         self._in_hand: set[str] = set()
         self._not_before = 0.0
+        self._breakages = 0  # groups in a row that the ledger did not take
         self._lock = threading.Lock()
 
     @property
@@ -58,7 +60,7 @@ class Dispatcher:
             due = [mark for mark in due if mark.last_seen <= as_of]
         if not due:
             return 0
-        self._mirror.check()
+        self._mirror.check()  # on a full one, keys that are gone still go
         ours = [mark for mark in due if mark.key.startswith(self._options.prefix)]
         if len(ours) < len(due):  # marked before S3_PREFIX was what it is now
             foreign = tuple(m for m in due if not m.key.startswith(self._options.prefix))
@@ -77,7 +79,12 @@ class Dispatcher:
         with self._lock:
             self._in_hand.difference_update(item.task.key for item in ours)
             if any(item.broken for item in ours):
-                self._not_before = self._clock() + _AFTER_BREAKAGE_SECONDS
+                # Whatever was fetched is fetched again: not every two seconds for ever.
+                pause = min(_LONGEST_SECONDS, _AFTER_BREAKAGE_SECONDS * 2**self._breakages)
+                self._not_before = self._clock() + pause
+                self._breakages = min(self._breakages + 1, 10)
+            elif any(item.outcome for item in ours):
+                self._breakages = 0
         return True
 
     def _tasks(self, marks: Sequence[DirtyKey]) -> list[Task]:

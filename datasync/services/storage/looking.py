@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from datasync.errors import FileMissing, MirrorError, PathConflict
 from datasync.models.sync_models import FileStat
-from datasync.services.storage.directories import Directories, kind_of, look
+from datasync.services.storage.directories import NO_DESCRIPTOR, Directories, kind_of, look
 from datasync.services.storage.paths import check_path, split
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -66,8 +66,12 @@ def open_file(directories: Directories, path: str) -> int:
 
 def _open_regular(name: bytes, folder: int, path: str) -> int:
     descriptor = os.open(name, _READ, dir_fd=folder)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
     os.close(descriptor)  # swapped since we looked
     raise FileMissing(f"{path!r} is not a file")
 
@@ -84,7 +88,9 @@ def _folder(directories: Directories, folder: str) -> int | NotAFile | None:
         return _in_the_way(directories, folder, conflict.at or folder)
     except MirrorError:
         return None  # no path of the mirror: nothing of ours is there
-    except OSError:
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:  # says nothing of the folder, and is the same for all
+            raise
         return NotAFile(folder, "unreadable", folder)
 
 

@@ -16,10 +16,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
-from datasync.errors import ConfigurationError, MirrorError, MirrorUnavailable
+from datasync.errors import ConfigurationError, DiskFull, MirrorError, MirrorUnavailable
 from datasync.models.sync_models import FileStat
 from datasync.services.storage import removing, trash
-from datasync.services.storage.directories import Directories, look, translating
+from datasync.services.storage.directories import (
+    Directories,
+    look,
+    open_root,
+    root_error,
+    translating,
+)
 from datasync.services.storage.durability import Durability
 from datasync.services.storage.letter_case import LetterCase
 from datasync.services.storage.looking import NotAFile, open_file, stat_files
@@ -43,7 +49,6 @@ __all__ = [
     "conflict_path_for",
     "path_for",
 ]
-_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +122,11 @@ class Mirror:
         self._mirror_id = marker.mirror_id
         self._identity = (status.st_dev, status.st_ino)
 
-    def check(self) -> None:
-        """Prove that the prepared root is there, can be written and has room. Changes nothing.
+    def check(self) -> DiskFull | None:
+        """Prove that the prepared root is there and can be written. Changes nothing.
 
-        Raises: MirrorUnavailable, DiskFull, MirrorError.
+        What keeps it from taking more, if it is full: files can still be removed then.
+        Raises: MirrorUnavailable, MirrorError.
         """
         with self._prepared(INTERNAL) as directories:
             try:
@@ -129,8 +135,17 @@ class Mirror:
                 raise MirrorUnavailable(str(error), hint=error.hint) from error
         if marker is None or marker.mirror_id != self._mirror_id:
             raise MirrorUnavailable("the mirror's folder is not the one that was prepared")
-        with self.stage() as staged:
-            staged.write(b"\0")
+        try:
+            with self.stage() as staged:
+                staged.write(b"\0")
+        except DiskFull as full:
+            return full
+        return None
+
+    def require_room(self, size: int) -> None:
+        """Raises: DiskFull when `size` more bytes would not fit now; MirrorError."""
+        with translating(STAGING):
+            self._current_staging().room.require(size)
 
     def usage(self) -> DiskUsage:
         """Raises: MirrorUnavailable, MirrorError."""
@@ -297,7 +312,7 @@ class Mirror:
             missing = [each for each in (self.root, *self.root.parents) if not each.exists()]
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _root_error(error, "made") from error
+            raise root_error(error, "made") from error
         return missing
 
     @contextmanager
@@ -314,11 +329,7 @@ class Mirror:
             yield directories
 
     def _open_root(self) -> int:
-        try:
-            root = os.open(os.fsencode(self.root), _ROOT)
-        except OSError as error:
-            raise _root_error(error, "opened") from error
-        status = os.fstat(root)
+        root, status = open_root(self.root)
         if self._identity not in (None, (status.st_dev, status.st_ino)):
             os.close(root)
             raise MirrorUnavailable("the mirror's folder is not the one that was prepared")
@@ -328,7 +339,7 @@ class Mirror:
         """The staging folder that is at its path now, owned by this very process."""
         staging = self._staging
         if staging is not None and staging.process == os.getpid():
-            with suppress(FileNotFoundError, NotADirectoryError):
+            with translating(STAGING), suppress(FileNotFoundError, NotADirectoryError):
                 status = os.stat(self._staging_path, follow_symlinks=False)
                 if (status.st_dev, status.st_ino) == staging.identity:
                     return staging
@@ -381,11 +392,6 @@ class Mirror:
                 return look(staged.name.upper(), staging.folder) is None
         finally:
             staging.close()
-
-
-def _root_error(error: OSError, what: str) -> MirrorUnavailable:
-    reason = os.strerror(error.errno) if error.errno else type(error).__name__
-    return MirrorUnavailable(f"the mirror's folder cannot be {what}: {reason}")
 
 
 def _of_another_bucket(known: str, wanted: str) -> ConfigurationError:
