@@ -21,6 +21,7 @@ from datasync.errors import (
     TooManyOpenFiles,
 )
 from datasync.services.storage.paths import INTERNAL, is_ours, join, split
+from datasync.utils.file_utils import on_one_mount
 
 MAX_HANDLES = 64
 _KEPT_PER_OPEN = 16  # so that one deep folder cannot push out the handles still in use
@@ -230,6 +231,8 @@ class Directories:
         except FileNotFoundError:
             if not create:
                 raise
+        if not on_one_mount(parent, self.root):
+            raise translated(OSError(errno.EXDEV, ""), here)
         with suppress(FileExistsError):  # someone was faster
             os.mkdir(name, 0o777, dir_fd=parent)
             self.touched.add(here.rpartition("/")[0])

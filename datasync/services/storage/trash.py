@@ -4,6 +4,7 @@ The disk is the only truth: no database knows what is in it. Everything gets her
 and leaves by one; nothing is copied, nothing is followed, nothing at a path is overwritten.
 """
 
+import errno
 import os
 import re
 import stat
@@ -18,7 +19,7 @@ from datasync.models.sync_models import FileStat
 from datasync.services.storage.directories import Directories, look, translated, walk
 from datasync.services.storage.placing import Spot, displace
 from datasync.services.storage.paths import INTERNAL, check_path, join, split
-from datasync.utils.file_utils import DiskCalls
+from datasync.utils.file_utils import DiskCalls, on_one_mount
 
 TRASH = f"{INTERNAL}/trash"
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -238,6 +239,8 @@ def _remove_tree(directories: Directories, folder: str, stopped: Callable[[], bo
     removed, stack = 0, [folder]
     while stack:
         current = stack[-1]
+        if not on_one_mount(directories.open(current), directories.root):
+            raise OSError(errno.EXDEV, "")  # what is mounted in the trash is none of ours
         folders, files = _sorted_out(directories, current)
         if folders:
             stack.extend(folders)
