@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Self
@@ -29,7 +29,7 @@ from datasync.services.storage.directories import (
 from datasync.services.storage.durability import Durability
 from datasync.services.storage.letter_case import LetterCase
 from datasync.services.storage.looking import NotAFile, open_file, stat_files
-from datasync.services.storage.marker import Marker, read_marker, write_marker
+from datasync.services.storage.marker import MARKER, Marker, read_marker, write_marker
 from datasync.services.storage.paths import INTERNAL, conflict_path_for, path_for
 from datasync.services.storage.publishing import Publication, Published, Publisher
 from datasync.services.storage.staging import STAGING, StagedFile, Staging, sweep
@@ -37,7 +37,6 @@ from datasync.services.storage.trash import TRASH, Restored, TrashEntry, TrashFo
 from datasync.utils.file_utils import DiskCalls
 
 __all__ = [
-    "DiskUsage",
     "FileStat",
     "Mirror",
     "NotAFile",
@@ -49,15 +48,6 @@ __all__ = [
     "conflict_path_for",
     "path_for",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class DiskUsage:
-    """The file system of the mirror, in bytes and percent; free is what this user may use."""
-
-    total_bytes: int
-    free_bytes: int
-    free_percent: float
 
 
 class Mirror:
@@ -122,6 +112,16 @@ class Mirror:
         self._mirror_id = marker.mirror_id
         self._identity = (status.st_dev, status.st_ino)
 
+    def is_marked(self) -> bool:
+        """Whether the folder is there and somebody made it a mirror. Changes nothing.
+
+        Raises: ConfigurationError (its marker cannot be read), MirrorError.
+        """
+        if not os.path.isdir(self.root):  # pathlib's raises where it may not look
+            return False
+        with self._session(MARKER) as directories:
+            return read_marker(directories) is not None
+
     def check(self) -> DiskFull | None:
         """Prove that the prepared root is there and can be written. Changes nothing.
 
@@ -146,13 +146,6 @@ class Mirror:
         """Raises: DiskFull when `size` more bytes would not fit now; MirrorError."""
         with translating(STAGING):
             self._current_staging().room.require(size)
-
-    def usage(self) -> DiskUsage:
-        """Raises: MirrorUnavailable, MirrorError."""
-        with self._session("the mirror's folder") as directories:
-            space = os.statvfs(directories.root)
-        total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
-        return DiskUsage(total, free, 100.0 * free / total if total else 100.0)
 
     @contextmanager
     def internal(self) -> Iterator[int]:
