@@ -18,7 +18,7 @@ from datasync.config.settings import Settings, unusable
 from datasync.controllers.health import HealthCheck
 from datasync.controllers.intake import Intake
 from datasync.controllers.sync_controller import SyncController
-from datasync.errors import ConfigurationError, DataSyncError, DiskFull, MirrorError
+from datasync.errors import ConfigurationError, DataSyncError, MirrorError, MirrorUnavailable
 from datasync.models.sync_models import RunKind, RunStatus, Settlement
 from datasync.services.events.journal import Journal
 from datasync.services.events.sns import SnsGate, https_fetch
@@ -181,12 +181,20 @@ def event_rule(settings: Settings) -> EventRule:
 
 
 def prepared_mirror(settings: Settings, adopt: bool = False) -> Mirror:
-    """The directory as the mirror of the bucket. Raises: ConfigurationError, MirrorError."""
+    """The directory as the mirror of the bucket; a bare mount point is not made one.
+
+    Raises: ConfigurationError, MirrorError, LedgerError.
+    """
     options = settings.sync_options()
     mirror = Mirror(
         settings.root, durable=options.durable, min_free_percent=options.min_free_percent
     )
     try:
+        if not adopt and not mirror.is_marked() and _files_known(settings):
+            raise MirrorUnavailable(
+                "LOCAL_DOWNLOAD_DIR is no mirror yet, though the ledger knows the files in it",
+                hint="Mount what belongs there; or start once with --adopt to fill it anew.",
+            )
         mirror.prepare(bucket_identity=bucket_identity(settings), adopt=adopt)
     except MirrorError as error:
         if (reason := _wrong_place(error.__cause__)) is None:
@@ -194,6 +202,17 @@ def prepared_mirror(settings: Settings, adopt: bool = False) -> Mirror:
         where = settings.local_download_dir
         raise unusable("local_download_dir", f"{where} cannot be used: {reason}") from None
     return mirror
+
+
+def _files_known(settings: Settings) -> bool:
+    """Whether a ledger that lies elsewhere remembers files: the mirror's own would be gone too."""
+    if settings.database_url is None:
+        return False
+    ledger = Ledger.open(settings.ledger_url())
+    try:
+        return ledger.count() > 0
+    finally:
+        ledger.close()
 
 
 def _wrong_place(error: BaseException | None) -> str | None:
@@ -306,8 +325,5 @@ def bucket_identity(settings: Settings) -> str:
 
 def disk_worry(mirror: Mirror) -> str | None:
     """What is worth a look although the mirror can be used. Raises: MirrorError."""
-    try:
-        mirror.check()
-    except DiskFull as error:
-        return f"downloads are paused: {error}"
-    return None
+    full = mirror.check()
+    return None if full is None else f"downloads are paused: {full}"

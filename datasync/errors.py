@@ -36,6 +36,7 @@
     ├── MirrorError                 the disk
     │   ├── MirrorUnavailable       the root is missing, replaced, unmounted or read-only
     │   ├── DiskFull                ENOSPC, EDQUOT, or below MIN_FREE_DISK_PERCENT
+    │   ├── TooManyOpenFiles        EMFILE, ENFILE
     │   ├── PathConflict            something that is not ours is in the way
     │   ├── FileMissing             the ledger does not hold the key, or its file is gone
     │   └── FileDrifted             the file on disk is not the one that was synced
@@ -253,6 +254,11 @@ class MirrorUnavailable(MirrorError):
 
 class DiskFull(MirrorError):
     hint = "Free disk space, or empty the trash: datasync trash list."
+
+
+class TooManyOpenFiles(MirrorError):
+    retryable = True
+    hint = "Raise the limit of open files: LimitNOFILE= of systemd, --ulimit of Docker, ulimit -n."
 
 
 class PathConflict(MirrorError):

@@ -3,6 +3,7 @@
 The descriptor pins one version: a file that is replaced meanwhile is served to its end as it was.
 """
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from datasync.api.error_responses import http_answer
 from datasync.api.requests import without_range
+from datasync.errors import MirrorError, TooManyOpenFiles
 from datasync.models.sync_models import ObjectRow
 from datasync.services.file_service import OpenFile
 
@@ -28,6 +30,7 @@ FOREIGN_CONTENT_HEADERS = {
 _RANGE = re.compile(
     r"bytes=[ \t]*(\d{1,19}-\d{0,19}|-\d{1,19})([ \t]*,[ \t]*(\d{1,19}-\d{0,19}|-\d{1,19}))*"
 )
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 _ETAG = re.compile(r'(?:W/)?("[^"]*")')
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_QUOTABLE = re.compile(r"[^ !#$&\'()+,\-.0-9;=@A-Z\[\]^_`a-z{}~]")
@@ -56,9 +59,23 @@ class Download(FileResponse):
             elif is_unchanged(asked, self.headers):
                 await self._send_unchanged(send)
             else:
-                await super().__call__(_with_valid_range(scope), receive, _refusing(scope, send))
+                await self._send_file(_with_valid_range(scope), receive, send)
         finally:
             os.close(self._descriptor)
+
+    async def _send_file(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Begin the answer only when the disk has given the first bytes.
+
+        Raises: MirrorError when it does not; when it gives up later, the connection is cut.
+        """
+        late = _LateStart(_refusing(scope, send))
+        try:
+            await super().__call__(scope, receive, late.send)
+        except OSError as error:
+            if late.started:
+                raise
+            kind = TooManyOpenFiles if error.errno in _NO_DESCRIPTOR else MirrorError
+            raise kind(f"the file cannot be read: {os.strerror(error.errno or 0)}") from error
 
     def _validators(self) -> dict[str, str]:
         return {
@@ -71,6 +88,25 @@ class Download(FileResponse):
             del headers[name]
         await send({"type": "http.response.start", "status": 304, "headers": headers.raw})
         await send({"type": "http.response.body", "body": b""})
+
+
+class _LateStart:
+    """Holds the head of an answer back until its first bytes are there."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._head: Message | None = None
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._head = message
+            return
+        head, self._head = self._head, None
+        self.started = True
+        if head is not None:
+            await self._send(head)
+        await self._send(message)
 
 
 def file_headers(row: ObjectRow) -> dict[str, str]:

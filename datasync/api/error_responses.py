@@ -37,6 +37,7 @@ STATUS: dict[type[DataSyncError], int] = {
     errors.MirrorError: 500,
     errors.MirrorUnavailable: 503,
     errors.DiskFull: 507,
+    errors.TooManyOpenFiles: 503,
     errors.PathConflict: 409,
     errors.FileMissing: 404,
     errors.FileDrifted: 409,

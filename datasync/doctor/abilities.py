@@ -172,12 +172,3 @@ def keep_time(folder: int) -> int:
     with new_file(folder) as descriptor:
         os.utime(descriptor, ns=(FILE_TIME_NS, FILE_TIME_NS))
         return os.fstat(descriptor).st_mtime_ns
-
-
-def mount_of(descriptor: int) -> str:
-    """The number of the mount that a file is on, as the kernel tells it; else its device's."""
-    with suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as told:
-        for line in told:
-            if line.startswith("mnt_id:"):
-                return line.strip()
-    return f"device {os.fstat(descriptor).st_dev}"

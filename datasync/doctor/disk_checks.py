@@ -18,7 +18,7 @@ from datasync.errors import MirrorUnavailable
 from datasync.services.storage.directories import Directories, translated, translating
 from datasync.services.storage.marker import read_marker
 from datasync.services.storage.paths import INTERNAL
-from datasync.utils.file_utils import DiskCalls
+from datasync.utils.file_utils import DiskCalls, on_one_mount
 
 ADOPT_ADVICE = (
     "Choose another LOCAL_DOWNLOAD_DIR, or make it the mirror of this one: datasync sync --adopt."
@@ -84,7 +84,7 @@ class DiskChecks:
             raise translated(error, INTERNAL) from error
         try:
             with self._probe.use() as folder:
-                same = abilities.mount_of(root) == abilities.mount_of(folder)
+                same = on_one_mount(root, folder)
         finally:
             os.close(root)
         if not same:

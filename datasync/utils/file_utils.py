@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import resource
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -48,6 +49,25 @@ def allow_many_descriptors() -> None:
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def on_one_mount(one: int, other: int) -> bool:
+    """Whether two descriptors are of the same mount; else no file can be moved between them.
+
+    A folder that is mounted from elsewhere on the same disk is told by Linux only.
+    Raises: OSError.
+    """
+    mounts = _mount_of(one), _mount_of(other)
+    if None in mounts:
+        return os.fstat(one).st_dev == os.fstat(other).st_dev
+    return mounts[0] == mounts[1]
+
+
+def _mount_of(descriptor: int) -> str | None:
+    """The number of a mount (proc(5)), None when the system does not tell."""
+    with suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as told:
+        return next((line for line in told if line.startswith("mnt_id:")), None)
+    return None
 
 
 class DiskCalls:

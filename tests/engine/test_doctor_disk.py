@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datasync.doctor import abilities
+from datasync.doctor import abilities, disk_checks
 from datasync.doctor.disk_checks import DiskChecks
 from datasync.doctor.findings import Finding, Level
 from datasync.doctor.probe import ABANDONED_SECONDS
@@ -180,7 +180,6 @@ def test_nothing_is_flushed_where_durability_is_off(patient: Patient) -> None:
         ("tells_case", lambda _folder: False, "letter case", "'%FF=...'"),
         ("keep_time", lambda _folder: 0, "file times", "unnoticed"),
         ("write_and_read", lambda _folder: False, "directory", "does not come back"),
-        ("mount_of", lambda descriptor: str(descriptor), "one disk", "another file system"),
     ],
 )
 def test_what_a_poor_file_system_would_be_told(
@@ -194,6 +193,11 @@ def test_what_a_poor_file_system_would_be_told(
     """Replaced one at a time: the tests have no such file system to mount."""
     monkeypatch.setattr(abilities, name, answer)
     assert words in examine(patient)[check].found
+
+
+def test_our_folder_on_another_mount(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_checks, "on_one_mount", lambda *_: False)
+    assert "another file system" in examine(patient)["one disk"].found
 
 
 def test_names_that_are_too_long_or_refused_are_noticed(

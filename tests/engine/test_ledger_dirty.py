@@ -6,6 +6,7 @@ import pytest
 
 from datasync.errors import KeyRejected
 from datasync.models.sync_models import DirtyKey, EventNote, Settlement
+from datasync.services.engine.levels import defer_seconds
 from datasync.services.storage.ledger import Ledger
 
 
@@ -21,6 +22,22 @@ def defer(ledger: Ledger, key: str, not_before: float, error: str = "timed out")
 
 
 class DirtyContract:
+    def test_a_mark_deferred_before_the_clock_was_set_back_is_due(self, ledger: Ledger) -> None:
+        ledger.mark({"a": "put", "b": "put"}, 1.0)
+        defer(ledger, "a", not_before=1e9)
+        longest = defer_seconds(attempts=99, chance=1.0)
+        defer(ledger, "b", not_before=10.0 + longest)
+        assert [mark.key for mark in ledger.due(10.0, 5)] == ["a"]
+        assert ledger.due(10.0, 5, exclude=["a"]) == []
+
+    def test_marks_that_failed_by_one_error_can_be_made_due(self, ledger: Ledger) -> None:
+        ledger.mark({"a": "put", "b": "put", "c": "put"}, 1.0)
+        defer(ledger, "a", 3000.0, "DiskFull: 1 % must stay free")
+        defer(ledger, "b", 3000.0, "ServerFault: DiskFull: no")
+        ledger.hurry("DiskFull", 10.0)
+        assert {mark.key for mark in ledger.due(10.0, 5)} == {"a", "c"}
+        assert (only(ledger, "a").attempts, only(ledger, "b").not_before) == (1, 3000.0)
+
     def test_a_mark_says_when_and_why(self, ledger: Ledger) -> None:
         marks = ledger.mark({"a\x00b": "ObjectCreated:Put"}, 5.5)
         expected = DirtyKey("a\x00b", "ObjectCreated:Put", marks["a\x00b"], 5.5, 5.5)

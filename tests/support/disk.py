@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from datasync.models.sync_models import FileStat
 from datasync.services.storage.mirror import Mirror, Publication, Published
 from datasync.utils.file_utils import DiskCalls
@@ -74,6 +76,19 @@ class RecordingCalls(DiskCalls):
 
 def _is_folder(descriptor: int) -> bool:
     return os.path.isdir(f"/dev/fd/{descriptor}")
+
+
+class Space:
+    """What the disk says of its free space: set `free`, of `total` bytes."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, free: int, total: int = 100 * 2**20) -> None:
+        self.free = free
+        self._total = total
+        patch.setattr(os, "statvfs", self._statvfs)
+
+    def _statvfs(self, _: object) -> os.statvfs_result:
+        blocks = (self._total, self.free, self.free)
+        return os.statvfs_result((1, 1, *blocks, 1000, 1000, 1000, 0, 255))
 
 
 def put(

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from datasync.composition import s3_bucket
+from datasync.composition import compose, preflight, s3_bucket
 from datasync.config.settings import Settings
-from datasync.errors import AccessDenied
+from datasync.errors import AccessDenied, MirrorUnavailable
+from datasync.models.sync_models import ObjectRow, Settlement, State
+from datasync.services.storage.ledger import sqlite_url
 from tests.support.scripted_server import Peer, ScriptedServer, Seen, answer, refuse
 from tests.support.xml_pages import page
 
@@ -51,3 +53,29 @@ def test_the_check_asks_for_what_a_policy_for_the_prefix_allows(
     with pytest.raises(AccessDenied):
         wide.check(10.0)
     wide.close()
+
+
+def test_a_bare_mount_point_is_not_made_a_mirror(server: ScriptedServer, tmp_path: Path) -> None:
+    """A ledger elsewhere remembers that there must be one."""
+    database = SecretStr(sqlite_url(tmp_path / "elsewhere.db"))
+    mounted = settings(server, tmp_path / "mirror", "").model_copy(
+        update={"database_url": database}
+    )
+    parts = compose(mounted)
+    row = ObjectRow("a", "e", 1, 0, State.SYNCED, path="a", local_size=1, mtime_ns=0)
+    parts.ledger.settle(Settlement(rows=(row,)))
+    parts.close()
+    (tmp_path / "mirror").rename(tmp_path / "unmounted")
+    for bare in (False, True):
+        if bare:
+            (tmp_path / "mirror").mkdir()
+        for start in (preflight, compose):
+            with pytest.raises(MirrorUnavailable, match="the ledger knows the files"):
+                start(mounted)
+    assert list((tmp_path / "mirror").iterdir()) == []
+    (tmp_path / "mirror").rmdir()
+    (tmp_path / "unmounted").rename(tmp_path / "mirror")
+    compose(mounted).close()
+    (tmp_path / "mirror").rename(tmp_path / "gone for good")
+    compose(mounted, adopt=True).close()
+    preflight(mounted)

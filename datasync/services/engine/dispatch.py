@@ -15,7 +15,8 @@ IN_HAND = 1_000
 # A key that is not done after so long does not keep others from being handed out, up to a bound.
 SLOW_SECONDS = 5.0
 IN_HAND_IN_ALL = 5_000
-_AFTER_BREAKAGE_SECONDS = 2.0
+_AFTER_BREAKAGE_SECONDS = 2.0  # doubled each time, up to:
+_LONGEST_SECONDS = 64.0
 
 
 class Dispatcher:
@@ -39,6 +40,7 @@ class Dispatcher:
         self._steady = steady
         self._in_hand: dict[str, float] = {}  # and when they were handed out
         self._not_before = 0.0
+        self._breakages = 0  # groups in a row that the ledger did not take
         self._lock = threading.Lock()
 
     @property
@@ -61,7 +63,7 @@ class Dispatcher:
         due = self._ledger.due(now, room, busy, as_of)
         if not due:
             return 0
-        self._mirror.check()
+        self._mirror.check()  # on a full one, keys that are gone still go
         ours = [mark for mark in due if mark.key.startswith(self._options.prefix)]
         if len(ours) < len(due):  # marked before S3_PREFIX was what it is now
             foreign = tuple(m for m in due if not m.key.startswith(self._options.prefix))
@@ -81,7 +83,12 @@ class Dispatcher:
             for item in ours:
                 self._in_hand.pop(item.task.key, None)
             if any(item.broken for item in ours):
-                self._not_before = self._steady() + _AFTER_BREAKAGE_SECONDS
+                # Whatever was fetched is fetched again: not every two seconds for ever.
+                pause = min(_LONGEST_SECONDS, _AFTER_BREAKAGE_SECONDS * 2**self._breakages)
+                self._not_before = self._steady() + pause
+                self._breakages = min(self._breakages + 1, 10)
+            elif any(item.outcome for item in ours):
+                self._breakages = 0
         return True
 
     def _room(self) -> int:

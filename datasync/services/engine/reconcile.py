@@ -282,7 +282,8 @@ class Reconciliation:
         began = self._run.started
         if row is None or row.synced_at is None or began is None:
             return False
-        return row.synced_at >= began
+        # Of a time that is still to come nothing can be said: the clock was set back.
+        return began <= row.synced_at <= self._clock()
 
     # Going on, and ending
 

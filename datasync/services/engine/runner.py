@@ -8,14 +8,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from datasync.errors import DataSyncError, LeaseHeld, RunNotHeld
+from datasync.errors import DataSyncError, DiskFull, LeaseHeld, RunNotHeld
 from datasync.models.sync_models import Run, RunKind, RunStatus, SyncOptions
 from datasync.services.engine.dispatch import Dispatcher
 from datasync.services.engine.group import Done
 from datasync.services.engine.housekeeping import Housekeeping
 from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.reconcile import Reconciliation
+from datasync.services.engine.shortage import Shortage
 from datasync.services.engine.workshop import Workshop
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.ledger import Ledger
@@ -48,6 +50,7 @@ class Engine:
         self._told = told
         self._ring = ring
         self._stopping = threading.Event()
+        self._shortage = Shortage()
         self._workshop = Workshop(bucket, mirror, ledger, options, self._settled, problem)
         self._dispatcher = Dispatcher(mirror, ledger, options, self._workshop)
 
@@ -92,6 +95,18 @@ class Engine:
         """Hand out the dirty keys that are due; how many."""
         return self._dispatcher.dispatch()
 
+    def resume(self) -> None:
+        """Go on with what failed for want of room on the disk, once there is some.
+
+        Raises: LedgerError, MirrorError.
+        """
+        runs = self._shortage.over(time.monotonic(), self._fits)
+        if runs is None:
+            return
+        self._ledger.hurry(DiskFull.__name__, time.time())
+        for prefix in {self._ledger.run(run_id).prefix for run_id in runs}:
+            self._ledger.request_run(RunKind.RECONCILE, prefix, time.time())
+
     def work_off(self) -> None:
         """Look at every dirty key that is due now, and wait for the last of them.
 
@@ -102,7 +117,16 @@ class Engine:
             if self._stopping.wait(0.02):
                 return
 
+    def _fits(self, size: int) -> bool:
+        if self._mirror.check() is not None:
+            return False
+        with suppress(DiskFull):
+            self._mirror.require_room(size)
+            return True
+        return False
+
     def _settled(self, done: Sequence[Done]) -> None:
+        self._shortage.note(done, time.monotonic())
         if self._dispatcher.settled(done):
             self._ring()
         self._told(done)
@@ -184,6 +208,7 @@ class Runner(threading.Thread):
         house = Housekeeping(self._mirror, self._ledger, self._options, self._failed)
         try:
             self._bell.listen()
+            house.look(time.monotonic())  # on a full disk nothing else may get as far
             engine.open(self._stopping.is_set)
             while not self._stopping.is_set():
                 began = time.monotonic()
@@ -203,6 +228,7 @@ class Runner(threading.Thread):
     def _turn(self, engine: Engine, runs: "_RunThread", house: Housekeeping) -> None:
         try:
             now = time.monotonic()
+            house.look(now)  # first: it makes room on a disk that is too full to work on
             while runs.finished:
                 self._schedule.ended(runs.finished.popleft().status, now)
             if runs.idle and runs.unrecorded:  # else it would look as if it went on for ever
@@ -214,7 +240,7 @@ class Runner(threading.Thread):
                 if not run.prefix and not run.approved:
                     self._schedule.began(now)
                 runs.begin(run)
-            house.look(now)  # first: it makes room on a disk that is too full to work on
+            engine.resume()
             engine.dispatch()
         except DataSyncError as error:
             self._failed(error)

@@ -247,10 +247,23 @@ class TransferLoop(threading.Thread):
             stopped = Interrupted("the run was ended")
             self._results.append(Result(task, Found.FAILED, error=stopped))
             return
+        try:
+            self._require_room(task)
+        except DataSyncError as error:
+            self._results.append(Result(task, Found.FAILED, error=error))
+            return
         fetch = Fetch(task, self)
         self._active.add(fetch)
         self._bulk_active += not task.urgent
         fetch.start()
+
+    def _require_room(self, task: Task) -> None:
+        """Ask S3 for no object of a run that would not fit: there may be very many of them.
+
+        An event's key is asked for all the same: it may be gone. Raises: DiskFull, MirrorError.
+        """
+        if not task.urgent and task.listed is not None and task.operation is not Operation.DELETE:
+            self.mirror.require_room(task.listed.size)
 
     def _leave(self, fetch: Fetch) -> None:
         if fetch in self._active:

@@ -10,13 +10,22 @@ import stat
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Self
 
-from datasync.errors import DiskFull, MirrorError, MirrorUnavailable, PathConflict
+from datasync.errors import (
+    DiskFull,
+    MirrorError,
+    MirrorUnavailable,
+    PathConflict,
+    TooManyOpenFiles,
+)
 from datasync.services.storage.paths import INTERNAL, is_ours, join, split
+from datasync.utils.file_utils import on_one_mount
 
 MAX_HANDLES = 64
 _KEPT_PER_OPEN = 16  # so that one deep folder cannot push out the handles still in use
+_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = (
     (stat.S_ISREG, "file"),
@@ -25,24 +34,69 @@ _KINDS = (
     (stat.S_ISFIFO, "fifo"),
     (stat.S_ISSOCK, "socket"),
 )
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+_ONE_DISK = (
+    "A file is moved to its place whole, which needs one file system: unmount what is mounted "
+    "below the mirror, or mirror that part into it with a service of its own (S3_PREFIX)."
+)
+_HINTS = {
+    errno.EIO: "The disk reports errors: see the kernel's log (dmesg).",
+    errno.EFBIG: "This file system, or a limit of the process, holds no file of this size.",
+    errno.EACCES: "Give the service's user the right to write there.",
+    errno.EPERM: "Something forbids the change: an immutable file (lsattr), or its owner.",
+}
 
 
 def translated(error: OSError, path: str) -> MirrorError:
     """The disk's refusal as an error of ours, with the path (never the key) inside the mirror."""
-    reason = os.strerror(error.errno) if error.errno else type(error).__name__
-    message = f"{path!r}: {reason}"
+    message = f"{path!r}: {reason_of(error)}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(message)
+    if error.errno in NO_DESCRIPTOR:
+        return TooManyOpenFiles(message)
+    if error.errno == errno.EXDEV:
+        return PathConflict(f"{message}: another file system is mounted there", hint=_ONE_DISK)
     ours = is_ours(path) and error.errno in (errno.EACCES, errno.EPERM, errno.ENOENT)
     if ours or error.errno in (errno.EROFS, errno.ENODEV, errno.ESTALE):
         return MirrorUnavailable(message)
-    return MirrorError(message)
+    return MirrorError(message, hint=_HINTS.get(error.errno or 0))
 
 
-def root_error(error: OSError, what: str) -> MirrorUnavailable:
-    """The refusal of the root itself, which could not be made or opened."""
-    reason = os.strerror(error.errno) if error.errno else type(error).__name__
-    return MirrorUnavailable(f"the mirror's folder cannot be {what}: {reason}")
+def make_root(path: Path) -> list[Path]:
+    """Make the root and the folders above it; the ones that were missing. Raises: MirrorError."""
+    try:
+        missing = [each for each in (path, *path.parents) if not each.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise root_error(error, "made") from error
+    return missing
+
+
+def open_root(path: Path) -> tuple[int, os.stat_result]:
+    """A handle of the root, and what it is: the operator may have made it a link.
+
+    Raises: MirrorUnavailable, TooManyOpenFiles.
+    """
+    handle = -1
+    try:
+        handle = os.open(os.fsencode(path), _ROOT)
+        return handle, os.fstat(handle)
+    except OSError as error:
+        if handle >= 0:
+            os.close(handle)
+        raise root_error(error, "opened") from error
+
+
+def root_error(error: OSError, what: str) -> MirrorError:
+    """What keeps the root itself from being made or opened."""
+    if error.errno in NO_DESCRIPTOR:
+        return translated(error, "the mirror's folder")
+    return MirrorUnavailable(f"the mirror's folder cannot be {what}: {reason_of(error)}")
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says of it, without any path."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 @contextmanager
@@ -187,6 +241,8 @@ class Directories:
         except FileNotFoundError:
             if not create:
                 raise
+        if not on_one_mount(parent, self.root):
+            raise translated(OSError(errno.EXDEV, ""), here)
         with suppress(FileExistsError):  # someone was faster
             os.mkdir(name, 0o777, dir_fd=parent)
             self.touched.add(here.rpartition("/")[0])
@@ -197,8 +253,12 @@ class Directories:
             handle = os.open(name, _FOLDER, dir_fd=parent)
         except OSError as error:
             raise self._refusal(error, name, parent, here) from error
-        if "/" in here or here == INTERNAL or not self._is_own_folder(handle):
-            return handle
+        try:
+            if "/" in here or here == INTERNAL or not self._is_own_folder(handle):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
         os.close(handle)
         raise PathConflict(
             f"{here!r} is another name of the mirror's own folder on this file system",

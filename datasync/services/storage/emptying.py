@@ -3,6 +3,7 @@
 Whole folders of one moment, the oldest first, following nothing. Knows the disk only.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from datasync.services.storage.directories import Directories, look, translated
 from datasync.services.storage.looking import disk_usage
 from datasync.services.storage.paths import join, split
 from datasync.services.storage.trash import TRASH, folders, moment_of
+from datasync.utils.file_utils import on_one_mount
 
 HEADROOM_PERCENT = 1.0  # of the disk, beyond what must stay free: room for the next downloads
 
@@ -101,6 +103,8 @@ def _removed(directories: Directories, folder: str, enough: Callable[[], bool]) 
     stack = [folder]
     while stack:
         current = stack[-1]
+        if not on_one_mount(directories.open(current), directories.root):
+            raise OSError(errno.EXDEV, "")  # what is mounted in the trash is none of ours
         below, files = _sorted_out(directories, current)
         if below:
             stack.extend(below)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from datasync.errors import FileMissing, MirrorError, PathConflict
 from datasync.models.sync_models import FileStat
-from datasync.services.storage.directories import Directories, kind_of, look
+from datasync.services.storage.directories import NO_DESCRIPTOR, Directories, kind_of, look
 from datasync.services.storage.paths import check_path, split
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -18,18 +18,17 @@ _NEVER = (b"", b".", b"..")
 
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
-    """The file system of the mirror, in bytes and percent; free is what this user may use."""
+    """The file system of the mirror, in bytes; free is what this user may use."""
 
     total_bytes: int
     free_bytes: int
-    free_percent: float
 
 
 def disk_usage(folder: int) -> DiskUsage:
     """Of the file system that a folder's handle is of. Raises: OSError."""
     space = os.statvfs(folder)
     total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
-    return DiskUsage(total, free, 100.0 * free / total if total else 100.0)
+    return DiskUsage(total, free)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,12 @@ def open_file(directories: Directories, path: str) -> int:
 
 def _open_regular(name: bytes, folder: int, path: str) -> int:
     descriptor = os.open(name, _READ, dir_fd=folder)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
     os.close(descriptor)  # swapped since we looked
     raise FileMissing(f"{path!r} is not a file")
 
@@ -100,7 +103,9 @@ def _folder(directories: Directories, folder: str) -> int | NotAFile | None:
         return _in_the_way(directories, folder, conflict.at or folder)
     except MirrorError:
         return None  # no path of the mirror: nothing of ours is there
-    except OSError:
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:  # says nothing of the folder, and is the same for all
+            raise
         return NotAFile(folder, "unreadable", folder)
 
 

@@ -16,15 +16,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
-from datasync.errors import ConfigurationError, MirrorError, MirrorUnavailable
+from datasync.errors import ConfigurationError, DiskFull, MirrorError, MirrorUnavailable
 from datasync.models.sync_models import FileStat
 from datasync.services.storage import emptying, removing, trash
-from datasync.services.storage.directories import Directories, look, root_error, translating
+from datasync.services.storage.directories import (
+    Directories,
+    look,
+    make_root,
+    open_root,
+    translating,
+)
 from datasync.services.storage.durability import Durability
-from datasync.services.storage.letter_case import LetterCase
-from datasync.services.storage.looking import DiskUsage, NotAFile, disk_usage, open_file, stat_files
 from datasync.services.storage.emptying import Emptied
+from datasync.services.storage.letter_case import LetterCase
+from datasync.services.storage.looking import NotAFile, open_file, stat_files
 from datasync.services.storage.marker import (
+    MARKER,
     Marker,
     of_another_bucket,
     prove_marker,
@@ -38,7 +45,6 @@ from datasync.services.storage.trash import TRASH, Restored, TrashEntry, TrashFo
 from datasync.utils.file_utils import DiskCalls
 
 __all__ = [
-    "DiskUsage",
     "Emptied",
     "FileStat",
     "Mirror",
@@ -51,7 +57,6 @@ __all__ = [
     "conflict_path_for",
     "path_for",
 ]
-_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Mirror:
@@ -104,7 +109,7 @@ class Mirror:
         """
         self.close()
         self._identity = self._marker = None
-        made = self._make_root()
+        made = make_root(self.root)
         with self._session("the mirror's folder") as directories:
             for folder in (STAGING, TRASH):
                 directories.open(folder, create=True)
@@ -117,20 +122,35 @@ class Mirror:
         self._marker = marker
         self._identity = (status.st_dev, status.st_ino)
 
-    def check(self) -> None:
-        """Prove that the prepared root is there, can be written and has room. Changes nothing.
+    def is_marked(self) -> bool:
+        """Whether the folder is there and somebody made it a mirror. Changes nothing.
 
-        Raises: MirrorUnavailable, DiskFull, MirrorError.
+        Raises: ConfigurationError (its marker cannot be read), MirrorError.
+        """
+        if not os.path.isdir(self.root):  # pathlib's raises where it may not look
+            return False
+        with self._session(MARKER) as directories:
+            return read_marker(directories) is not None
+
+    def check(self) -> DiskFull | None:
+        """Prove that the prepared root is there and can be written. Changes nothing.
+
+        What keeps it from taking more, if it is full: files can still be removed then.
+        Raises: MirrorUnavailable, MirrorError.
         """
         with self._prepared(INTERNAL) as directories:
             prove_marker(directories, self._marker)
-        with self.stage() as staged:
-            staged.write(b"\0")
+        try:
+            with self.stage() as staged:
+                staged.write(b"\0")
+        except DiskFull as full:
+            return full
+        return None
 
-    def usage(self) -> DiskUsage:
-        """Raises: MirrorUnavailable, MirrorError."""
-        with self._session("the mirror's folder") as directories:
-            return disk_usage(directories.root)
+    def require_room(self, size: int) -> None:
+        """Raises: DiskFull when `size` more bytes would not fit now; MirrorError."""
+        with translating(STAGING):
+            self._current_staging().room.require(size)
 
     @contextmanager
     def internal(self) -> Iterator[int]:
@@ -302,15 +322,6 @@ class Mirror:
 
     # How
 
-    def _make_root(self) -> list[Path]:
-        """Make the folder and those above it; the ones that were missing."""
-        try:
-            missing = [each for each in (self.root, *self.root.parents) if not each.exists()]
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise root_error(error, "made") from error
-        return missing
-
     @contextmanager
     def _session(self, what: str) -> Iterator[Directories]:
         """Handles below the root of now, which must be the prepared one if there is one."""
@@ -325,11 +336,7 @@ class Mirror:
             yield directories
 
     def _open_root(self) -> int:
-        try:
-            root = os.open(os.fsencode(self.root), _ROOT)
-        except OSError as error:
-            raise root_error(error, "opened") from error
-        status = os.fstat(root)
+        root, status = open_root(self.root)
         if self._identity not in (None, (status.st_dev, status.st_ino)):
             os.close(root)
             raise MirrorUnavailable("the mirror's folder is not the one that was prepared")
@@ -339,7 +346,7 @@ class Mirror:
         """The staging folder that is at its path now, owned by this very process."""
         staging = self._staging
         if staging is not None and staging.process == os.getpid():
-            with suppress(FileNotFoundError, NotADirectoryError):
+            with translating(STAGING), suppress(FileNotFoundError, NotADirectoryError):
                 status = os.stat(self._staging_path, follow_symlinks=False)
                 if (status.st_dev, status.st_ino) == staging.identity:
                     return staging

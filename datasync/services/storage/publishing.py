@@ -160,6 +160,9 @@ def _finished(item: Publication) -> os.stat_result | MirrorError:
     staged.seal()
     folder, times = staged.staging.folder, (item.mtime, item.mtime)
     try:
+        found = look(staged.name, folder)
+        if found is not None and not staged.is_ours(found):
+            return _swapped(item)
         os.utime(staged.name, times, dir_fd=folder, follow_symlinks=False)
         status = os.stat(staged.name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -167,9 +170,11 @@ def _finished(item: Publication) -> os.stat_result | MirrorError:
     except (OSError, OverflowError) as error:
         failure = error if isinstance(error, OSError) else OSError(errno.EOVERFLOW, "")
         return translated(failure, f"the staged file of {item.key!r}")
-    if not stat.S_ISREG(status.st_mode) or status.st_size != staged.size:
-        return MirrorError(f"{item.key!r}: the staged file is not the one that was written")
-    return status
+    return status if staged.is_ours(status) and status.st_size == staged.size else _swapped(item)
+
+
+def _swapped(item: Publication) -> MirrorError:
+    return MirrorError(f"{item.key!r}: the staged file is not the one that was written")
 
 
 def _is_held(held: FileStat | None, path: str, found: os.stat_result) -> bool:

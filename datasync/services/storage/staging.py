@@ -13,12 +13,14 @@ import secrets
 import stat
 import threading
 import weakref
+from collections import deque
 from contextlib import suppress
 from typing import Self
 
-from datasync.errors import DiskFull, MirrorError
+from datasync.errors import MirrorError
 from datasync.services.storage.directories import look, translated, translating
 from datasync.services.storage.paths import INTERNAL
+from datasync.services.storage.room import Room
 from datasync.utils.file_utils import DiskCalls
 
 STAGING = f"{INTERNAL}/staging"
@@ -26,6 +28,7 @@ _OWNER = b".owner"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _AGAIN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _TOKEN_BYTES = 8
+_PLANTED = 100  # names in a row that others may have taken
 
 
 class Staging:
@@ -37,11 +40,12 @@ class Staging:
         self.calls = calls
         self.process = os.getpid()
         self.generation = 0
-        status = os.fstat(folder)
-        self.identity = (status.st_dev, status.st_ino)
-        self._min_free_percent = min_free_percent
+        self.room = Room(folder, min_free_percent)
         self._numbers = itertools.count()
+        self._left: deque[bytes] = deque()
         try:
+            status = os.fstat(folder)
+            self.identity = (status.st_dev, status.st_ino)
             self.token, self._owner = _become_owner(folder)
         except OSError as error:
             os.close(folder)
@@ -55,15 +59,51 @@ class Staging:
         self._release()
 
     def stage(self, size: int | None = None) -> "StagedFile":
-        """A new empty file; `size` in bytes, if known, is checked against the free space.
+        """A new empty file; `size` in bytes, if known, must fit beside what is on its way.
 
         Raises: DiskFull, MirrorError.
         """
-        name = b"%s-%x" % (self.token, next(self._numbers))
+        if self._left:
+            self.tidy()
         with translating(STAGING):
-            require_free_space(self.folder, size or 0, self._min_free_percent)
-            descriptor = os.open(name, _NEW, 0o666, dir_fd=self.folder)
-        return StagedFile(self, name, descriptor, size)
+            self.room.reserve(size or 0)
+            try:
+                return self._created(size)
+            except BaseException:
+                self.room.release(size or 0)
+                raise
+
+    def _created(self, size: int | None) -> "StagedFile":
+        name, descriptor = self._create()
+        try:
+            return StagedFile(self, name, descriptor, size)
+        except BaseException:
+            os.close(descriptor)
+            os.unlink(name, dir_fd=self.folder)
+            raise
+
+    def _create(self) -> tuple[bytes, int]:
+        """A name that nobody has, and its new file. Raises: OSError."""
+        for _ in range(_PLANTED):
+            name = b"%s-%x" % (self.token, next(self._numbers))
+            with suppress(FileExistsError):  # planted: left to whoever did it, and to a sweep
+                return name, os.open(name, _NEW, 0o666, dir_fd=self.folder)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    def remove(self, name: bytes) -> None:
+        """Remove a file of ours. What the disk does not let us remove now is tried again later."""
+        try:
+            os.unlink(name, dir_fd=self.folder)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._left.append(name)
+
+    def tidy(self) -> None:
+        """Try again to remove what could not be removed; no sweep does, while we live."""
+        for _ in range(len(self._left)):
+            with suppress(IndexError):  # another thread was faster
+                self.remove(self._left.popleft())
 
     def sync_all(self) -> bool:
         """Make everything written so far durable; False where the system has no such call.
@@ -94,7 +134,9 @@ class StagedFile:
         "_expected",
         "_generation",
         "_gone",
+        "_identity",
         "_lock",
+        "_reserved",
         "_sealed",
         "_users",
         "_written",
@@ -107,7 +149,10 @@ class StagedFile:
         self._generation = staging.generation
         self._expected = size
         self._written = 0
+        self._reserved = size or 0  # bytes that the disk must keep free for this file
         self._descriptor = descriptor
+        status = os.fstat(descriptor)
+        self._identity = (status.st_dev, status.st_ino)
         self._users = 0
         self._lock = threading.Lock()
         self._gone = False
@@ -142,6 +187,7 @@ class StagedFile:
         with self._lock:
             self.size = max(self.size, offset + len(data))
             self._written += len(data)
+            self._let_go(len(data))
             complete = self._expected is not None and self._written >= self._expected
         if complete:
             self.seal()
@@ -171,23 +217,37 @@ class StagedFile:
             self._leave()
             self.seal()
 
+    def is_ours(self, status: os.stat_result) -> bool:
+        """Whether what is at the file's name is the file that was written, and nothing else.
+
+        Whoever can write into the staging folder could put another file there, or a second name
+        of one that lies elsewhere.
+        """
+        return stat.S_ISREG(status.st_mode) and self._identity == (status.st_dev, status.st_ino)
+
     def discard(self) -> None:
         """Remove the file. Nothing happens when it is published or discarded already."""
-        with self._lock:
-            if self._gone:
-                return
-            self._gone = True
-            self._sealed = True
-            self._close_if_idle()
-        with suppress(OSError):  # a sweep removes what a broken disk does not let us remove now
-            os.unlink(self.name, dir_fd=self.staging.folder)
+        if self._end():
+            self.staging.remove(self.name)
 
     def published(self) -> None:
         """The file has its final name: it is not ours to remove any more."""
+        self._end()
+
+    def _end(self) -> bool:
+        """Give up the file; whether it was not given up before."""
         with self._lock:
-            self._gone = True
+            first, self._gone = not self._gone, True
             self._sealed = True
             self._close_if_idle()
+            self._let_go(self._reserved)
+        return first
+
+    def _let_go(self, nbytes: int) -> None:
+        nbytes = min(nbytes, self._reserved)
+        if nbytes:
+            self._reserved -= nbytes
+            self.staging.room.release(nbytes)
 
     def _enter(self) -> int:
         with self._lock:
@@ -195,9 +255,20 @@ class StagedFile:
                 raise MirrorError("the staged file is published or discarded already")
             if self._descriptor < 0:
                 with translating(STAGING):
-                    self._descriptor = os.open(self.name, _AGAIN, dir_fd=self.staging.folder)
+                    self._descriptor = self._open_again()
             self._users += 1
             return self._descriptor
+
+    def _open_again(self) -> int:
+        descriptor = os.open(self.name, _AGAIN, dir_fd=self.staging.folder)
+        try:
+            if self.is_ours(os.fstat(descriptor)):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        raise MirrorError("the staged file is not the one that was written")
 
     def _leave(self) -> None:
         with self._lock:
@@ -219,19 +290,6 @@ def _read_at(descriptor: int, offset: int, length: int) -> bytes:
             break
         data += more
     return data
-
-
-def require_free_space(folder: int, size: int, min_free_percent: float) -> None:
-    """Raises: DiskFull, when `size` more bytes would leave less free than the limit; OSError."""
-    space = os.statvfs(folder)
-    if space.f_blocks == 0:
-        return  # a file system that does not count
-    free = space.f_bavail * space.f_frsize - size
-    if free < 0 or free < space.f_blocks * space.f_frsize * min_free_percent / 100.0:
-        raise DiskFull(
-            f"{space.f_bavail * space.f_frsize // 2**20} MiB are free, {size // 2**20} MiB are "
-            f"needed and {min_free_percent:g} % must stay free"
-        )
 
 
 def sweep(folder: int) -> int:

@@ -42,7 +42,7 @@ def disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
     def set_to(total: float, free: float) -> None:
         trashed = (path for path in root.glob(".datasync/trash/*/**/*") if path.is_file())
         one = next(trashed).stat().st_blocks * 512
-        usage = DiskUsage(round(total * one), round(free * one), 100 * free / total)
+        usage = DiskUsage(round(total * one), round(free * one))
         monkeypatch.setattr(emptying, "disk_usage", lambda _root: usage)
 
     return set_to
@@ -125,6 +125,6 @@ def test_a_disk_that_does_not_count_its_space_gets_nothing_back(
     mirror: Mirror, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill_trash(mirror, clock, 3)
-    monkeypatch.setattr(emptying, "disk_usage", lambda _root: DiskUsage(0, 0, 100.0))
+    monkeypatch.setattr(emptying, "disk_usage", lambda _root: DiskUsage(0, 0))
     assert shrink(mirror, clock, 0.0) == 0
     assert len(left(mirror)) == 3

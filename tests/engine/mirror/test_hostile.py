@@ -2,9 +2,8 @@
 
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from datasync.models.sync_models import FileStat
 from datasync.services.storage.directories import Directories
 from datasync.services.storage.mirror import Mirror, NotAFile
 from tests.support.disk import put, tree, try_put
+from tests.support.planting import everything, swapping
 
 
 @pytest.fixture
@@ -24,17 +24,9 @@ def outside(tmp_path: Path) -> Iterator[Path]:
     (folder / "sub").mkdir(parents=True)
     (folder / "a").write_bytes(b"secret")
     (folder / "sub" / "a").write_bytes(b"secret too")
-    before = _everything(folder)
+    before = everything(folder)
     yield folder
-    assert _everything(folder) == before
-
-
-def _everything(folder: Path) -> list[tuple[str, int, int, int]]:
-    found = []
-    for path in [folder, *sorted(folder.rglob("*"))]:
-        status = path.lstat()
-        found.append((str(path), status.st_ino, status.st_mtime_ns, status.st_nlink))
-    return found
+    assert everything(folder) == before
 
 
 def _held(path: Path, name: str) -> FileStat:
@@ -184,31 +176,6 @@ def test_restoring_through_a_link_is_a_conflict(mirror: Mirror, root: Path, outs
     assert [one.id for one in mirror.trash_entries()] == [entry.id]
 
 
-@contextmanager
-def _swapping(root: Path, outside: Path) -> Iterator[None]:
-    """Swap the folder `d` for a link to the outside and back, all the time."""
-    stop = threading.Event()
-
-    def swap() -> None:
-        number = 0
-        while not stop.is_set():
-            number += 1
-            with suppress(OSError):
-                os.rename(root / "d", root / f"away{number}")
-            with suppress(OSError):
-                os.symlink(outside, root / "d")
-            with suppress(OSError):
-                os.unlink(root / "d")
-
-    thread = threading.Thread(target=swap)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
 def test_folders_swapped_for_links_during_work(mirror: Mirror, root: Path, outside: Path) -> None:
     held = FileStat("d/a", 6, 0)
     uses: list[Callable[[], object]] = [
@@ -217,7 +184,7 @@ def test_folders_swapped_for_links_during_work(mirror: Mirror, root: Path, outsi
         lambda: os.close(mirror.open("d/sub/a")),
         lambda: mirror.restore(prefix="d/", overwrite=True),
     ]
-    with _swapping(root, outside):
+    with swapping(root, outside, "d"):
         for number in range(300):
             result = try_put(mirror, ("d/a", "d/sub/a", "d/sub/new/a")[number % 3], b"ours")
             assert not isinstance(result, Exception) or isinstance(result, MirrorError)

@@ -119,7 +119,7 @@ def test_a_root_that_is_a_file_is_unavailable(root: Path) -> None:
     with pytest.raises(MirrorUnavailable, match="made"):
         Mirror(root).prepare(bucket_identity=BUCKET)
     with pytest.raises(MirrorUnavailable, match="opened"):
-        Mirror(root).usage()
+        Mirror(root).stat_many(["a"])
 
 
 def test_checking_changes_nothing(mirror: Mirror, root: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_root_that_went_away_is_noticed_everywhere(mirror: Mirror, root: Path)
         mirror.stage,
         mirror.sweep,
         mirror.sync,
-        mirror.usage,
+        lambda: mirror.require_room(0),
         lambda: mirror.stat_many(["a"]),
         lambda: mirror.open("a"),
         lambda: mirror.relocate("a"),
@@ -179,15 +179,11 @@ def test_a_disk_that_is_nearly_full_is_noticed(root: Path) -> None:
     # 101 % free is what no disk has
     with Mirror(root, min_free_percent=101.0) as crowded:
         crowded.prepare(bucket_identity=BUCKET)
-        for use in (crowded.check, crowded.stage):
-            with pytest.raises(DiskFull, match="101 %"):
-                use()
-
-
-def test_usage_tells_what_the_disk_has(mirror: Mirror) -> None:
-    usage = mirror.usage()
-    assert 0 <= usage.free_bytes <= usage.total_bytes
-    assert usage.free_percent == pytest.approx(100 * usage.free_bytes / usage.total_bytes)
+        with pytest.raises(DiskFull, match="101 %"):
+            crowded.stage()
+        with pytest.raises(DiskFull, match="101 %"):
+            crowded.require_room(0)
+        assert "101 %" in str(crowded.check())
 
 
 def test_a_folder_that_cannot_be_made_durable_is_not_prepared(root: Path) -> None:

@@ -15,7 +15,13 @@ import psycopg
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, exc, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from datasync.errors import DataSyncError, DiskFull, LedgerBusy, LedgerError
+from datasync.errors import (
+    DataSyncError,
+    DiskFull,
+    LedgerBusy,
+    LedgerError,
+    TooManyOpenFiles,
+)
 from datasync.services.storage.ledger.patience import PatientConnection
 from datasync.services.storage.paths import INTERNAL
 
@@ -238,9 +244,21 @@ class SqliteBackend:
         if self.damaged(error):
             self._note_damage()
             return LedgerError(said, hint=RESTART_HINT)
+        if code == sqlite3.SQLITE_IOERR:
+            return LedgerError(said, hint="See the kernel's log (dmesg), and the user's quota.")
+        if code == sqlite3.SQLITE_CANTOPEN and (reason := self._why_not_opened()):
+            return LedgerError(f"{said}: {reason}", hint=TooManyOpenFiles.hint)
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             return LedgerError(said, hint="Make the ledger's folder writable for this user.")
         return LedgerError(said)
+
+    def _why_not_opened(self) -> str | None:
+        """What the system says when it has no descriptor left: SQLite does not tell."""
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            return error.strerror
+        return None
 
     def _note_damage(self) -> None:
         try:

@@ -35,6 +35,7 @@ _RETRIES = _SELECT.where(
     dirty.c.not_before <= bindparam("now"),
     dirty.c.last_seen <= bindparam("seen_by"),
 ).order_by(dirty.c.not_before)
+_ASTRAY = _SELECT.where(dirty.c.not_before > bindparam("far")).order_by(dirty.c.not_before)
 _LOCK = (
     select(dirty.c.key)
     .where(dirty.c.key.in_(bindparam("keys", expanding=True)))
@@ -49,6 +50,16 @@ _HOW_MANY = (
     .where(dirty.c.key.in_(bindparam("keys", expanding=True)))
 )
 _MARKS = "marks"
+# No mark is deferred for so long: one that seems to be was deferred before the clock was set back.
+FAR_SECONDS = 7200.0
+_HURRY = (
+    update(dirty)
+    .where(
+        dirty.c.not_before > bindparam("now"),
+        dirty.c.last_error.like(bindparam("error")),
+    )
+    .values(not_before=bindparam("now"))
+)
 
 
 def dirty_key(values: Values) -> DirtyKey:
@@ -134,9 +145,19 @@ class DirtyKeys:
             latest = float("inf") if seen_by is None else seen_by
             found = fetch(connection, _FRESH.limit(enough), seen_by=latest)
             found += fetch(connection, _RETRIES.limit(enough), now=now, seen_by=latest)
+            if len(found) < enough:
+                found += fetch(connection, _ASTRAY.limit(enough), far=now + FAR_SECONDS)
         marks = sorted(map(dirty_key, found), key=lambda mark: (mark.first_seen, mark.key))
         skipped = frozenset(exclude)
         return [mark for mark in marks if mark.key not in skipped][:limit]
+
+    def hurry(self, error: str, now: float) -> None:
+        """Make the marks due whose last attempt failed by this class of error.
+
+        Raises: LedgerError, LedgerBusy, DiskFull.
+        """
+        with self._database.write() as connection:
+            connection.execute(_HURRY, {"error": f"{error}:%", "now": now})
 
     def dirty(self, keys: Sequence[str]) -> dict[str, DirtyKey]:
         """The marks of those of the keys that are dirty.

@@ -42,9 +42,12 @@ def open_database(url: str, busy_seconds: float) -> tuple[Database, bool]:
     Raises: LedgerError, LedgerBusy, DiskFull.
     """
     backend = _backend(url, busy_seconds)
-    if isinstance(backend, SqliteBackend):
-        return _open_sqlite(backend)
-    return _migrated(Database(backend)), False
+    try:
+        if isinstance(backend, SqliteBackend):
+            return _open_sqlite(backend)
+        return _migrated(Database(backend)), False
+    except OSError as error:
+        raise LedgerError(f"the ledger cannot be opened: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)
