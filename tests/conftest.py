@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.support.world",
     "tests.support.forwarding",
     "tests.support.doctor",
+    "tests.support.fork_server",
 ]
 
 

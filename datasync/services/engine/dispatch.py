@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from datasync.models.sync_models import DirtyKey, ObjectRow, Settlement, SyncOptions
 from datasync.services.engine.group import Done
@@ -13,6 +14,14 @@ from datasync.services.storage.mirror import Mirror
 
 IN_HAND = 1_000
 _AFTER_BREAKAGE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The seconds since the epoch, and the latest mark: its number, as clocks may be set back."""
+
+    time: float
+    mark: int
 
 
 class Dispatcher:
@@ -40,22 +49,22 @@ class Dispatcher:
     def in_hand(self) -> int:
         return len(self._in_hand)
 
-    def dispatch(self, as_of: float | None = None) -> int:
+    def dispatch(self, as_of: Moment | None = None) -> int:
         """Hand out what is due, up to the bound; how many were due.
 
-        With `as_of` (seconds since the epoch) only marks last seen by then, and due by then.
+        With `as_of` only marks made by then, and due by then.
 
         Raises: LedgerError, MirrorError.
         """
-        now = self._clock() if as_of is None else as_of
+        now = self._clock()
         with self._lock:
             busy = frozenset(self._in_hand)
         room = IN_HAND - len(busy)
-        if room <= 0 or self._clock() < self._not_before:
+        if room <= 0 or now < self._not_before:
             return 0
-        due = self._ledger.due(now, room, busy)
-        if as_of is not None:  # the oldest come first: those seen later are behind them all
-            due = [mark for mark in due if mark.last_seen <= as_of]
+        due = self._ledger.due(now if as_of is None else as_of.time, room, busy, now)
+        if as_of is not None:  # the oldest come first: those made later are behind them all
+            due = [mark for mark in due if mark.marks <= as_of.mark]
         if not due:
             return 0
         self._mirror.check()

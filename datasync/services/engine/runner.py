@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from datasync.errors import DataSyncError, LeaseHeld, RunNotHeld
 from datasync.models.sync_models import Run, RunKind, RunStatus, SyncOptions
-from datasync.services.engine.dispatch import Dispatcher
+from datasync.services.engine.dispatch import Dispatcher, Moment
 from datasync.services.engine.group import Done
 from datasync.services.engine.housekeeping import Housekeeping
 from datasync.services.engine.lease import Bell, Lease
@@ -97,7 +97,7 @@ class Engine:
 
         Marks and further tries that come meanwhile are left: else this need never end.
         """
-        began = time.time()
+        began = Moment(time.time(), self._ledger.latest_mark())
         while self._dispatcher.dispatch(began) or self._dispatcher.in_hand:
             if self._stopping.wait(0.02):
                 return
@@ -132,7 +132,10 @@ class Schedule:
 
 
 class Runner(threading.Thread):
-    """Competes for the lease and leads while it holds it; `failed` hears of what went wrong."""
+    """Competes for the lease and leads while it holds it.
+
+    `failed` hears of what went wrong, `elsewhere` of each time that another process leads.
+    """
 
     def __init__(
         self,
@@ -143,6 +146,7 @@ class Runner(threading.Thread):
         ledger: Ledger,
         options: SyncOptions,
         failed: Callable[[Exception], None],
+        elsewhere: Callable[[], None],
     ) -> None:
         super().__init__(name="runner", daemon=True)
         self._make_engine = make_engine
@@ -152,6 +156,7 @@ class Runner(threading.Thread):
         self._ledger = ledger
         self._options = options
         self._failed = failed
+        self._elsewhere = elsewhere
         self._stopping = threading.Event()
         self._schedule = Schedule(options.interval_seconds, time.monotonic())
         self._close_within = 8.0
@@ -169,10 +174,13 @@ class Runner(threading.Thread):
             try:
                 self._lease.acquire()
                 try:
+                    self._bell.listen()
                     self._lead()
                 finally:
+                    self._bell.close()
                     self._lease.release()
             except LeaseHeld:
+                self._elsewhere()
                 self._stopping.wait(TURN_SECONDS)
             except Exception as error:  # the edge of this thread: tell, pause, begin again
                 self._failed(error)
@@ -184,9 +192,9 @@ class Runner(threading.Thread):
         retention = self._options.trash_retention_seconds
         house = Housekeeping(self._mirror, self._ledger, retention, self._failed)
         try:
-            self._bell.listen()
             engine.open(self._stopping.is_set)
             while not self._stopping.is_set():
+                self._lease.require()
                 began = time.monotonic()
                 self._turn(engine, runs, house)
                 self._bell.wait(TURN_SECONDS)
@@ -199,7 +207,6 @@ class Runner(threading.Thread):
             runs.join(self._close_within)
             engine.close(max(1.0, deadline - time.monotonic()))
             house.join(HOUSEKEEPING_END_SECONDS)
-            self._bell.close()
 
     def _turn(self, engine: Engine, runs: "_RunThread", house: Housekeeping) -> None:
         try:

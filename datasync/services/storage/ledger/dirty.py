@@ -21,6 +21,7 @@ from datasync.services.storage.ledger.figures import (
     LAST_EVENT,
     add_figures,
     add_one,
+    figure,
     raise_figure,
 )
 from datasync.services.storage.ledger.tables import dirty, encode, plain
@@ -31,6 +32,7 @@ _FRESH = _SELECT.where(dirty.c.not_before == literal_column("0.0")).order_by(dir
 _RETRIES = _SELECT.where(
     dirty.c.not_before > literal_column("0.0"), dirty.c.not_before <= bindparam("now")
 ).order_by(dirty.c.not_before)
+_AHEAD = _SELECT.where(dirty.c.not_before > bindparam("bound")).order_by(dirty.c.not_before)
 _LOCK = (
     select(dirty.c.key)
     .where(dirty.c.key.in_(bindparam("keys", expanding=True)))
@@ -45,6 +47,9 @@ _HOW_MANY = (
     .where(dirty.c.key.in_(bindparam("keys", expanding=True)))
 )
 _MARKS = "marks"
+# More than any mark is made to wait for: one that waits longer was deferred by a clock that has
+# been set back since.
+LONGEST_WAIT_SECONDS = 2 * 3600.0
 
 
 def dirty_key(values: Values) -> DirtyKey:
@@ -110,18 +115,28 @@ class DirtyKeys:
         # must not get a number that a worker still holds.
         return add_one(connection, self._database, _MARKS)
 
-    def due(self, now: float, limit: int, exclude: Collection[str] = ()) -> list[DirtyKey]:
+    def due(
+        self,
+        now: float,
+        limit: int,
+        exclude: Collection[str] = (),
+        present: float | None = None,
+    ) -> list[DirtyKey]:
         """At most `limit` marks with not_before <= now, the oldest last_seen first.
 
-        Of the deferred ones those that have been due for longest are taken.
+        Of the deferred ones those that have been due for longest are taken. One that would have
+        to wait longer than is ever waited is due: the clock was ahead when it was deferred. For
+        that the time is `present`, where `now` is an earlier moment.
 
         Raises: LedgerError, LedgerBusy.
         """
         enough = limit + len(exclude)
+        bound = (now if present is None else present) + LONGEST_WAIT_SECONDS
         with self._database.read(snapshot=True) as connection:
-            # Two stretches of one index, each in its order: nothing is sorted, however many wait.
+            # Three stretches of one index, each in its order: nothing is sorted, however many wait.
             found = fetch(connection, _FRESH.limit(enough))
             found += fetch(connection, _RETRIES.limit(enough), now=now)
+            found += fetch(connection, _AHEAD.limit(enough), bound=bound)
         marks = sorted(map(dirty_key, found), key=lambda mark: (mark.last_seen, mark.key))
         skipped = frozenset(exclude)
         return [mark for mark in marks if mark.key not in skipped][:limit]
@@ -136,6 +151,14 @@ class DirtyKeys:
             for part in in_parts(list(map(encode, keys))):
                 found += fetch(connection, _BY_KEYS, keys=part)
         return {mark.key: mark for mark in map(dirty_key, found)}
+
+    def latest_mark(self) -> int:
+        """The number of the latest mark that was ever made; 0 before the first.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        with self._database.read() as connection:
+            return figure(connection, _MARKS)
 
     def dirty_count(self) -> int:
         """How many keys are dirty.
