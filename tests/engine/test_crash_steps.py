@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 from datasync.models.sync_models import RunStatus
-from datasync.services.storage.mirror import conflict_path_for, path_for
+from datasync.services.storage.mirror import conflict_path_for
 from tests.support import crash_stories as story
-from tests.support.crash_stories import AFTER, BEFORE, CHANGED, FOREIGN, TOLD
+from tests.support.crash_stories import BEFORE, CHANGED, FOREIGN, TOLD
 from tests.support.fork_server import ForkServer
 from tests.support.world import World
 
@@ -56,7 +56,7 @@ def test_whatever_step_is_the_last_the_state_is_as_promised(
 def assert_as_promised(folder: Path, accepted: bool) -> None:
     world = World(folder, story.IN_ORDER, story.bucket_after())
     try:
-        assert_names_are_whole(world)
+        story.assert_names_are_whole(world.tree())
         assert_ledger_follows(world)
         if accepted:
             assert_events_are_kept(world)
@@ -67,18 +67,6 @@ def assert_as_promised(folder: Path, accepted: bool) -> None:
     finally:
         world.close()
     assert os.listdir(world.root / ".datasync" / "staging") == []
-
-
-def assert_names_are_whole(world: World) -> None:
-    """Promise 2: each name is the old file or the new one, and no name is empty in between."""
-    tree = world.tree()
-    assert len({"way", conflict_path_for("way")} & tree.keys()) == 1
-    allowed = {path_for(key): {BEFORE.get(key), AFTER.get(key)} for key in BEFORE | AFTER}
-    allowed["drift"] = {CHANGED, AFTER["drift"]}
-    allowed["foreign"] = {FOREIGN, AFTER["foreign"]}
-    allowed["way"] = allowed[conflict_path_for("way")] = {BEFORE["way"], None}
-    found = {path: tree.get(path) for path in allowed.keys() | tree.keys()}
-    assert {path: body for path, body in found.items() if body not in allowed[path]} == {}
 
 
 def assert_ledger_follows(world: World) -> None:

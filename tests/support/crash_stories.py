@@ -7,15 +7,17 @@ Everything goes one by one and in the same order each time: one transfer loop, o
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from datasync.models.sync_models import RunStatus
 from datasync.services.engine import reconcile
 from datasync.services.engine.commit import Committer
 from datasync.services.engine.tasks import Result
+from datasync.services.storage.mirror import conflict_path_for, path_for
 from tests.support.fake_bucket import FakeBucket
 from tests.support.steps import watched
 from tests.support.world import OPTIONS, World
@@ -26,7 +28,7 @@ FOREIGN = b"not ours"
 CHANGED = b"somebody changed it"
 BEFORE = {
     "kept": b"stays as it is",
-    "over": b"the version before",
+    "over": b"the version before" * 300,  # two blocks
     "drift": b"somebody will change it",
     "gone/deep/a": b"deleted from its folder",
     "gone/b": b"deleted too",
@@ -34,7 +36,7 @@ BEFORE = {
 }
 AFTER = {
     "kept": BEFORE["kept"],
-    "over": b"the version after",
+    "over": b"the version after" * 600,  # three blocks
     "drift": b"the version after the change",
     "way": BEFORE["way"],
     "way/new": b"needs a folder of that name",
@@ -92,16 +94,28 @@ def perform(folder: str, stop_at: int) -> int:
         patch.setattr(reconcile, "TICK_SECONDS", 1e6)  # nothing is done by the clock
         _gather(patch)
         with watched(before):
-            _follow(Path(folder), lambda: tell(ACCEPTED))
+            follow(Path(folder), lambda: tell(ACCEPTED)).close()
     return 0
 
 
-def _follow(folder: Path, accepted: Callable[[], None]) -> None:
+def follow(folder: Path, accepted: Callable[[], None]) -> World:
+    """Open the mirror, hear of events, and make it equal to the bucket of after."""
     world = World(folder, IN_ORDER, bucket_after())
     world.service.mark([(key, "event") for key in TOLD])
     accepted()
-    world.sync()
-    world.close()
+    assert world.sync().status is RunStatus.SUCCESS
+    return world
+
+
+def assert_names_are_whole(tree: Mapping[str, bytes]) -> None:
+    """Promise 2: each name is the old file or the new one, and no name is empty in between."""
+    assert len({"way", conflict_path_for("way")} & tree.keys()) == 1
+    allowed = {path_for(key): {BEFORE.get(key), AFTER.get(key)} for key in BEFORE | AFTER}
+    allowed["drift"] = {CHANGED, AFTER["drift"]}
+    allowed["foreign"] = {FOREIGN, AFTER["foreign"]}
+    allowed["way"] = allowed[conflict_path_for("way")] = {BEFORE["way"], None}
+    found = {path: tree.get(path) for path in allowed.keys() | tree.keys()}
+    assert {path: body for path, body in found.items() if body not in allowed[path]} == {}
 
 
 def _gather(patch: pytest.MonkeyPatch) -> None:
