@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 from datasync.models.sync_models import RunStatus
+from datasync.services.storage.ledger import Ledger, sqlite_url
 from datasync.services.storage.mirror import conflict_path_for
 from tests.support import crash_stories as story
 from tests.support.crash_stories import AFTER, BEFORE, CHANGED, FOREIGN, TOLD
 from tests.support.power_loss import Commit, Disk, File, Moment, Recorder, torn, write_tree
 from tests.support.world import World
 
-STATES = int(os.environ.get("POWER_STATES", "30"))
+STATES = int(os.environ.get("POWER_STATES", "12"))
 BY_CHANCE = 10  # states of each moment, beside the regular ones
 INTERNAL = "mirror/.datasync/"
 pytestmark = pytest.mark.timeout(120 + STATES)
@@ -162,3 +163,13 @@ def test_whatever_a_power_cut_leaves_is_whole_and_no_event_is_lost(
     assert len(states) > 1000
     for number, (moment, disk) in enumerate(cuts.random.sample(states, STATES)):
         cuts.assert_recovers(moment, disk, tmp_path / f"state-{number}")
+
+
+def test_a_ledger_elsewhere_is_in_a_folder_that_stays(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    with recorder.recording():
+        ledger = Ledger.open(sqlite_url(tmp_path / "elsewhere" / "ledger.db"))
+        ledger.mark({"a": "event"}, 1.0)
+    ledger.close()
+    *_, last = recorder.moments()
+    assert "elsewhere" in last.disk(last.pending).tree()
