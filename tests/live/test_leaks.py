@@ -28,7 +28,7 @@ from tests.support.scripted_server import (
     refuse,
     reset_after,
 )
-from tests.support.service_process import ForkedService
+from tests.support.service_process import ForkedService, ServiceProcess
 from tests.support.world import eventually
 
 SMALL, LARGE = os.urandom(40_000), os.urandom(2**20)
@@ -71,7 +71,7 @@ class Held:
 class Failing:
     """A service whose S3 never succeeds, and what is asked of it."""
 
-    def __init__(self, service: ForkedService, s3: ScriptedServer) -> None:
+    def __init__(self, service: ServiceProcess, s3: ScriptedServer) -> None:
         self.service = service
         self._s3 = s3
         self._faults = cycle(FAULTS)
