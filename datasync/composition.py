@@ -115,6 +115,7 @@ def compose(
             bucket.check,
             lambda: disk_worry(mirror),
             lambda: consumer.problem if consumer else None,
+            lambda: service.engine_place,
         )
         controller = SyncController(
             service, files, ledger, options, facts, health, settings.redacted()

@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.support.forwarding",
     "tests.support.command_line",
     "tests.support.doctor",
+    "tests.support.fork_server",
 ]
 
 

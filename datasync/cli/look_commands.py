@@ -55,6 +55,7 @@ class StatusReport(Wire):
     concerns: list[str]
     lag_seconds: float
     held_run: int | None
+    engine: str | None
     unfinished_runs: list[RunReport]
     stats: StatsReport
 
@@ -148,6 +149,8 @@ def _failure_cells(entry: FailureEntry) -> tuple[Cell, ...]:
 
 
 def _status(parts: "Components") -> StatusReport:
+    from datasync.doctor.ledger_checks import holder_of  # with SQL: not for every command
+
     facts, now = parts.controller.facts(), time.time()
     oldest = facts.totals.oldest_pending
     return StatusReport(
@@ -155,6 +158,7 @@ def _status(parts: "Components") -> StatusReport:
         concerns=noted(facts),
         lag_seconds=0.0 if oldest is None else round(max(0.0, now - oldest), 3),
         held_run=facts.held.id if facts.held else None,
+        engine=holder_of(parts.settings.root),
         unfinished_runs=[run_report(run, now) for run in facts.unfinished],
         stats=parts.controller.stats(),
     )
@@ -178,6 +182,7 @@ def _status_facts(report: StatusReport) -> list[tuple[str, Cell]]:
         ("failed", f"{stats.failed:,}"),
         ("not mirrored", _unmirrored(stats)),
         ("oldest pending", f"{report.lag_seconds:.0f} s"),
+        ("engine", report.engine or "runs in no process"),
         *((f"run {run.id}", _run_line(run)) for run in report.unfinished_runs),
         ("last run", "none yet" if stats.last_run is None else _run_line(stats.last_run)),
     ]

@@ -16,6 +16,7 @@ from datasync.controllers.equality import MirrorFacts, concerns, in_sync
 from datasync.controllers.views import moment
 from datasync.errors import DataSyncError
 from datasync.models.s3_models import HealthReport, HealthStatus
+from datasync.models.sync_models import EnginePlace
 
 HEALTHY = "S3 Sync Service is running and all connections are active"
 CHECK_SECONDS = 2.0  # what the bucket's own check may take
@@ -128,7 +129,7 @@ class HealthCheck:
 
     `check_bucket` gets its bound in seconds. `check_disk` returns what is worth a look although
     the disk can be used. Each raises what keeps its part from being used. `queue_worry` is what
-    is wrong with the queue of events now, in a sentence; it asks nobody.
+    is wrong with the queue of events now, in a sentence; it asks nobody, nor does `engine_place`.
     """
 
     def __init__(
@@ -138,10 +139,12 @@ class HealthCheck:
         check_bucket: Callable[[float], None],
         check_disk: Callable[[], str | None],
         queue_worry: Callable[[], str | None] = lambda: None,
+        engine_place: Callable[[], EnginePlace] = lambda: EnginePlace.NOWHERE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
         self._queue_worry = queue_worry
+        self._engine_place = engine_place
         self._clock = clock
         self._bucket = Probe("bucket", lambda: check_bucket(CHECK_SECONDS))
         self._disk = Probe("disk", check_disk)
@@ -181,6 +184,7 @@ class HealthCheck:
             failed=totals.failed if totals else 0,
             lag_seconds=round(max(0.0, now - oldest), 3) if oldest is not None else 0.0,
             held_run=facts.held.id if facts and facts.held else None,
+            engine=self._engine_place().value,
         )
 
 

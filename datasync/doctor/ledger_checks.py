@@ -50,7 +50,7 @@ class LedgerCheck:
 
 def look_at_lease(root: Path, served: Callable[[], bool]) -> Finding:
     """Which process runs the engine for this directory; `served`: a service of it answers."""
-    holder = _look_for_holder(root)
+    holder = holder_of(root)
     if holder is not None:
         return passed(f"held by {holder}")
     if served():
@@ -58,8 +58,11 @@ def look_at_lease(root: Path, served: Callable[[], bool]) -> Finding:
     return passed("free: no process runs the engine")
 
 
-def _look_for_holder(root: Path) -> str | None:
-    """Who holds the lease, in words; None when nobody does. Raises: DataSyncError."""
+def holder_of(root: Path) -> str | None:
+    """Which process runs the engine for a directory, in words; None when none does.
+
+    Raises: DataSyncError.
+    """
     try:
         descriptor = os.open(
             root / INTERNAL / LEASE_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC

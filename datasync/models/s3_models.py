@@ -105,6 +105,11 @@ class HealthReport(Wire):
     failed: int = Field(description="Keys that failed; see /sync/failures.")
     lag_seconds: float = Field(description="Age of the oldest pending key; 0 with none.")
     held_run: int | None = Field(description="A run that waits for approval, or null.")
+    engine: Literal["here", "elsewhere", "nowhere"] = Field(
+        description="Where this directory's engine runs: in the process that answers, in another "
+        "one (this one serves reads, takes events, and takes over when that one ends), or in none "
+        "that this process knows of, as in the first moment."
+    )
 
 
 class RunProgress(Wire):

@@ -59,6 +59,14 @@ class RunStatus(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+class EnginePlace(StrEnum):
+    """Where the engine of a directory runs, seen from one process."""
+
+    HERE = "here"
+    ELSEWHERE = "elsewhere"
+    NOWHERE = "nowhere"
+
+
 class OutcomeStatus(StrEnum):
     SUCCESS = "success"
     FAILED = "failed"

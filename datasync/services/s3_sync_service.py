@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 from datasync.errors import DataSyncError, Interrupted, LeaseHeld, PlanOutdated, RunNotHeld
 from datasync.models.sync_models import (
+    EnginePlace,
     Outcome,
     OutcomeStatus,
     Run,
@@ -47,12 +48,20 @@ class S3SyncService:
         self._bell = Bell(mirror.internal)
         self._runner: Runner | None = None
         self._lock = threading.Lock()
+        self._elsewhere = False
         self.last_problem: Exception | None = None
 
     @property
     def leading(self) -> bool:
         """Whether the engine runs in this process."""
         return self._lease.held
+
+    @property
+    def engine_place(self) -> EnginePlace:
+        """Where the engine runs, as this process knows it; after a change, a second later."""
+        if self.leading:
+            return EnginePlace.HERE
+        return EnginePlace.ELSEWHERE if self._elsewhere else EnginePlace.NOWHERE
 
     # The background
 
@@ -68,6 +77,7 @@ class S3SyncService:
                     self._ledger,
                     self._options,
                     self._problem,
+                    self._led_elsewhere,
                 )
                 self._runner.start()
 
@@ -177,6 +187,7 @@ class S3SyncService:
     def _leading(self) -> Iterator[Engine]:
         self._lease.acquire()
         try:
+            self._bell.listen()
             engine = self._engine()
             try:
                 engine.open()
@@ -189,6 +200,7 @@ class S3SyncService:
             finally:
                 engine.close(CLOSE_SECONDS)
         finally:
+            self._bell.close()
             self._lease.release()
 
     def _perform_until(
@@ -205,7 +217,16 @@ class S3SyncService:
 
     # What happens inside
 
+    def _led_elsewhere(self) -> None:
+        if not self._elsewhere:
+            self._elsewhere = True
+            self._log.info(
+                "another process leads: this one serves reads and takes events, "
+                "and takes over when that one ends"
+            )
+
     def _engine(self) -> Engine:
+        self._elsewhere = False
         return LoggedEngine(
             self._bucket,
             self._mirror,

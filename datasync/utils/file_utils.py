@@ -12,6 +12,7 @@ import os
 import resource
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 _RENAME_NOREPLACE = 1  # linux/fs.h
@@ -126,6 +127,19 @@ class DiskCalls:
     def link(self, source: bytes, source_folder: int, name: bytes, folder: int) -> None:
         """Give a file a second, free name; a link is not followed. Raises: OSError."""
         os.link(source, name, src_dir_fd=source_folder, dst_dir_fd=folder, follow_symlinks=False)
+
+
+def sync_folder_at(path: Path, calls: DiskCalls) -> None:
+    """Make the entries of the folder at a path durable. Raises: OSError."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # one that we may write into and not read
+        os.sync()
+        return
+    try:
+        calls.sync(handle)
+    finally:
+        os.close(handle)
 
 
 def _rename_if_free(source: bytes, source_folder: int, name: bytes, folder: int) -> None:

@@ -1,7 +1,6 @@
 """kill -9 in the middle of the work: nothing partial is seen, nothing stays, all becomes equal."""
 
 import os
-import random
 from pathlib import Path
 
 import pytest
@@ -32,44 +31,6 @@ def test_a_kill_in_the_middle_of_a_large_download(seaweed: S3Server, tmp_path: P
         eventually(service.caught_up, 60)
         assert service.files() == {"big": new}
         assert service.staged() == []
-
-
-@pytest.mark.timeout(180)
-def test_kills_at_random_moments_of_many_small_downloads(seaweed: S3Server, tmp_path: Path) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    bucket, client = seaweed.make_bucket(), seaweed.client()
-    versions: dict[str, set[bytes]] = {}
-    current: dict[str, bytes] = {}
-    for round_number in range(6):
-        for number in chance.sample(range(120), 60):
-            key = f"k/{number:03}"
-            current[key] = chance.randbytes(chance.choice([0, 10, 5000, 300_000]))
-            versions.setdefault(key, set()).add(current[key])
-            client.put_object(Bucket=bucket, Key=key, Body=current[key])
-        with ServiceProcess(seaweed, bucket, tmp_path) as service:
-            service.wait_until_up()
-            wanted = chance.randrange(0, 60)
-            wait_for_progress(service, current, 60 - wanted)
-            service.kill()
-            for key, body in service.files().items():
-                assert body in versions[key], f"round {round_number}: {key} is no whole version"
-    with ServiceProcess(seaweed, bucket, tmp_path) as service:
-        service.wait_until_up()
-        eventually(service.caught_up, 30)
-        assert service.files() == current
-        assert service.staged() == []
-
-
-def wait_for_progress(service: ServiceProcess, current: dict[str, bytes], left: int) -> None:
-    eventually(lambda: changed(service, current) <= left or service.in_sync(), 30)
-
-
-def changed(service: ServiceProcess, current: dict[str, bytes]) -> int:
-    """How many keys are not yet as the bucket has them."""
-    files = service.files()
-    return sum(files.get(key) != body for key, body in current.items())
 
 
 def test_sigterm_in_the_middle_of_a_large_download_ends_in_time(

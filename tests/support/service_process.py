@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.fork_server import Forked, ForkServer
 from tests.support.s3_server import S3Server
 from tests.support.servers import free_ports
 from tests.support.world import eventually
@@ -50,10 +51,13 @@ class ServiceProcess:
             **environment,
         }
         self.started = datetime.now(UTC)
+        self.process = self._start(command)
+
+    def _start(self, command: Sequence[str]) -> "subprocess.Popen[bytes] | Forked":
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, *(part.format(port=self.port) for part in command)],
-                cwd=folder,
+                cwd=self.folder,
                 env=self.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -132,3 +136,27 @@ class ServiceProcess:
                 file = Path(path) / name
                 found[str(file.relative_to(self.root))] = file.read_bytes()
         return found
+
+
+class ForkedService(ServiceProcess):
+    """`datasync serve` in a fork of a process that has imported it already."""
+
+    def __init__(
+        self,
+        forks: ForkServer,
+        server: S3Server,
+        bucket: str,
+        folder: Path,
+        **environment: str,
+    ) -> None:
+        self._forks = forks
+        super().__init__(server, bucket, folder, **environment)
+
+    def _start(self, _command: Sequence[str]) -> Forked:
+        return self._forks.start(
+            "datasync.cli.entry:main",
+            [["serve"]],
+            environment=self.variables,
+            folder=self.folder,
+            log=self.log,
+        )

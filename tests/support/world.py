@@ -33,10 +33,12 @@ def eventually(condition: Callable[[], object], timeout_seconds: float = 10.0) -
 class World:
     """Everything a test of the engine touches. `sync()` is one run in the foreground."""
 
-    def __init__(self, folder: Path, options: SyncOptions = OPTIONS) -> None:
+    def __init__(
+        self, folder: Path, options: SyncOptions = OPTIONS, bucket: FakeBucket | None = None
+    ) -> None:
         self.folder = folder
         self.root = folder / "mirror"
-        self.bucket = FakeBucket()
+        self.bucket = bucket or FakeBucket()
         self.options = options
         self.open()
 

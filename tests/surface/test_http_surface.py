@@ -46,7 +46,7 @@ FIELDS = {
     "skipped_files run_id in_sync sync_details",
     "SyncDetail": "operation file_key status message",
     "HealthReport": "status message s3_connection download_directory directory_writable timestamp "
-    "in_sync pending failed lag_seconds held_run",
+    "in_sync pending failed lag_seconds held_run engine",
     "StatsReport": "objects bytes pending failed archived oversize rejected last_run events "
     "events_by_source events_by_type duplicates last_event oldest_pending_seconds "
     "lag_p50 lag_p90 lag_p99 delays drift "

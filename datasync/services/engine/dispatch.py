@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from datasync.models.sync_models import DirtyKey, ObjectRow, Settlement, SyncOptions
 from datasync.services.engine.group import Done
@@ -17,6 +18,14 @@ SLOW_SECONDS = 5.0
 IN_HAND_IN_ALL = 5_000
 _AFTER_BREAKAGE_SECONDS = 2.0  # doubled each time, up to:
 _LONGEST_SECONDS = 64.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The seconds since the epoch, and the latest mark: its number, as clocks may be set back."""
+
+    time: float
+    mark: int
 
 
 class Dispatcher:
@@ -47,20 +56,23 @@ class Dispatcher:
     def in_hand(self) -> int:
         return len(self._in_hand)
 
-    def dispatch(self, as_of: float | None = None) -> int:
+    def dispatch(self, as_of: Moment | None = None) -> int:
         """Hand out what is due, up to the bound; how many were due.
 
-        With `as_of` (seconds since the epoch) only marks last seen by then, and due by then.
+        With `as_of` only marks made by then, and due by then.
 
         Raises: LedgerError, MirrorError.
         """
-        now = self._clock() if as_of is None else as_of
+        now = self._clock()
         with self._lock:
             busy = frozenset(self._in_hand)
             room = self._room()
         if room <= 0 or self._steady() < self._not_before:
             return 0
-        due = self._ledger.due(now, room, busy, as_of)
+        if as_of is None:
+            due = self._ledger.due(now, room, busy)
+        else:
+            due = self._ledger.due(as_of.time, room, busy, now, as_of.mark)
         if not due:
             return 0
         self._mirror.check()  # on a full one, keys that are gone still go

@@ -1,6 +1,7 @@
 """One engine at a time on one directory: the lease, and the bell that wakes its holder.
 
-The kernel drops a lease when its holder dies, however it dies, so a stale one cannot be.
+The kernel drops a lease when its holder dies, however it dies, so a stale one cannot be. Removing
+the file of a living holder makes no second one: whoever leads also listens to the bell.
 """
 
 import errno
@@ -13,8 +14,12 @@ from contextlib import AbstractContextManager, suppress
 
 from datasync.errors import LeaseHeld, MirrorError, MirrorUnavailable
 
+NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 LEASE_FILE = "lease.lock"
 BELL_FILE = "wake"
+
+HELD = "another process runs the engine for this directory"
+REMOVED_HINT = "Leave it alone: it says nothing, and is free at once when its holder ends."
 
 Folder = Callable[[], AbstractContextManager[int]]  # gives a descriptor of `.datasync`
 
@@ -37,17 +42,37 @@ class Lease:
         """
         if self.held:
             raise LeaseHeld("this process already runs the engine for this directory")
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | NO_LINK
         with self._folder() as folder:
             descriptor = os.open(LEASE_FILE, flags, 0o644, dir_fd=folder)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._descriptor = descriptor
+            self.require()
         except OSError as error:
+            self._descriptor = None
             os.close(descriptor)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise LeaseHeld("another process runs the engine for this directory") from error
+                raise LeaseHeld(HELD) from error
             raise MirrorUnavailable(f"the lease cannot be taken: {error.strerror}") from error
-        self._descriptor = descriptor
+        except MirrorError:
+            self.release()
+            raise
+
+    def require(self) -> None:
+        """Prove that the file we locked is still the one that others would lock.
+
+        Raises: MirrorError; not when the folder cannot be looked at, which is no proof.
+        """
+        if self._descriptor is None:
+            raise MirrorError("the lease is not held")
+        with suppress(MirrorUnavailable), self._folder() as folder:
+            try:
+                found = os.stat(LEASE_FILE, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                found = None
+            if found is None or not os.path.samestat(found, os.fstat(self._descriptor)):
+                raise MirrorError(f"{LEASE_FILE} was removed while it was held", hint=REMOVED_HINT)
 
     def release(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
@@ -63,14 +88,16 @@ class Bell:
         self._listening: int | None = None
 
     def listen(self) -> None:
-        """Open the pipe for waiting.
+        """Open the pipe for waiting. To be called with the lease in hand.
 
-        Raises: MirrorError.
+        Raises: LeaseHeld when another process listens, MirrorError.
         """
         with self._folder() as folder:
             _make_pipe(folder)
+            if _is_heard(folder):  # a holder whose lease file was removed
+                raise LeaseHeld(HELD)
             # For reading and writing, so that it never reports an end of file between ringers.
-            flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_NONBLOCK | NO_LINK
             self._listening = os.open(BELL_FILE, flags, dir_fd=folder)
 
     def wait(self, timeout_seconds: float) -> bool:
@@ -88,7 +115,7 @@ class Bell:
 
     def ring(self) -> None:
         """Wake whoever listens, in whatever process; nobody listening is no error."""
-        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_NONBLOCK | NO_LINK
         # When nobody listens, the next leader looks at everything as it begins.
         with suppress(MirrorError), self._folder() as folder, suppress(OSError):
             descriptor = os.open(BELL_FILE, flags, dir_fd=folder)
@@ -99,6 +126,17 @@ class Bell:
         descriptor, self._listening = self._listening, None
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _is_heard(folder: int) -> bool:
+    """Whether any process has the pipe open for reading."""
+    try:
+        os.close(os.open(BELL_FILE, os.O_WRONLY | os.O_NONBLOCK | NO_LINK, dir_fd=folder))
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return False
+        raise
+    return True
 
 
 def _make_pipe(folder: int) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from datasync.errors import DataSyncError, DiskFull, LeaseHeld, RunNotHeld
 from datasync.models.sync_models import Run, RunKind, RunStatus, SyncOptions
-from datasync.services.engine.dispatch import Dispatcher
+from datasync.services.engine.dispatch import Dispatcher, Moment
 from datasync.services.engine.group import Done
 from datasync.services.engine.housekeeping import Housekeeping
 from datasync.services.engine.lease import Bell, Lease
@@ -112,7 +112,7 @@ class Engine:
 
         Marks and further tries that come meanwhile are left: else this need never end.
         """
-        began = time.time()
+        began = Moment(time.time(), self._ledger.latest_mark())
         while self._dispatcher.dispatch(began) or self._dispatcher.in_hand:
             if self._stopping.wait(0.02):
                 return
@@ -156,7 +156,10 @@ class Schedule:
 
 
 class Runner(threading.Thread):
-    """Competes for the lease and leads while it holds it; `failed` hears of what went wrong."""
+    """Competes for the lease and leads while it holds it.
+
+    `failed` hears of what went wrong, `elsewhere` of each time that another process leads.
+    """
 
     def __init__(
         self,
@@ -167,6 +170,7 @@ class Runner(threading.Thread):
         ledger: Ledger,
         options: SyncOptions,
         failed: Callable[[Exception], None],
+        elsewhere: Callable[[], None],
     ) -> None:
         super().__init__(name="runner", daemon=True)
         self._make_engine = make_engine
@@ -176,6 +180,7 @@ class Runner(threading.Thread):
         self._ledger = ledger
         self._options = options
         self._failed = failed
+        self._elsewhere = elsewhere
         self._stopping = threading.Event()
         self._schedule = Schedule(options.interval_seconds, time.monotonic())
         self._close_within = 8.0
@@ -193,10 +198,13 @@ class Runner(threading.Thread):
             try:
                 self._lease.acquire()
                 try:
+                    self._bell.listen()
                     self._lead()
                 finally:
+                    self._bell.close()
                     self._lease.release()
             except LeaseHeld:
+                self._elsewhere()
                 self._stopping.wait(TURN_SECONDS)
             except Exception as error:  # the edge of this thread: tell, pause, begin again
                 self._failed(error)
@@ -207,10 +215,10 @@ class Runner(threading.Thread):
         runs = _RunThread(engine, self._ledger, self._failed, self._bell.ring)
         house = Housekeeping(self._mirror, self._ledger, self._options, self._failed)
         try:
-            self._bell.listen()
             house.look(time.monotonic())  # on a full disk nothing else may get as far
             engine.open(self._stopping.is_set)
             while not self._stopping.is_set():
+                self._lease.require()
                 began = time.monotonic()
                 self._turn(engine, runs, house)
                 self._bell.wait(TURN_SECONDS)
@@ -223,7 +231,6 @@ class Runner(threading.Thread):
             runs.join(self._close_within)
             engine.close(max(1.0, deadline - time.monotonic()))
             house.join(HOUSEKEEPING_END_SECONDS)
-            self._bell.close()
 
     def _turn(self, engine: Engine, runs: "_RunThread", house: Housekeeping) -> None:
         try:

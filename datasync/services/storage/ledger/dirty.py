@@ -21,6 +21,7 @@ from datasync.services.storage.ledger.figures import (
     LAST_EVENT,
     add_figures,
     add_one,
+    figure,
     raise_figure,
 )
 from datasync.services.storage.ledger.tables import dirty, encode, plain
@@ -28,14 +29,16 @@ from datasync.services.storage.ledger.tables import dirty, encode, plain
 NAMES = tuple(column.name for column in dirty.columns)
 _SELECT = select(*dirty.columns)
 _FRESH = _SELECT.where(
-    dirty.c.not_before == literal_column("0.0"), dirty.c.last_seen <= bindparam("seen_by")
+    dirty.c.not_before == literal_column("0.0"), dirty.c.marks <= bindparam("made_by")
 ).order_by(dirty.c.first_seen)
 _RETRIES = _SELECT.where(
     dirty.c.not_before > literal_column("0.0"),
     dirty.c.not_before <= bindparam("now"),
-    dirty.c.last_seen <= bindparam("seen_by"),
+    dirty.c.marks <= bindparam("made_by"),
 ).order_by(dirty.c.not_before)
-_ASTRAY = _SELECT.where(dirty.c.not_before > bindparam("far")).order_by(dirty.c.not_before)
+_AHEAD = _SELECT.where(
+    dirty.c.not_before > bindparam("bound"), dirty.c.marks <= bindparam("made_by")
+).order_by(dirty.c.not_before)
 _LOCK = (
     select(dirty.c.key)
     .where(dirty.c.key.in_(bindparam("keys", expanding=True)))
@@ -50,8 +53,6 @@ _HOW_MANY = (
     .where(dirty.c.key.in_(bindparam("keys", expanding=True)))
 )
 _MARKS = "marks"
-# No mark is deferred for so long: one that seems to be was deferred before the clock was set back.
-FAR_SECONDS = 7200.0
 _HURRY = (
     update(dirty)
     .where(
@@ -60,6 +61,9 @@ _HURRY = (
     )
     .values(not_before=bindparam("now"))
 )
+# More than any mark is made to wait for: one that waits longer was deferred by a clock that has
+# been set back since.
+LONGEST_WAIT_SECONDS = 2 * 3600.0
 
 
 def dirty_key(values: Values) -> DirtyKey:
@@ -130,23 +134,26 @@ class DirtyKeys:
         now: float,
         limit: int,
         exclude: Collection[str] = (),
-        seen_by: float | None = None,
+        present: float | None = None,
+        made_by: int = 2**62,
     ) -> list[DirtyKey]:
         """At most `limit` marks with not_before <= now, those that wait for longest first.
 
-        Of the deferred ones those that have been due for longest are taken. With `seen_by`
-        only marks that were not renewed after it.
+        Of the deferred ones those that have been due for longest are taken. One that would have
+        to wait longer than is ever waited is due: the clock was ahead when it was deferred. For
+        that the time is `present`, where `now` is an earlier moment. Only marks up to the number
+        `made_by` are taken.
 
         Raises: LedgerError, LedgerBusy.
         """
         enough = limit + len(exclude)
+        bound = (now if present is None else present) + LONGEST_WAIT_SECONDS
         with self._database.read(snapshot=True) as connection:
-            # Two stretches of one index, each in its order: nothing is sorted, however many wait.
-            latest = float("inf") if seen_by is None else seen_by
-            found = fetch(connection, _FRESH.limit(enough), seen_by=latest)
-            found += fetch(connection, _RETRIES.limit(enough), now=now, seen_by=latest)
+            # Three stretches of one index, each in its order: nothing is sorted, however many wait.
+            found = fetch(connection, _FRESH.limit(enough), made_by=made_by)
+            found += fetch(connection, _RETRIES.limit(enough), now=now, made_by=made_by)
             if len(found) < enough:
-                found += fetch(connection, _ASTRAY.limit(enough), far=now + FAR_SECONDS)
+                found += fetch(connection, _AHEAD.limit(enough), bound=bound, made_by=made_by)
         marks = sorted(map(dirty_key, found), key=lambda mark: (mark.first_seen, mark.key))
         skipped = frozenset(exclude)
         return [mark for mark in marks if mark.key not in skipped][:limit]
@@ -169,6 +176,14 @@ class DirtyKeys:
             for part in in_parts(list(map(encode, keys))):
                 found += fetch(connection, _BY_KEYS, keys=part)
         return {mark.key: mark for mark in map(dirty_key, found)}
+
+    def latest_mark(self) -> int:
+        """The number of the latest mark that was ever made; 0 before the first.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        with self._database.read() as connection:
+            return figure(connection, _MARKS)
 
     def dirty_count(self) -> int:
         """How many keys are dirty.

@@ -49,6 +49,12 @@ def add_one(connection: Connection, database: Database, name: str) -> int:
     return int(connection.execute(adding, {"name": name, "value": 1}).scalar_one())
 
 
+def figure(connection: Connection, name: str) -> int:
+    """What a figure is now; 0 when nothing was ever added to it."""
+    found = select(figures.c.value).where(figures.c.name == name)
+    return int(connection.execute(found).scalar() or 0)
+
+
 def _additions(database: Database) -> Many:
     return Many(_addition(database), ("name", "value"))
 

@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError
 from datasync.errors import LedgerBusy, LedgerError
 from datasync.services.storage.ledger.backends import NO_LINK, PostgresBackend, SqliteBackend
 from datasync.services.storage.ledger.database import Database
+from datasync.utils.file_utils import DiskCalls, sync_folder_at
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 VERSION_TABLE = "ledger_version"  # as `migrations/env.py` has it
@@ -138,6 +139,9 @@ def _make_folder(folder: Path) -> None:
     try:
         if not folder.is_dir():
             folder.mkdir()  # not its parents: a mirror that is not mounted must not be made up
+            sync_folder_at(
+                folder.parent, DiskCalls()
+            )  # SQLite does so for its files, not for their folder
     except OSError as error:
         raise LedgerError(
             f"the folder {folder.name} of the ledger cannot be made: {error.strerror}",
