@@ -124,13 +124,52 @@ class TestBothPaths:
         for name in ("MetricName", "Namespace", "Statistic", "ComparisonOperator"):
             assert f'"{alarm[name]}"' in twin
 
-    def test_the_connector_is_one_program(self, path: str) -> None:
-        """It stands in both templates, because each is deployed alone."""
-        for name in ("Connector", "ConnectorRole", "AlarmTopic"):
-            assert template(path)["Resources"][name] == template("lambda")["Resources"][name]
+    def test_lambda_takes_the_connector_inline(self, path: str) -> None:
         code = properties(path, "Connector")["Code"]["ZipFile"]
         ast.parse(code, feature_version=(3, 9))
         assert len(code) < 4096, "Lambda takes no more inline"
+
+
+class TestTwins:
+    """Each template and each module is deployed alone: what they share stands in both."""
+
+    def test_the_templates_share_what_they_name_alike(self) -> None:
+        one, other = (_parts_of_template(path) for path in PATHS)
+        assert {"Connector", "ConnectorRole", "DeadLetterAlarm", "AlarmTopic"} <= set(one)
+        # The function needs its queue and its log for more than the connector does.
+        assert _unlike(one, other) == {"BucketNotification", "DeadLetters", "Logs"}
+
+    def test_the_modules_share_what_they_name_alike(self) -> None:
+        one, other = (_blocks(module(path)) for path in PATHS)
+        assert 'resource "aws_sns_topic" "alarm"' in one
+        assert _unlike(one, other) == {
+            "locals",
+            'resource "aws_s3_bucket_notification" "events"',
+            'resource "aws_sqs_queue" "dead_letters"',
+            'variable "name"',
+        }
+
+
+def _parts_of_template(path: str) -> dict[str, Any]:
+    """Parameters, conditions and resources by name, without what tells a reader of them."""
+    parts: dict[str, Any] = {}
+    for section in ("Parameters", "Conditions", "Resources"):
+        for name, given in template(path)[section].items():
+            parts[name] = {key: value for key, value in given.items() if key != "Description"}
+            if "AlarmDescription" in parts[name].get("Properties", {}):
+                parts[name]["Properties"] = {**given["Properties"], "AlarmDescription": ""}
+    return parts
+
+
+def _blocks(text: str) -> dict[str, str]:
+    """The blocks of a module by their heads, without what tells a reader of them."""
+    found = re.findall(r"^(\w[^\n{]*?) {\n(.*?)^}", text, re.MULTILINE | re.DOTALL)
+    return {head: re.sub(r"(?m)^ *(alarm_)?description .*\n", "", body) for head, body in found}
+
+
+def _unlike(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
+    """What both have by the same name, and not the same."""
+    return {name for name in one.keys() & other.keys() if one[name] != other[name]}
 
 
 class TestLambdaPath:
