@@ -27,6 +27,8 @@ EVENTS = [
     "s3:LifecycleExpiration:*",
 ]
 PATHS = sorted(TEMPLATES)
+KINDS = {"lambda": "lambda_function", "queue": "queue"}  # of a block of a notification
+GUIDE = (ROOT / "deploy" / "terraform" / "README.md").read_text(encoding="utf-8")
 # What the guide's commands for EventBridge and Secrets Manager answer.
 FROM_OTHER_COMMANDS = {"ConnectionArn", "ApiDestinationArn", "VersionId"}
 
@@ -91,6 +93,21 @@ class TestBothPaths:
         assert configuration["Events"] == EVENTS
         assert re.findall(r'"(s3:[^"]+)"', block(module(path), "events = ")) == EVENTS
 
+    def test_terraform_takes_no_notification_away_unasked(self, path: str) -> None:
+        """Its resource replaces all that a bucket has."""
+        assert block(module(path), 'variable "manage_notification"').endswith("= false")
+        set_here = block(module(path), 'resource "aws_s3_bucket_notification" "events"')
+        assert "count  = var.manage_notification ? 1 : 0\n" in set_here
+        handed_out = block(module(path), 'output "notification"')
+        target = f"{KINDS[path]}_arn"
+        wanted = {"id", target, "events", "filter_prefix"}
+        assert set(re.findall(r"^ {4}(\w+) +=", set_here, re.MULTILINE)) == wanted
+        assert set(re.findall(r"^ {4}(\w+) +=", handed_out, re.MULTILINE)) == wanted
+        for name in wanted:
+            assert (
+                f"module.datasync_queue.notification.{name.replace(target, 'queue_arn')}" in GUIDE
+            )
+
     def test_no_policy_is_wide(self, path: str) -> None:
         found = list(statements(template(path)["Resources"]))
         assert len(found) >= 4
@@ -144,6 +161,7 @@ class TestTwins:
         assert 'resource "aws_sns_topic" "alarm"' in one
         assert _unlike(one, other) == {
             "locals",
+            'output "notification"',
             'resource "aws_s3_bucket_notification" "events"',
             'resource "aws_sqs_queue" "dead_letters"',
             'variable "name"',
