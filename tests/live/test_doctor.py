@@ -236,6 +236,8 @@ def test_a_canary_flies_and_leaves_nothing(scene: Scene, name: str, versioned: b
     assert canaries(scene) == []
     assert [path for path in service.files() if path.startswith(FOLDER)] == []
     assert list((service.root / ".datasync").glob("doctor-*")) == []
+    assert checks[REMOVAL]["found"].startswith("the file went to the trash")
+    assert len(list((service.root / ".datasync" / "trash").rglob("*.txt"))) == 1
 
 
 @pytest.fixture
@@ -277,7 +279,7 @@ def test_a_file_that_only_a_run_brings_is_told(scene: Scene, deaf: ServiceProces
     assert "not by an event" in checks[ARRIVAL]["found"]
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGHUP, 143)])
 def test_a_canary_that_is_stopped_is_removed(
     scene: Scene, deaf: ServiceProcess, number: int, code: int
 ) -> None:
