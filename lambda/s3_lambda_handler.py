@@ -27,6 +27,7 @@ import urllib.parse
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 PATH = "/sync/s3-notification"
+PORTS = {"http": 80, "https": 443}
 MAX_BODY_BYTES = 2**20  # what the service takes in one request
 MARGIN_SECONDS = 0.5  # left before Lambda's own deadline, to fail in words and not by force
 SHORTEST_TRY_SECONDS = 0.1
@@ -56,15 +57,11 @@ class Unavailable(DeliveryFailed):
         self.retry_after = retry_after
 
 
-# The invocation
-
-
 def lambda_handler(event: Any, context: Any) -> Dict[str, Any]:
     """Deliver one event; Lambda's entry point. Raises: DeliveryFailed, ValueError.
 
-    Answers a batch of SQS with the messages to be delivered again. When not one was taken it raises
-    instead: that counts as an error of the function, slows down the polling of the queue, and loses
-    nothing where ReportBatchItemFailures was forgotten.
+    Answers a batch of SQS with the messages to be delivered again; raises when not one was taken,
+    which slows down the polling and loses nothing where ReportBatchItemFailures was forgotten.
     """
     log = Log(str(getattr(context, "aws_request_id", "") or ""))
     try:
@@ -109,15 +106,12 @@ def _source(records: List[Any]) -> str:
     return "sns" if any(each.get("EventSource") == "aws:sns" for each in mappings) else "s3"
 
 
-# Settings
-
-
 class Target(NamedTuple):
     """Where events go, as whom, and how long that may take."""
 
     scheme: str
     host: str
-    port: Optional[int]
+    port: int
     path: str
     api_key: str
     secret: str
@@ -136,17 +130,17 @@ def read_target() -> Target:
     )
 
 
-def _endpoint(text: str) -> Tuple[str, str, Optional[int], str]:
+def _endpoint(text: str) -> Tuple[str, str, int, str]:
     example = "API_ENDPOINT must be the base URL of the service, such as https://host:8888"
     try:
         parts = urllib.parse.urlsplit(text)
-        port = parts.port
+        port = parts.port or PORTS.get(parts.scheme, 0)
     except ValueError:
         raise ValueError(example) from None
     if "@" in parts.netloc:
         raise ValueError("API_ENDPOINT must not hold credentials; set API_KEY")
     plain = text.isascii() and text.isprintable() and not set(" ?#") & set(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+    if parts.scheme not in PORTS or not parts.hostname or not plain:
         raise ValueError(example)
     base = parts.path.rstrip("/")
     return parts.scheme, parts.hostname, port, base if base.endswith(PATH) else base + PATH
@@ -160,20 +154,16 @@ def _secret(name: str) -> str:
 
 
 def _number(name: str, default: float) -> float:
-    text = os.environ.get(name, "").strip()
-    try:
-        value = float(text) if text else default
-    except ValueError:
-        value = 0.0
+    value = 0.0
+    with contextlib.suppress(ValueError):
+        value = float(os.environ.get(name, "").strip() or default)
     if not 1 <= value <= 900:
         raise ValueError("{} must be a number from 1 to 900".format(name))
     return value
 
 
 def _budget_seconds(target: Target, context: Any) -> float:
-    remaining = getattr(context, "get_remaining_time_in_millis", None)
-    if remaining is None:
-        return target.timeout_seconds
+    remaining = getattr(context, "get_remaining_time_in_millis", lambda: float("inf"))
     left = float(remaining()) / 1000 - MARGIN_SECONDS
     return max(SHORTEST_TRY_SECONDS, min(target.timeout_seconds, left))
 
@@ -196,27 +186,23 @@ class Delivery:
         A body over the limit and one refused for its content are handled alike: halving ends with
         the bad record alone, in fewer requests than one for each record.
         """
-        error = self._over or self._try(_encoded(event, records))
-        if error is None:
+        try:
+            self.status = self._until_taken(_encoded(event, records))
+            self.taken += 1
             return []
-        if isinstance(error, RecordsRefused) and len(records) > 1:
+        except RecordsRefused as error:
+            failed: DeliveryFailed = error
+        except DeliveryFailed as error:
+            self._over = failed = error
+        if isinstance(failed, RecordsRefused) and len(records) > 1:
             middle = len(records) // 2
             return self.send(event, records[:middle]) + self.send(event, records[middle:])
-        self.error = self.error or error
+        self.error = self.error or failed
         return records
 
-    def _try(self, body: bytes) -> Optional[DeliveryFailed]:
-        try:
-            self.status = self._until_taken(body)
-        except RecordsRefused as error:
-            return error
-        except DeliveryFailed as error:
-            self._over = error
-            return error
-        self.taken += 1
-        return None
-
     def _until_taken(self, body: bytes) -> int:
+        if self._over:
+            raise self._over
         if len(body) > MAX_BODY_BYTES:
             raise RecordsRefused("a body of {} bytes is over the limit".format(len(body)))
         attempt = 1
@@ -274,10 +260,9 @@ def _retry_after(value: str) -> float:
     """Seconds to wait: the header is a number or a date (RFC 9110, 10.2.3)."""
     if value.isdecimal() and value.isascii():
         return float(value[:9])
-    try:
+    with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
         return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return 0.0
+    return 0.0
 
 
 def _detail(text: bytes, target: Target) -> str:
@@ -327,10 +312,29 @@ def _exchange(body: bytes, target: Target, ends: float) -> Tuple[int, str, bytes
         except (ConnectionError, ssl.SSLError):
             if time.monotonic() >= ends:
                 raise
-    kind = http.client.HTTPSConnection if target.scheme == "https" else http.client.HTTPConnection
-    made = kind(target.host, target.port, timeout=_left(ends))
-    made.connect()
-    return _ask(made, body, target, ends)
+    return _ask(_connected(target, ends), body, target, ends)
+
+
+def _connected(target: Target, ends: float) -> http.client.HTTPConnection:
+    """A new connection. By itself http.client would give each address and TLS all of the time."""
+    made = http.client.HTTPConnection(target.host, target.port)
+    made.default_port = PORTS[target.scheme]  # is not named in the Host header
+    made.sock = _reached(target.host, target.port, ends)
+    made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as http.client does
+    if target.scheme == "https":
+        made.sock.settimeout(_left(ends))  # for the handshake as a whole
+        context = ssl.create_default_context()
+        made.sock = context.wrap_socket(made.sock, server_hostname=target.host)
+    return made
+
+
+def _reached(host: str, port: int, ends: float) -> socket.socket:
+    """The first of a name's addresses that answers; each has its share of the time."""
+    places: List[Any] = [each[4] for each in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)]
+    for left in range(len(places), 1, -1):
+        with contextlib.suppress(OSError):
+            return socket.create_connection(places[-left][:2], _left(ends) / left)
+    return socket.create_connection(places[-1][:2], _left(ends))
 
 
 def _take_kept(target: Target) -> Optional[http.client.HTTPConnection]:
@@ -379,9 +383,6 @@ def _left(ends: float) -> float:
 def _shut(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):  # it has ended by itself
         socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS, which is still being read
-
-
-# Logs
 
 
 class Log:

@@ -5,12 +5,9 @@ code.
 """
 
 import io
-import signal
 import sys
-import threading
 from collections.abc import Sequence
-from types import FrameType
-from typing import Annotated, NoReturn, Self
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -22,6 +19,7 @@ from datasync.cli.look_commands import failures, files, status
 from datasync.cli.run_commands import approve, cancel, plan, retry, runs, sync, verify
 from datasync.cli.serve_commands import demo, serve
 from datasync.cli.terminal import print_error, silence_stdout
+from datasync.cli.termination import Termination
 from datasync.cli.trash_commands import trash
 from datasync.cli.wording import in_commands
 from datasync.errors import ConfigurationError, DataSyncError
@@ -69,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code. Ends in no exception of any kind."""
     _accept_any_character()
-    with _Termination() as termination:
+    with Termination() as termination:
         try:
             code = _invoke(arguments)
         except KeyboardInterrupt:
@@ -125,24 +123,3 @@ def _accept_any_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-class _Termination:
-    """While inside, SIGTERM ends a command as Ctrl-C does; `came` says that it was SIGTERM."""
-
-    def __init__(self) -> None:
-        self.came = False
-
-    def __enter__(self) -> Self:
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:  # Python lets no other thread set a handler
-            self._previous = signal.signal(signal.SIGTERM, self._raise)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def _raise(self, _number: int, _frame: FrameType | None) -> None:
-        self.came = True
-        raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """The exit codes of the command line, and nothing else.
 
 0 in sync or done, 1 some keys failed, 2 held or refused, 64 wrong usage (sysexits.h),
-130 and 143 stopped by SIGINT and SIGTERM (128 + the signal's number).
+130 stopped by SIGINT, 143 by SIGTERM (128 + the signal's number) or a hang-up.
 """
 
 from datasync.errors import ConfigurationError, DataSyncError, RequestRefused, RunError

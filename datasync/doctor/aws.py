@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 8.0
+_RECEIPT_CODES = {"ReceiptHandleIsInvalid"}
 _UNKNOWN_CODES = {"NotImplemented", "MethodNotAllowed", "XNotImplemented"}
 
 
@@ -152,6 +153,13 @@ def is_unknown(error: DataSyncError) -> bool:
         return False
     status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return cause.response.get("Error", {}).get("Code") in _UNKNOWN_CODES or status in (405, 501)
+
+
+def is_of_receipt(error: DataSyncError) -> bool:
+    """Whether SQS refused a receipt, and so would have let us use a valid one."""
+    cause = error.__cause__
+    code = cause.response.get("Error", {}).get("Code") if isinstance(cause, ClientError) else None
+    return code in _RECEIPT_CODES
 
 
 def _refused(error: ClientError, what: str, permission: str) -> BucketError:

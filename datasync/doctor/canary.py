@@ -1,7 +1,8 @@
 """A real round trip: an object is put into the bucket, and its events bring and remove its file.
 
-The only part of the doctor that writes to the bucket. Whatever happens, Ctrl-C included, the
-object goes again, or what is left of it is told. Works on the calling thread. Knows no settings.
+The only part of the doctor that writes to the bucket. Whatever happens, Ctrl-C, SIGTERM and a lost
+terminal included, the object goes again, or what is left of it is told; only `kill -9` leaves it.
+Its file goes as any other does, into the trash. Works on the calling thread. Knows no settings.
 """
 
 import secrets
@@ -157,7 +158,7 @@ class Canary:
         if not self._wait(lambda: _content(self._file) is None):
             text = f"the file is still there after {self._flight.timeout_seconds:g} s"
             return failed(f"{text}: no event has come", RUN_ADVICE)
-        return self._told("the file went", Operation.DELETE, time.monotonic() - begun)
+        return self._told("the file went to the trash", Operation.DELETE, time.monotonic() - begun)
 
     def _wait(self, come: Callable[[], bool], seconds: float | None = None) -> bool:
         """Whether it came about in time."""

@@ -1,12 +1,15 @@
 """Looks at the ways of events: the bucket's notifications, and the queue with its dead letters.
 
-Receives no message and changes nothing. One check leaves for the next what it has found.
+Takes no message and changes nothing. One check leaves for the next what it has found.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from datasync.config.settings import Settings
 from datasync.doctor import notification_rules, queue_rules
-from datasync.doctor.aws import Aws, asking_s3, asking_sqs, is_unknown
-from datasync.doctor.findings import Finding, skipped, warned
+from datasync.doctor.aws import Aws, asking_s3, asking_sqs, is_of_receipt, is_unknown
+from datasync.doctor.findings import Finding, passed, skipped, warned
 from datasync.errors import AccessDenied, BucketError, CredentialsRejected, QueueError
 from datasync.services.events.sqs import region_of
 
@@ -14,6 +17,7 @@ OPTIONAL_ADVICE = (
     "Grant s3:GetBucketNotification on the bucket to let this be checked; the service itself does "
     "not need it."
 )
+NO_RECEIPT = "datasync-doctor"  # names no message
 
 
 class EventChecks:
@@ -59,6 +63,42 @@ class EventChecks:
         name = url.rpartition("/")[2]
         self._queue = self._attributes(url, name)
         return queue_rules.judge_queue(self._queue, name)
+
+    def receiving(self) -> Finding:
+        return queue_rules.judge_receiving(self._queue)
+
+    def deleting(self) -> Finding:
+        """Whether messages may be deleted, asked of one that there is not."""
+        url = self._settings.sqs_queue_url or ""
+        with self._asking_of_no_message("sqs:DeleteMessage"):
+            self._aws.sqs().delete_message_batch(
+                QueueUrl=url, Entries=[{"Id": "0", "ReceiptHandle": NO_RECEIPT}]
+            )
+        return passed("sqs:DeleteMessage is allowed")
+
+    def hiding(self) -> Finding:
+        """The same of keeping messages hidden while they are being taken."""
+        url = self._settings.sqs_queue_url or ""
+        with self._asking_of_no_message("sqs:ChangeMessageVisibility"):
+            self._aws.sqs().change_message_visibility_batch(
+                QueueUrl=url,
+                Entries=[{"Id": "0", "ReceiptHandle": NO_RECEIPT, "VisibilityTimeout": 0}],
+            )
+        return passed("sqs:ChangeMessageVisibility is allowed")
+
+    @contextmanager
+    def _asking_of_no_message(self, permission: str) -> Iterator[None]:
+        """SQS answers such a batch with a failure for its entry; some servers refuse it whole.
+
+        Raises: QueueError of any other refusal.
+        """
+        name = (self._settings.sqs_queue_url or "").rpartition("/")[2]
+        try:
+            with asking_sqs(f"queue {name!r}", permission):
+                yield
+        except QueueError as error:
+            if not is_of_receipt(error):
+                raise
 
     def visibility(self) -> Finding:
         return queue_rules.judge_visibility(self._queue)

@@ -27,6 +27,7 @@ GAP_ADVICE = (
     "Add it to the bucket's notification configuration; until then it arrives with the next "
     "comparison."
 )
+UNKNOWN_ADVICE = "datasync doctor --canary shows whether an event comes here."
 
 
 class Reach(StrEnum):
@@ -118,18 +119,38 @@ def _reach_of_topic(arn: str, us: Us) -> Reach:
 
 
 def judge_notifications(configuration: Mapping[str, Any], us: Us) -> Finding:
-    """Whether the bucket's events reach this service: all of them that matter, of all keys."""
+    """Whether the bucket's events reach this service: all of them that matter, of all keys.
+
+    What is known to be ours must have them all. Any other function, or EventBridge, may belong to
+    somebody else: what only those have is a warning.
+    """
     routes = routes_of(configuration, us)
-    near = [route for route in routes if route.reach is not Reach.ELSEWHERE]
-    if not near:
-        return _unreached(routes)
-    where = _names(near)
-    if not any(route.reach is Reach.OURS for route in near):
-        where += " (whether that leads here, --canary shows)"
-    missed = _gaps(near, us.prefix)
+    ours = [route for route in routes if route.reach is Reach.OURS]
+    perhaps = [route for route in routes if route.reach is Reach.PERHAPS]
+    if ours:
+        return _judge_ours(ours, perhaps, us.prefix)
+    return _judge_others(perhaps, us.prefix) if perhaps else _unreached(routes)
+
+
+def _judge_ours(ours: Sequence[Route], perhaps: Sequence[Route], prefix: str) -> Finding:
+    missed = _gaps(ours, prefix)
+    if not missed:
+        return passed(f"events of every kind go to {_names(ours)}")
+    text = f"events go to {_names(ours)}, but {'; '.join(missed)}"
+    helping = [
+        each for each in perhaps if _lacking([*ours, each], prefix) != _lacking(ours, prefix)
+    ]
+    if helping:
+        text += f" (unless {_names(helping)} leads here)"
+    return warned(text, GAP_ADVICE)
+
+
+def _judge_others(perhaps: Sequence[Route], prefix: str) -> Finding:
+    missed = _gaps(perhaps, prefix)
+    text = f"events go to {_names(perhaps)}: whether that leads here, the bucket does not tell"
     if missed:
-        return warned(f"events go to {where}, but {'; '.join(missed)}", GAP_ADVICE)
-    return passed(f"events of every kind go to {where}")
+        return warned(f"{text}; in any case {'; '.join(missed)}", GAP_ADVICE)
+    return warned(text, UNKNOWN_ADVICE)
 
 
 def _unreached(routes: Sequence[Route]) -> Finding:
@@ -140,17 +161,21 @@ def _unreached(routes: Sequence[Route]) -> Finding:
 
 def _gaps(routes: Sequence[Route], prefix: str) -> list[str]:
     """What does not get through, in words: kinds of events first, then keys."""
-    reaching = [route for route in routes if route.touches(prefix)]
-    whole = [route for route in reaching if route.covers(prefix)]
-    unsent = _by_kind(reaching)
-    narrowed = [kind for kind in _by_kind(whole) if kind not in unsent]
+    unsent, narrowed = _lacking(routes, prefix)
     gaps = [f"not {', '.join(unsent)}"] if unsent else []
     if narrowed:
         gaps.append(f"{', '.join(narrowed)} not of every key")
-    if gaps and len(whole) < len(routes):
-        filters = ", ".join(_filter(route) for route in routes if route not in whole)
+    filters = ", ".join(_filter(route) for route in routes if not route.covers(prefix))
+    if gaps and filters:
         gaps.append(f"filters: {filters}")
     return gaps
+
+
+def _lacking(routes: Sequence[Route], prefix: str) -> tuple[list[str], list[str]]:
+    """Kinds of events that nothing sends of any key, and those sent of some keys only."""
+    unsent = _by_kind(route for route in routes if route.touches(prefix))
+    narrowed = _by_kind(route for route in routes if route.covers(prefix))
+    return unsent, [kind for kind in narrowed if kind not in unsent]
 
 
 def _by_kind(routes: Iterable[Route]) -> list[str]:

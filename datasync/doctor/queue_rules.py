@@ -67,6 +67,13 @@ def judge_queue(attributes: Attributes, name: str) -> Finding:
     return passed(f"queue {name!r} answers, sqs:GetQueueAttributes is allowed")
 
 
+def judge_receiving(attributes: Attributes) -> Finding:
+    """What cannot be tried: a message that is received is one receive nearer to be given up."""
+    key = attributes.get("KmsMasterKeyId")
+    needed = f"sqs:ReceiveMessage and kms:Decrypt on {key}" if key else "sqs:ReceiveMessage"
+    return skipped(f"{needed}: not tried, which would take a message; the service's log tells")
+
+
 def judge_visibility(attributes: Attributes) -> Finding:
     """How long a received message stays hidden from the other consumers."""
     seconds = number(attributes, "VisibilityTimeout")

@@ -97,6 +97,9 @@ class Visit:
         return [
             notifications,
             Check("queue", checks.queue, needs=("credentials",)),
+            Check("queue receive", checks.receiving, needs),
+            Check("queue delete", checks.deleting, needs),
+            Check("queue hide", checks.hiding, needs),
             Check("queue visibility", checks.visibility, needs),
             Check("queue redrive", checks.redrive, needs),
             Check("queue backlog", checks.backlog, needs),

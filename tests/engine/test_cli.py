@@ -339,7 +339,9 @@ def test_ctrl_c_stops_watching_not_the_run(
 # -- Ctrl-C and SIGTERM --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_a_signal_stops_a_sync_cleanly(
     command_line: CommandLine, number: signal.Signals, code: int
 ) -> None:

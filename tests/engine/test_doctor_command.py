@@ -18,7 +18,8 @@ NAMES = {
     *("directory", "mirror", "space", "inodes", "one disk", "rename", "flush", "locks", "names"),
     *("letter case", "file times", "ledger", "service", "health", "lease", "queue"),
 }
-OF_A_QUEUE = {"queue visibility", "queue redrive", "queue backlog", "dead letters"}
+OF_A_QUEUE = {f"queue {name}" for name in ("receive", "delete", "hide")}
+OF_A_QUEUE |= {"queue visibility", "queue redrive", "queue backlog", "dead letters"}
 HOSTILE = "bad[red]\x1b[31m\n\u202ekey"
 
 

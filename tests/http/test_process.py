@@ -266,13 +266,16 @@ def test_one_line_says_where_it_serves_and_what(
     assert "hush" not in output
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("program", "number"),
+    [(SERVER, signal.SIGTERM), (SERVER, signal.SIGINT), (SERVE, signal.SIGHUP)],
+)
 def test_a_signal_ends_it_in_good_order_in_the_middle_of_waiting(
-    tmp_path: Path, hanging_port: int, number: signal.Signals
+    tmp_path: Path, hanging_port: int, program: list[str], number: signal.Signals
 ) -> None:
     [port] = free_ports(1)
-    settings = working(tmp_path, hanging_port, API_PORT=port)
-    with started(SERVER, tmp_path, settings, port) as process:
+    settings = working(tmp_path, hanging_port, API_PORT=port, PYTHONPATH=ROOT)
+    with started(program, tmp_path, settings, port) as process:
         waiting = Waiting(port)
         begun = time.monotonic()
         process.send_signal(number)

@@ -26,6 +26,11 @@ class Deployment:
 
     def deploy(self, **parameters: str) -> dict[str, str]:
         """Create or update the stack; returns its outputs."""
+        assert self.apply(**parameters) in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+        return {each["OutputKey"]: each["OutputValue"] for each in self._described()[0]["Outputs"]}
+
+    def apply(self, **parameters: str) -> str:
+        """The same; returns the status in which it ended."""
         known = any(each["StackName"] == STACK for each in self._described())
         act = self._stacks.update_stack if known else self._stacks.create_stack
         given = {"BucketName": self.bucket, **parameters}
@@ -38,15 +43,23 @@ class Deployment:
             ],
         )
         eventually(lambda: not self._status().endswith("_PROGRESS"), SECONDS)
-        assert self._status() == ("UPDATE_COMPLETE" if known else "CREATE_COMPLETE")
-        return {each["OutputKey"]: each["OutputValue"] for each in self._described()[0]["Outputs"]}
+        return self._status()
+
+    def reasons(self) -> list[str]:
+        """Why resources failed."""
+        events = self._stacks.describe_stack_events(StackName=STACK)["StackEvents"]
+        return [
+            each.get("ResourceStatusReason", "")
+            for each in events
+            if each["ResourceStatus"].endswith("_FAILED")
+        ]
 
     def delete(self) -> None:
         self._stacks.delete_stack(StackName=STACK)
         eventually(lambda: not self._described(), SECONDS)
 
-    def notifications(self) -> dict[str, Any]:
-        found = self.s3.get_bucket_notification_configuration(Bucket=self.bucket)
+    def notifications(self, bucket: str = "") -> dict[str, Any]:
+        found = self.s3.get_bucket_notification_configuration(Bucket=bucket or self.bucket)
         return {kind: value for kind, value in found.items() if kind != "ResponseMetadata"}
 
     def _status(self) -> str:
@@ -84,6 +97,24 @@ def test_the_bucket_can_be_left_alone(made: Deployment) -> None:
     made.deploy(ConnectBucket="false")
     assert made.notifications() == before
     made.delete()
+
+
+def test_another_bucket_is_connected_in_two_steps(made: Deployment) -> None:
+    """In one, the first bucket's notification would stay for ever: the role names one bucket."""
+    before, other = _other_notification(made), f"{made.bucket}-2"
+    made.s3.create_bucket(Bucket=other)
+    made.deploy()
+    connected = made.notifications()
+    assert made.apply(BucketName=other) == "UPDATE_ROLLBACK_COMPLETE"
+    (reason,) = made.reasons()
+    assert "deploy ConnectBucket=false first" in reason
+    assert (made.notifications(), made.notifications(other)) == (connected, {})
+    made.deploy(ConnectBucket="false")
+    made.deploy(BucketName=other)
+    assert made.notifications() == before
+    assert made.notifications(other).keys() == {"QueueConfigurations"}
+    made.delete()
+    assert made.notifications(other) == {}
 
 
 def _other_notification(made: Deployment) -> dict[str, Any]:

@@ -70,6 +70,19 @@ def refuse_if(wrong: Callable[[Seen], bool], status: int = 400) -> Reply:
     return reply
 
 
+def accept_and_close(peer: Peer, seen: Seen) -> bool:
+    """The last answer of its connection, which does not say so."""
+    accept()(peer, seen)
+    return False
+
+
+def endless_beginning(peer: Peer, seen: Seen) -> bool:
+    """Each byte comes in time, the first line never does."""
+    while not peer.over.wait(0.05):
+        peer.send(b"x")
+    return False
+
+
 class Context:
     """What Lambda tells of an invocation."""
 

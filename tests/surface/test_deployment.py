@@ -27,6 +27,8 @@ EVENTS = [
     "s3:LifecycleExpiration:*",
 ]
 PATHS = sorted(TEMPLATES)
+KINDS = {"lambda": "lambda_function", "queue": "queue"}  # of a block of a notification
+GUIDE = (ROOT / "deploy" / "terraform" / "README.md").read_text(encoding="utf-8")
 # What the guide's commands for EventBridge and Secrets Manager answer.
 FROM_OTHER_COMMANDS = {"ConnectionArn", "ApiDestinationArn", "VersionId"}
 
@@ -91,6 +93,21 @@ class TestBothPaths:
         assert configuration["Events"] == EVENTS
         assert re.findall(r'"(s3:[^"]+)"', block(module(path), "events = ")) == EVENTS
 
+    def test_terraform_takes_no_notification_away_unasked(self, path: str) -> None:
+        """Its resource replaces all that a bucket has."""
+        assert block(module(path), 'variable "manage_notification"').endswith("= false")
+        set_here = block(module(path), 'resource "aws_s3_bucket_notification" "events"')
+        assert "count  = var.manage_notification ? 1 : 0\n" in set_here
+        handed_out = block(module(path), 'output "notification"')
+        target = f"{KINDS[path]}_arn"
+        wanted = {"id", target, "events", "filter_prefix"}
+        assert set(re.findall(r"^ {4}(\w+) +=", set_here, re.MULTILINE)) == wanted
+        assert set(re.findall(r"^ {4}(\w+) +=", handed_out, re.MULTILINE)) == wanted
+        for name in wanted:
+            assert (
+                f"module.datasync_queue.notification.{name.replace(target, 'queue_arn')}" in GUIDE
+            )
+
     def test_no_policy_is_wide(self, path: str) -> None:
         found = list(statements(template(path)["Resources"]))
         assert len(found) >= 4
@@ -124,13 +141,53 @@ class TestBothPaths:
         for name in ("MetricName", "Namespace", "Statistic", "ComparisonOperator"):
             assert f'"{alarm[name]}"' in twin
 
-    def test_the_connector_is_one_program(self, path: str) -> None:
-        """It stands in both templates, because each is deployed alone."""
-        for name in ("Connector", "ConnectorRole", "AlarmTopic"):
-            assert template(path)["Resources"][name] == template("lambda")["Resources"][name]
+    def test_lambda_takes_the_connector_inline(self, path: str) -> None:
         code = properties(path, "Connector")["Code"]["ZipFile"]
         ast.parse(code, feature_version=(3, 9))
         assert len(code) < 4096, "Lambda takes no more inline"
+
+
+class TestTwins:
+    """Each template and each module is deployed alone: what they share stands in both."""
+
+    def test_the_templates_share_what_they_name_alike(self) -> None:
+        one, other = (_parts_of_template(path) for path in PATHS)
+        assert {"Connector", "ConnectorRole", "DeadLetterAlarm", "AlarmTopic"} <= set(one)
+        # The function needs its queue and its log for more than the connector does.
+        assert _unlike(one, other) == {"BucketNotification", "DeadLetters", "Logs"}
+
+    def test_the_modules_share_what_they_name_alike(self) -> None:
+        one, other = (_blocks(module(path)) for path in PATHS)
+        assert 'resource "aws_sns_topic" "alarm"' in one
+        assert _unlike(one, other) == {
+            "locals",
+            'output "notification"',
+            'resource "aws_s3_bucket_notification" "events"',
+            'resource "aws_sqs_queue" "dead_letters"',
+            'variable "name"',
+        }
+
+
+def _parts_of_template(path: str) -> dict[str, Any]:
+    """Parameters, conditions and resources by name, without what tells a reader of them."""
+    parts: dict[str, Any] = {}
+    for section in ("Parameters", "Conditions", "Resources"):
+        for name, given in template(path)[section].items():
+            parts[name] = {key: value for key, value in given.items() if key != "Description"}
+            if "AlarmDescription" in parts[name].get("Properties", {}):
+                parts[name]["Properties"] = {**given["Properties"], "AlarmDescription": ""}
+    return parts
+
+
+def _blocks(text: str) -> dict[str, str]:
+    """The blocks of a module by their heads, without what tells a reader of them."""
+    found = re.findall(r"^(\w[^\n{]*?) {\n(.*?)^}", text, re.MULTILINE | re.DOTALL)
+    return {head: re.sub(r"(?m)^ *(alarm_)?description .*\n", "", body) for head, body in found}
+
+
+def _unlike(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
+    """What both have by the same name, and not the same."""
+    return {name for name in one.keys() & other.keys() if one[name] != other[name]}
 
 
 class TestLambdaPath:

@@ -131,6 +131,7 @@ def test_a_round_trip_leaves_nothing(aviary: Aviary, versioned: bool) -> None:
     assert aviary.levels() == WELL
     assert found[PUT].found.startswith(f"put 'in/{FOLDER}")
     assert found[ARRIVAL].found.endswith("s, by an event")
+    assert found[REMOVAL].found.startswith("the file went to the trash after ")
     assert (aviary.cage.objects, aviary.cage.markers) == ({}, [])
 
 

@@ -9,14 +9,10 @@ import pytest
 from datasync.doctor import bucket_rules, disk_rules, queue_rules
 from datasync.doctor.findings import Finding, Level, Line, failed, masked, passed, skipped, warned
 from datasync.doctor.findings import worst
-from datasync.doctor.notification_rules import NEEDED, Us, judge_notifications
 from datasync.errors import AccessDenied, CredentialsRejected, DataSyncError, NetworkFailure
 from datasync.models.sync_models import ListedObject, ObjectHead
 
-FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:forwarder"
 QUEUE = "arn:aws:sqs:eu-west-1:123456789012:events"
-TOPIC = "arn:aws:sns:eu-west-1:123456789012:changes"
-ALL = list(NEEDED)
 
 
 # -- findings ------------------------------------------------------------------------------------
@@ -139,136 +135,6 @@ def test_what_downloads_can_be_verified_by(head: ObjectHead, level: str, words: 
 
 def test_verification_that_is_switched_off_is_a_warning() -> None:
     assert bucket_rules.judge_proof(HEAD, verify=False).level is Level.WARN
-
-
-# -- notifications -------------------------------------------------------------------------------
-
-
-def function(*events: str, **filters: str) -> dict[str, Any]:
-    return {
-        "LambdaFunctionConfigurations": [target("LambdaFunctionArn", FUNCTION, events, filters)]
-    }
-
-
-def target(
-    field: str, arn: str, events: tuple[str, ...], filters: dict[str, str]
-) -> dict[str, Any]:
-    rules = [{"Name": name.title(), "Value": value} for name, value in filters.items()]
-    found: dict[str, Any] = {field: arn, "Events": list(events)}
-    return found | ({"Filter": {"Key": {"FilterRules": rules}}} if rules else {})
-
-
-def test_a_bucket_that_sends_nothing() -> None:
-    assert judge_notifications({}, Us()).found == "the bucket sends no events"
-    assert judge_notifications({}, Us()).level is Level.WARN
-
-
-def test_a_function_takes_all_that_matters() -> None:
-    finding = judge_notifications(function(*ALL), Us())
-    assert finding.level is Level.PASS
-    assert "Lambda function forwarder" in finding.found
-    assert "--canary" in finding.found  # whose function it is, only a canary tells
-
-
-@pytest.mark.parametrize(
-    "arn, us, level",
-    [
-        (QUEUE, Us(queue_arn=QUEUE), "pass"),
-        (QUEUE, Us(queue_arn=f"{QUEUE}-other"), "warn"),
-        (QUEUE, Us(), "warn"),
-        ("arn:minio:sqs::DATASYNC:webhook", Us(), "pass"),
-        ("arn:minio:sqs::1:kafka", Us(), "warn"),
-    ],
-)
-def test_a_queue_must_be_ours(arn: str, us: Us, level: str) -> None:
-    finding = judge_notifications(
-        {"QueueConfigurations": [target("QueueArn", arn, (*ALL,), {})]}, us
-    )
-    assert finding.level == level
-    assert ("elsewhere only" in finding.found) == (level == "warn")
-
-
-@pytest.mark.parametrize(
-    "us, level",
-    [
-        (Us(topic_arns=(TOPIC,)), "pass"),
-        (Us(topic_arns=(f"{TOPIC}-2",)), "warn"),
-        (Us(queue_arn=QUEUE), "pass"),  # the topic may have the queue as a subscriber
-        (Us(), "warn"),
-    ],
-)
-def test_a_topic_must_be_one_of_ours_or_may_lead_to_our_queue(us: Us, level: str) -> None:
-    given = {"TopicConfigurations": [target("TopicArn", TOPIC, (*ALL,), {})]}
-    assert judge_notifications(given, us).level == level
-
-
-def test_eventbridge_has_every_event() -> None:
-    finding = judge_notifications({"EventBridgeConfiguration": {}}, Us(prefix="in/"))
-    assert finding.level is Level.PASS
-    assert "EventBridge" in finding.found
-
-
-@pytest.mark.parametrize(
-    "events, missing",
-    [
-        (ALL[:1], "not s3:ObjectRemoved:*, s3:ObjectRestore:Completed, s3:LifecycleExpiration:*"),
-        (ALL[:2], "not s3:ObjectRestore:Completed, s3:LifecycleExpiration:*"),
-        (
-            ["s3:ObjectCreated:Put", *ALL[1:]],
-            "not s3:ObjectCreated:Post, s3:ObjectCreated:Copy, "
-            "s3:ObjectCreated:CompleteMultipartUpload",
-        ),
-        (
-            [ALL[0], "s3:ObjectRemoved:Delete", *ALL[2:]],
-            "not s3:ObjectRemoved:DeleteMarkerCreated",
-        ),
-        ([*ALL[:2], "s3:ObjectRestore:*", ALL[3]], None),
-        (["s3:*"], None),
-    ],
-)
-def test_kinds_of_events_that_are_missing(events: list[str], missing: str | None) -> None:
-    finding = judge_notifications(function(*events), Us())
-    assert finding.level is (Level.PASS if missing is None else Level.WARN)
-    assert missing is None or finding.found.endswith(missing)
-
-
-def test_two_targets_together_may_have_everything() -> None:
-    both = function("s3:ObjectCreated:*") | {
-        "QueueConfigurations": [target("QueueArn", QUEUE, (*ALL[1:],), {})]
-    }
-    assert judge_notifications(both, Us(queue_arn=QUEUE)).level is Level.PASS
-    assert judge_notifications(both, Us()).level is Level.WARN
-
-
-@pytest.mark.parametrize(
-    "mirrored, filters, words",
-    [
-        ("", {"prefix": "in/"}, "not of every key"),
-        ("in/", {"prefix": "in/"}, None),
-        ("in/2026/", {"prefix": "in/"}, None),
-        ("in/", {"prefix": "in/2026/"}, "not of every key"),
-        ("in/", {"prefix": "out/"}, "not s3:ObjectCreated:*"),
-        ("", {"suffix": ".csv"}, "not of every key"),
-        ("in/", {"prefix": "in/", "suffix": ".csv"}, "takes only 'in/'...'.csv'"),
-        ("a b/", {"prefix": "a+b/"}, None),
-        ("ü/", {"prefix": "%C3%BC/"}, None),
-        ("", {"prefix": ""}, None),
-    ],
-)
-def test_filters_that_miss_a_part_of_what_is_mirrored(
-    mirrored: str, filters: dict[str, str], words: str | None
-) -> None:
-    finding = judge_notifications(function(*ALL, **filters), Us(prefix=mirrored))
-    assert finding.level is (Level.PASS if words is None else Level.WARN)
-    assert words is None or words in finding.found
-
-
-def test_a_filtered_target_beside_one_that_takes_all_does_no_harm() -> None:
-    given = function(*ALL)
-    given["LambdaFunctionConfigurations"] += function(*ALL, suffix=".csv")[
-        "LambdaFunctionConfigurations"
-    ]
-    assert judge_notifications(given, Us()).level is Level.PASS
 
 
 # -- the queue -----------------------------------------------------------------------------------

@@ -3,15 +3,22 @@
 import email.utils
 import json
 import socket
-import ssl
 import threading
 import time
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.support.forwarding import S3_EVENT, Clock, Context, accept, message, refuse
+from tests.support.forwarding import (
+    S3_EVENT,
+    Clock,
+    Context,
+    accept,
+    accept_and_close,
+    endless_beginning,
+    message,
+    refuse,
+)
 from tests.support.scripted_server import (
     Peer,
     Reply,
@@ -22,8 +29,6 @@ from tests.support.scripted_server import (
     raw,
     stall_before_head,
 )
-
-PEM = Path(__file__).resolve().parents[1] / "support" / "loopback.pem"
 
 
 class TestRetries:
@@ -171,7 +176,7 @@ class TestTime:
     ) -> None:
         """Each byte comes in time, the first line never does."""
         monkeypatch.setenv("RETRY_ATTEMPTS", "1")
-        service.script(_endless_beginning)
+        service.script(endless_beginning)
         started = time.monotonic()
         with pytest.raises(handler.DeliveryFailed, match="timed out"):
             handler.lambda_handler(S3_EVENT, Context(remaining_millis=1_500))
@@ -211,7 +216,7 @@ class TestKeptConnection:
     def test_one_that_was_closed_meanwhile_costs_no_try(
         self, handler: ModuleType, service: ScriptedServer
     ) -> None:
-        service.script(_accept_and_close, accept())
+        service.script(accept_and_close, accept())
         for _ in range(2):
             assert handler.lambda_handler(S3_EVENT, Context())["attempts"] == 1
         assert (len(service.requests), service.connections) == (2, 2)
@@ -274,70 +279,10 @@ class TestKeptConnection:
         assert service.connections == 2
 
 
-class TestTls:
-    @pytest.fixture
-    def secure(self, handler: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(PEM)
-        server = ScriptedServer(context)
-        server.script(accept())
-        monkeypatch.setenv("API_ENDPOINT", server.url)
-        return server
-
-    def test_a_trusted_service_gets_the_event_over_one_connection(
-        self, secure: ScriptedServer, handler: ModuleType, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("SSL_CERT_FILE", str(PEM))
-        with secure:
-            for _ in range(2):
-                assert handler.lambda_handler(S3_EVENT, Context())["attempts"] == 1
-            assert (len(secure.requests), secure.connections) == (2, 1)
-
-    def test_a_kept_connection_that_ends_costs_no_try(
-        self, secure: ScriptedServer, handler: ModuleType, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("SSL_CERT_FILE", str(PEM))
-        with secure:
-            secure.script(accept(), raw(b""), _accept_and_close, accept())
-            for _ in range(3):
-                assert handler.lambda_handler(S3_EVENT, Context())["attempts"] == 1
-            assert (len(secure.requests), secure.connections) == (4, 3)
-
-    def test_a_slow_answer_is_cut_off(
-        self, secure: ScriptedServer, handler: ModuleType, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("SSL_CERT_FILE", str(PEM))
-        monkeypatch.setenv("RETRY_ATTEMPTS", "1")
-        with secure:
-            secure.script(_endless_beginning)
-            with pytest.raises(handler.DeliveryFailed, match="timed out"):
-                handler.lambda_handler(S3_EVENT, Context(1_500))
-
-    def test_a_stranger_gets_nothing(
-        self, secure: ScriptedServer, handler: ModuleType, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-        with secure:
-            with pytest.raises(handler.DeliveryFailed, match="CERTIFICATE_VERIFY_FAILED"):
-                handler.lambda_handler(S3_EVENT, Context())
-            assert secure.requests == []
-
-
-def _accept_and_close(peer: Peer, seen: Seen) -> bool:
-    accept()(peer, seen)
-    return False
-
-
 def _accept_and_say_goodbye(peer: Peer, seen: Seen) -> bool:
     accept()(peer, seen)
     peer.socket.shutdown(socket.SHUT_WR)
     return True
-
-
-def _endless_beginning(peer: Peer, seen: Seen) -> bool:
-    while not peer.over.wait(0.05):
-        peer.send(b"x")
-    return False
 
 
 def _endless_body(peer: Peer, seen: Seen) -> bool:

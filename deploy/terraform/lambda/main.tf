@@ -8,6 +8,15 @@ locals {
   bucket_arn    = "arn:${data.aws_partition.current.partition}:s3:::${var.bucket}"
   alarm_actions = concat(var.alarm_topic_arns, aws_sns_topic.alarm[*].arn)
   timeout       = 35 # above TIMEOUT_SECONDS
+
+  # What changes a mirror.
+  events = [
+    "s3:ObjectCreated:*",
+    "s3:ObjectRemoved:*",
+    "s3:ObjectRestore:Completed",
+    "s3:LifecycleExpiration:*",
+  ]
+  filter_prefix = var.prefix == "" ? null : var.prefix
 }
 
 resource "aws_lambda_function" "forwarder" {
@@ -145,7 +154,7 @@ resource "aws_sns_topic_subscription" "alarm" {
   endpoint  = var.alarm_email
 }
 
-# The bucket's side.
+# The bucket's side. The notification replaces all that the bucket has: only when it is asked for.
 
 resource "aws_lambda_permission" "bucket" {
   statement_id   = "bucket"
@@ -163,13 +172,8 @@ resource "aws_s3_bucket_notification" "events" {
   lambda_function {
     id                  = var.name
     lambda_function_arn = aws_lambda_function.forwarder.arn
-    events = [
-      "s3:ObjectCreated:*",
-      "s3:ObjectRemoved:*",
-      "s3:ObjectRestore:Completed",
-      "s3:LifecycleExpiration:*",
-    ]
-    filter_prefix = var.prefix == "" ? null : var.prefix
+    events              = local.events
+    filter_prefix       = local.filter_prefix
   }
 
   depends_on = [aws_lambda_permission.bucket]

@@ -1,6 +1,18 @@
+output "notification" {
+  description = "The block lambda_function for an aws_s3_bucket_notification of your own, without which no event comes unless manage_notification is true."
+  value = {
+    id                  = var.name
+    lambda_function_arn = aws_lambda_function.forwarder.arn
+    events              = local.events
+    filter_prefix       = local.filter_prefix
+  }
+
+  # S3 tries the target when a notification is set.
+  depends_on = [aws_lambda_permission.bucket]
+}
+
 output "function_arn" {
-  description = "For an aws_s3_bucket_notification of your own."
-  value       = aws_lambda_function.forwarder.arn
+  value = aws_lambda_function.forwarder.arn
 }
 
 output "function_name" {

@@ -8,6 +8,15 @@ data "aws_partition" "current" {}
 locals {
   bucket_arn    = "arn:${data.aws_partition.current.partition}:s3:::${var.bucket}"
   alarm_actions = concat(var.alarm_topic_arns, aws_sns_topic.alarm[*].arn)
+
+  # What changes a mirror.
+  events = [
+    "s3:ObjectCreated:*",
+    "s3:ObjectRemoved:*",
+    "s3:ObjectRestore:Completed",
+    "s3:LifecycleExpiration:*",
+  ]
+  filter_prefix = var.prefix == "" ? null : var.prefix
 }
 
 resource "aws_sqs_queue" "events" {
@@ -129,22 +138,17 @@ resource "aws_sns_topic_subscription" "alarm" {
   endpoint  = var.alarm_email
 }
 
-# The bucket's side.
+# The bucket's side. The notification replaces all that the bucket has: only when it is asked for.
 
 resource "aws_s3_bucket_notification" "events" {
   count  = var.manage_notification ? 1 : 0
   bucket = var.bucket
 
   queue {
-    id        = var.name
-    queue_arn = aws_sqs_queue.events.arn
-    events = [
-      "s3:ObjectCreated:*",
-      "s3:ObjectRemoved:*",
-      "s3:ObjectRestore:Completed",
-      "s3:LifecycleExpiration:*",
-    ]
-    filter_prefix = var.prefix == "" ? null : var.prefix
+    id            = var.name
+    queue_arn     = aws_sqs_queue.events.arn
+    events        = local.events
+    filter_prefix = local.filter_prefix
   }
 
   depends_on = [aws_sqs_queue_policy.events]

@@ -16,9 +16,9 @@ variable "prefix" {
 }
 
 variable "manage_notification" {
-  description = "Set the bucket's notifications. They replace those it has: with others on the bucket, say false and add this one to your own aws_s3_bucket_notification."
+  description = "true makes this module the owner of all the bucket's notifications: every other one is removed, by an apply and by a destroy. false leaves the bucket alone: put the output notification into your own aws_s3_bucket_notification."
   type        = bool
-  default     = true
+  default     = false
 }
 
 variable "service_role_name" {
