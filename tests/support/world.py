@@ -32,18 +32,23 @@ def eventually(condition: Callable[[], object], timeout_seconds: float = 10.0) -
 class World:
     """Everything a test of the engine touches. `sync()` is one run in the foreground."""
 
-    def __init__(self, folder: Path, options: SyncOptions = OPTIONS) -> None:
+    def __init__(
+        self, folder: Path, options: SyncOptions = OPTIONS, bucket: FakeBucket | None = None
+    ) -> None:
         self.folder = folder
         self.root = folder / "mirror"
-        self.bucket = FakeBucket()
+        self.bucket = bucket or FakeBucket()
         self.options = options
         self.open()
 
     def open(self) -> None:
-        self.mirror = Mirror(self.root)
+        self.mirror = self.make_mirror()
         self.mirror.prepare(bucket_identity=IDENTITY)
         self.ledger = Ledger.open(sqlite_url(self.root / ".datasync" / "ledger.db"))
         self.service = S3SyncService(self.bucket, self.mirror, self.ledger, self.options)
+
+    def make_mirror(self) -> Mirror:
+        return Mirror(self.root)
 
     def close(self) -> None:
         self.service.stop()

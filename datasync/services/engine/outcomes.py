@@ -40,6 +40,17 @@ def last_modified(result: Result) -> int:
     return head.last_modified
 
 
+def same_file(row: ObjectRow, asked: ObjectRow) -> bool:
+    """Whether S3, asked about the version of one row, has told of the file of the other one."""
+    return row.etag == asked.etag and held_file(row) is not None
+
+
+def is_marker(result: Result) -> bool:
+    """Whether S3 has sent a folder marker, for which nothing is stored."""
+    head = result.head
+    return head is not None and head.size == 0 and result.task.key.endswith("/")
+
+
 def synced_row(result: Result, file: FileStat | None, now: float) -> ObjectRow:
     """The row of a version that is on disk now; without a file, that of a folder marker."""
     head, listed = result.head, result.task.listed

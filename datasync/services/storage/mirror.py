@@ -24,7 +24,8 @@ from datasync.services.storage.durability import Durability
 from datasync.services.storage.letter_case import LetterCase
 from datasync.services.storage.looking import NotAFile, open_file, stat_files
 from datasync.services.storage.marker import Marker, read_marker, write_marker
-from datasync.services.storage.paths import INTERNAL, conflict_path_for, path_for
+from datasync.services.storage.notes import Note, Notes
+from datasync.services.storage.paths import INTERNAL, conflict_path_for, keys_above, path_for
 from datasync.services.storage.publishing import Publication, Published, Publisher
 from datasync.services.storage.staging import STAGING, StagedFile, Staging, sweep
 from datasync.services.storage.trash import TRASH, Restored, TrashEntry, TrashFolder
@@ -35,12 +36,14 @@ __all__ = [
     "FileStat",
     "Mirror",
     "NotAFile",
+    "Note",
     "Publication",
     "Published",
     "Restored",
     "StagedFile",
     "TrashEntry",
     "conflict_path_for",
+    "keys_above",
     "path_for",
 ]
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -81,6 +84,7 @@ class Mirror:
         self._staging: Staging | None = None
         self._staging_path = os.fsencode(self.root / STAGING)
         self._lock = threading.Lock()
+        self.notes = Notes(self._current_staging, self._prepared)
 
     def __enter__(self) -> Self:
         return self
