@@ -46,7 +46,7 @@ def test_a_deleted_object_goes_to_the_trash(live: World) -> None:
 
 def test_a_lying_delete_event_deletes_nothing(live: World) -> None:
     live.bucket.put("a", b"one")
-    for reason in ("created", "forged delete", "forged delete"):
+    for reason in ("ObjectCreated:Put", "ObjectRemoved:Delete", "Object Deleted"):
         live.service.mark([("a", reason)])
         eventually(lambda: settled(live))
     live.assert_equal()

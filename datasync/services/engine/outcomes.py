@@ -89,6 +89,9 @@ def refreshed_row(row: ObjectRow, modified: int, file: FileStat | None) -> Objec
 def refused_row(result: Result, row: ObjectRow | None) -> ObjectRow:
     """The row of an object that is archived or too large; an older file is kept, stale."""
     state = State.ARCHIVED if result.found is Found.ARCHIVED else State.OVERSIZE
+    told = result.head is not None or result.task.listed is not None
+    if not told and row is not None and row.path is None and row.state is state:
+        return row  # a bare refusal says less than the listing did
     return unmirrored(row, seen(result), state, str(result.error))
 
 

@@ -324,10 +324,8 @@ class Play:
         """Somebody puts a file, link, pipe, folder or hard link of his own into the mirror."""
         self._unique += 1
         file = self.world.root / path
-        blocked = any(
-            (self.world.root / above).is_symlink() or (self.world.root / above).is_file()
-            for above in Path(path).parents
-        )
+        above = [self.world.root / folder for folder in Path(path).parents]
+        blocked = any(each.is_symlink() or (each.exists() and not each.is_dir()) for each in above)
         if not blocked and not os.path.lexists(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             self._plant(path, how, f"mine {self._unique}".encode())

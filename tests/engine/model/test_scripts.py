@@ -47,3 +47,13 @@ def test_a_folder_marker_that_is_archived_takes_the_place_of_a_file(play: Play) 
     play.put("dir/", 0, "archived")
     play.run()
     play.settle()
+
+
+@pytest.mark.parametrize(("size", "how"), [(600_000, "plain"), (20, "archived")])
+def test_an_event_of_an_object_that_is_not_mirrored_says_no_less_than_its_listing(
+    play: Play, size: int, how: str
+) -> None:
+    """Its row lost size and ETag, and the next run had it to record again."""
+    play.put("a", size, how)
+    play.event("a")
+    play.settle()
