@@ -383,8 +383,7 @@ class Play:
                 assert run.status is RunStatus.PARTIAL and not self.world.in_sync
                 self._assert_reported(mirrored)
             for path in obstacles:
-                (self.world.root / path).unlink()
-                del self.truth.planted[path]
+                self._remove_obstacle(path)
             run = self._run_and_approve()
         assert run.status is RunStatus.SUCCESS, run
         assert self.truth.differences() == []
@@ -404,13 +403,20 @@ class Play:
         return self.run()
 
     def _obstacles(self, keys: Iterable[str]) -> list[str]:
-        """What is not ours and where one of the objects needs a folder."""
-        needed = {
-            above
-            for key in keys
-            for above in map(str, Path(self.truth.homes.of(key)[0]).parents)
-        }  # fmt: skip
-        return [path for path in self.truth.planted if path in needed]
+        """What is not ours and keeps an object out: where it needs a folder, or a file aside."""
+        homes = [self.truth.homes.of(key) for key in keys]
+        needed = {above for home, _ in homes for above in map(str, Path(home).parents)}
+        taken = {aside for home, aside in homes if (self.world.root / home).is_dir()}
+        return [
+            path for path in self.truth.planted if path in needed or str(Path(path).parent) in taken
+        ]
+
+    def _remove_obstacle(self, path: str) -> None:
+        """As an operator would who was told of it."""
+        (self.world.root / path).unlink()
+        del self.truth.planted[path]
+        if Path(path).name == "mine":
+            (self.world.root / path).parent.rmdir()
 
     def _assert_reported(self, keys: Iterable[str]) -> None:
         """Whoever is kept out is known by name, with the reason."""
