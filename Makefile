@@ -9,6 +9,11 @@ POETRY ?= poetry
 # Tests mostly wait for servers and disks: one worker more than there are processors.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 
+# What looks longer when it is asked to: CONTRIBUTING.md tells what each of them tries.
+SOAKED := tests/live/test_kill_loop.py tests/engine/model/test_model.py \
+	tests/engine/test_convergence.py tests/engine/test_events_property.py \
+	tests/live/test_accepted_events.py tests/unit/test_inbox_fuzz.py tests/http/test_fuzz.py
+
 # A file names every package there is to install: without --no-deps pip would look for others.
 define install_file
 @echo "Installing $(1)"
@@ -17,7 +22,7 @@ define install_file
 @$(BIN)/python scripts/link_project.py
 endef
 
-.PHONY: run test check lint audit bench lock clean help install install-dev
+.PHONY: run test check lint audit soak bench lock clean help install install-dev
 .DEFAULT_GOAL := help
 
 run: install  ## install everything and start the service (without a bucket: a demo)
@@ -27,6 +32,12 @@ test: install-dev  ## install everything and run the tests, with coverage
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 check: lint audit test  ## the whole gate: lint, the audit of what is installed, the tests
+
+soak: install-dev  ## the long forms of all tests that go by chance, and every mutation: hours
+	@KILL_ROUNDS=300 MODEL_CASES=2000 EVENT_STORIES=3000 ACCEPTED_ROUNDS=100 \
+		CONVERGENCE_SECONDS=600 FUZZ_SECONDS=600 FUZZ_EXAMPLES=100000 \
+		$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(wildcard $(SOAKED)) $(ARGS)
+	@$(BIN)/python -m tests.mutations
 
 lint: install-dev  ## format, style, types, import contracts
 	@$(BIN)/black --check --quiet $(SOURCES) || { $(BIN)/black --check $(SOURCES); exit 1; }

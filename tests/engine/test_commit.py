@@ -18,6 +18,7 @@ from datasync.services.engine.commit import Committer
 from datasync.services.engine.group import Done
 from datasync.services.engine.outcomes import held_file
 from datasync.services.engine.tasks import Found, Result, Task
+from datasync.services.engine.workshop import intact_keys
 from datasync.services.storage.ledger import Ledger
 from tests.support.world import World
 
@@ -55,6 +56,24 @@ class Commits:
 @pytest.fixture
 def commits(world: World) -> Commits:
     return Commits(world)
+
+
+def test_no_row_tells_of_a_file_that_is_not_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle, early = Ledger.settle, list[str]()
+
+    def look_first(ledger: Ledger, settlement: Settlement) -> None:
+        synced = {row.key: row for row in settlement.rows if row.state is State.SYNCED}
+        early.extend(synced.keys() - intact_keys(world.mirror, synced))
+        settle(ledger, settlement)
+
+    monkeypatch.setattr(Ledger, "settle", look_first)
+    for version in (b"old", b"new"):
+        for number in range(9):
+            world.bucket.put(f"{number}/a", version)
+        assert world.sync().counts.downloaded == 9
+    assert early == []
 
 
 def test_a_file_moved_aside_and_deleted_in_one_group_is_gone(

@@ -26,7 +26,7 @@ from tests.support import fail
 from tests.support.disk import open_below
 from tests.support.world import OPTIONS, World, eventually
 
-SECONDS = float(os.environ.get("CONVERGENCE_SECONDS", "14"))
+SECONDS = float(os.environ.get("CONVERGENCE_SECONDS", "8"))
 pytestmark = pytest.mark.timeout(300 + SECONDS)
 KIB, MIB = 2**10, 2**20
 FOLDERS = ("", "a/", "a/b/", "c//", "../", "%FF", "ünï/")

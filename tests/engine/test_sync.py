@@ -448,6 +448,20 @@ def test_folder_markers_are_recorded_and_nothing_is_stored(world: World) -> None
 # Files that were there, and local meddling
 
 
+def test_a_file_whose_object_became_an_archived_folder_marker_is_not_forgotten(
+    world: World,
+) -> None:
+    world.bucket.put("dir/", b"not empty")
+    world.sync()
+    world.bucket.put("dir/", b"", storage_class="GLACIER")
+    world.sync()
+    assert (world.row("dir/").state, world.in_sync) == (State.STALE, False)
+    assert world.file("dir/").read_bytes() == b"not empty"
+    world.bucket.put("dir/", b"")
+    world.sync()
+    assert (world.tree(), world.in_sync) == ({}, True)
+
+
 def test_local_drift_is_found_by_stat_and_repaired(world: World) -> None:
     fill(world, 6)
     world.sync()
@@ -473,7 +487,7 @@ def test_files_that_were_there_before_are_adopted_or_replaced_through_trash(
     fill(world, 3)
     (world.root / "data").mkdir()
     (world.root / "data/000.bin").write_bytes(world.bucket.objects["data/000.bin"].body)
-    (world.root / "data/001.bin").write_bytes(b"something of ours")
+    (world.root / "data/001.bin").write_bytes(b"?" * len(world.bucket.objects["data/001.bin"].body))
     (world.root / "notes.txt").write_bytes(b"not in the bucket")
     run = world.sync()
     assert (run.counts.adopted, run.counts.downloaded) == (1, 2)

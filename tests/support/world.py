@@ -43,7 +43,7 @@ class World:
         self.open()
 
     def open(self) -> None:
-        self.mirror = Mirror(self.root)
+        self.mirror = self.make_mirror()
         self.mirror.prepare(bucket_identity=IDENTITY)
         self.ledger = Ledger.open(sqlite_url(self.root / ".datasync" / "ledger.db"))
         self.service = S3SyncService(self.port(), self.mirror, self.ledger, self.options)
@@ -51,6 +51,9 @@ class World:
     def port(self) -> Bucket:
         """What the engine sees of the bucket."""
         return self.bucket
+
+    def make_mirror(self) -> Mirror:
+        return Mirror(self.root)
 
     def close(self) -> None:
         self.service.stop()

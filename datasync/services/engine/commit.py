@@ -27,7 +27,14 @@ from datasync.services.engine import outcomes
 from datasync.services.engine.group import Done, Group
 from datasync.services.engine.tasks import Found, Result, Task
 from datasync.services.storage.ledger import Ledger
-from datasync.services.storage.mirror import Mirror, Publication, Published, path_for
+from datasync.services.storage.mirror import (
+    Mirror,
+    Note,
+    Publication,
+    Published,
+    keys_above,
+    path_for,
+)
 
 GROUP = 1_000
 LEDGER_TRIES = 5
@@ -131,7 +138,7 @@ class Committer(threading.Thread):
     # Disk
 
     def _publish(self, group: Group, results: Sequence[Result]) -> None:
-        waiting = [result for result in results if not _marker(result)]
+        waiting = [result for result in results if not outcomes.is_marker(result)]
         conflicts = self._publish_round(group, waiting)
         while conflicts:  # each round frees at least one level of folders, or is the last
             self._make_way(group, conflicts)
@@ -142,7 +149,7 @@ class Committer(threading.Thread):
         for result, conflict in conflicts:
             self._failed(group, result, conflict)
         for result in results:
-            if _marker(result):
+            if outcomes.is_marker(result):
                 self._marked_folder(group, result)
 
     def _publish_round(
@@ -150,8 +157,14 @@ class Committer(threading.Thread):
     ) -> list[tuple[Result, PathConflict]]:
         """Publish what can be; what a file of the name of a folder keeps out comes back."""
         batch = [self._publication(group, result) for result in results]
+        answers: Sequence[Published | MirrorError]
+        try:
+            self._mirror.notes.add([_note(*pair) for pair in zip(results, batch, strict=True)])
+            answers = self._mirror.publish(batch)
+        except MirrorError as error:
+            answers = [error] * len(batch)
         conflicts = []
-        for result, published in zip(results, self._mirror.publish(batch), strict=True):
+        for result, published in zip(results, answers, strict=True):
             if isinstance(published, Published):
                 self._downloaded(group, result, published)
             elif isinstance(published, PathConflict) and published.at is not None:
@@ -172,7 +185,7 @@ class Committer(threading.Thread):
         """
         wanted = {conflict.at: result.task.key for result, conflict in conflicts}
         for path, key in wanted.items():
-            above = next((name for name in _folders(key) if path_for(name) == path), None)
+            above = next((name for name in keys_above(key) if path_for(name) == path), None)
             if above is None:
                 continue
             row = group.kept.get(above) or self._owed.get(above) or self._ledger.get(above)
@@ -180,6 +193,8 @@ class Committer(threading.Thread):
             if row is None or file is None or file.path != path:
                 continue
             with suppress(MirrorError):  # the conflict then shows when publishing again
+                note = Note(row.key, row.etag, file.size, file.mtime_ns)
+                self._mirror.notes.add([note])
                 group.moved(replace(row, path=self._mirror.relocate(row.key).path))
 
     def _remove(self, group: Group, results: Sequence[Result]) -> None:
@@ -259,7 +274,7 @@ class Committer(threading.Thread):
 
     def _unchanged(self, group: Group, result: Result, row: ObjectRow | None) -> None:
         asked = result.task.row
-        if row is None or asked is None or not _same_file(row, asked):
+        if row is None or asked is None or not outcomes.same_file(row, asked):
             group.done.append(Done(result.task, None, row, again=True))
             return
         modified = outcomes.last_modified(result)
@@ -365,14 +380,11 @@ class Committer(threading.Thread):
         )
         retrying(self._ledger.settle, settlement)
         self._owed.clear()
+        with suppress(MirrorError):  # what stays tells of files that have their rows: no harm
+            self._mirror.notes.forget()
 
 
 _EFFECTS = frozenset({Operation.DOWNLOAD, Operation.DELETE, Operation.ADOPT})
-
-
-def _same_file(row: ObjectRow, asked: ObjectRow) -> bool:
-    """Whether S3, asked about the version of one row, has told of the file of the other one."""
-    return row.etag == asked.etag and outcomes.held_file(row) is not None
 
 
 def _abandoned(batch: Sequence[Result], error: Exception) -> list[Done]:
@@ -382,13 +394,6 @@ def _abandoned(batch: Sequence[Result], error: Exception) -> list[Done]:
     return [Done(result.task, None, None, error) for result in batch]
 
 
-def _folders(key: str) -> list[str]:
-    """The keys whose files would be in the way of this key's folders: `a`, `a/b` for `a/b/c`."""
-    segments = key.split("/")
-    names = ["/".join(segments[:depth]) for depth in range(1, len(segments))]
-    return [name for name in names if name]
-
-
-def _marker(result: Result) -> bool:
-    head = result.head
-    return head is not None and head.size == 0 and result.task.key.endswith("/")
+def _note(result: Result, item: Publication) -> Note:
+    assert result.head is not None
+    return Note(item.key, result.head.etag, item.staged.size, item.mtime * 10**9)

@@ -40,6 +40,17 @@ def last_modified(result: Result) -> int:
     return head.last_modified
 
 
+def same_file(row: ObjectRow, asked: ObjectRow) -> bool:
+    """Whether S3, asked about the version of one row, has told of the file of the other one."""
+    return row.etag == asked.etag and held_file(row) is not None
+
+
+def is_marker(result: Result) -> bool:
+    """Whether S3 has sent a folder marker, for which nothing is stored."""
+    head = result.head
+    return head is not None and head.size == 0 and result.task.key.endswith("/")
+
+
 def synced_row(result: Result, file: FileStat | None, now: float) -> ObjectRow:
     """The row of a version that is on disk now; without a file, that of a folder marker."""
     head, listed = result.head, result.task.listed
@@ -78,6 +89,9 @@ def refreshed_row(row: ObjectRow, modified: int, file: FileStat | None) -> Objec
 def refused_row(result: Result, row: ObjectRow | None) -> ObjectRow:
     """The row of an object that is archived or too large; an older file is kept, stale."""
     state = State.ARCHIVED if result.found is Found.ARCHIVED else State.OVERSIZE
+    told = result.head is not None or result.task.listed is not None
+    if not told and row is not None and row.path is None and row.state is state:
+        return row  # a bare refusal says less than the listing did
     return unmirrored(row, seen(result), state, str(result.error))
 
 

@@ -17,6 +17,7 @@ from datasync.services.engine.group import Done
 from datasync.services.engine.housekeeping import Housekeeping
 from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.reconcile import Reconciliation
+from datasync.services.engine.recovery import recover
 from datasync.services.engine.shortage import Shortage
 from datasync.services.engine.workshop import Workshop
 from datasync.services.storage.bucket import Bucket
@@ -55,10 +56,11 @@ class Engine:
         self._dispatcher = Dispatcher(mirror, ledger, options, self._workshop)
 
     def open(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Clear away what a crash or another S3_PREFIX left, and start the threads.
+        """Take over what a crash left, clear away the rest of it, and start the threads.
 
         Keys outside the prefix may be many: once `stopped()` says so, the rest of them stays.
         """
+        recover(self._mirror, self._ledger)
         self._mirror.sweep()
         self._ledger.interrupt_runs(time.time())
         while not stopped() and self._ledger.forget_outside(self._options.prefix):

@@ -228,9 +228,11 @@ def _last_key(page: Sequence[ListedObject], before: str) -> str:
 
 def _path(item: Pair) -> str | None:
     listed, row = item.listed, item.row
-    if listed is None or planner.is_marker(listed):
+    if listed is None:
         return None
-    return row.path if row is not None and row.path is not None else path_for(listed.key)
+    if row is not None and row.path is not None:
+        return row.path
+    return None if planner.is_marker(listed) else path_for(listed.key)
 
 
 def _is_another(row: ObjectRow | None) -> bool:

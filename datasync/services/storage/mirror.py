@@ -38,7 +38,8 @@ from datasync.services.storage.marker import (
     read_marker,
     write_marker,
 )
-from datasync.services.storage.paths import INTERNAL, conflict_path_for, path_for
+from datasync.services.storage.notes import Note, Notes
+from datasync.services.storage.paths import INTERNAL, conflict_path_for, keys_above, path_for
 from datasync.services.storage.publishing import Publication, Published, Publisher
 from datasync.services.storage.staging import STAGING, StagedFile, Staging, sweep
 from datasync.services.storage.trash import TRASH, Restored, TrashEntry, TrashFolder
@@ -49,12 +50,14 @@ __all__ = [
     "FileStat",
     "Mirror",
     "NotAFile",
+    "Note",
     "Publication",
     "Published",
     "Restored",
     "StagedFile",
     "TrashEntry",
     "conflict_path_for",
+    "keys_above",
     "path_for",
 ]
 
@@ -86,6 +89,7 @@ class Mirror:
         self._staging: Staging | None = None
         self._staging_path = os.fsencode(self.root / STAGING)
         self._lock = threading.Lock()
+        self.notes = Notes(self._current_staging, self._prepared)
 
     def __enter__(self) -> Self:
         return self

@@ -48,6 +48,13 @@ def conflict_path_for(key: str) -> str:
     return conflict_of(path_for(key))
 
 
+def keys_above(key: str) -> list[str]:
+    """The keys whose files would be in the way of this key's folders: `a`, `a/b` for `a/b/c`."""
+    segments = key.split("/")
+    names = ["/".join(segments[:depth]) for depth in range(1, len(segments))]
+    return [name for name in names if name]
+
+
 def conflict_of(path: str) -> str:
     """The `%FF=` name beside a path that `path_for` returned."""
     folder, slash, name = path.rpartition("/")

@@ -1,8 +1,9 @@
 """Staging: files on their way, under random names in a folder that no reader looks into.
 
 Each process that stages owns a token: a file `<token>.owner` that it keeps locked (flock) while
-it lives. Staged files are called `<token>-<number>`, so that whoever finds one can ask whether
-its owner is alive; a process id alone would prove nothing. Knows no keys and no final paths.
+it lives, with its notes (`notes.py`) in it. Staged files are called `<token>-<number>`, so that
+whoever finds one can ask whether its owner is alive; a process id alone would prove nothing.
+Knows no keys and no final paths.
 """
 
 import errno
@@ -24,7 +25,7 @@ from datasync.services.storage.room import Room
 from datasync.utils.file_utils import DiskCalls
 
 STAGING = f"{INTERNAL}/staging"
-_OWNER = b".owner"
+OWNER = b".owner"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _AGAIN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _TOKEN_BYTES = 8
@@ -104,6 +105,17 @@ class Staging:
         for _ in range(len(self._left)):
             with suppress(IndexError):  # another thread was faster
                 self.remove(self._left.popleft())
+
+    def note(self, data: bytes) -> None:
+        """Add to what is kept beside the lock. Raises: DiskFull, MirrorError."""
+        with translating(STAGING):
+            self.calls.write_at(self._owner, data, os.fstat(self._owner).st_size)
+
+    def forget_notes(self) -> None:
+        """Raises: MirrorError."""
+        with translating(STAGING):
+            if os.fstat(self._owner).st_size:
+                os.ftruncate(self._owner, 0)
 
     def sync_all(self) -> bool:
         """Make everything written so far durable; False where the system has no such call.
@@ -296,14 +308,14 @@ def sweep(folder: int) -> int:
     """Remove staged files whose owner is dead; the number. Raises: OSError."""
     by_owner: dict[bytes, list[bytes]] = {}
     for entry in map(os.fsencode, os.listdir(folder)):
-        token = entry.removesuffix(_OWNER).partition(b"-")[0]
+        token = entry.removesuffix(OWNER).partition(b"-")[0]
         by_owner.setdefault(token, []).append(entry)
     return sum(_sweep_owner(folder, token, names) for token, names in by_owner.items())
 
 
 def _sweep_owner(folder: int, token: bytes, names: list[bytes]) -> int:
-    owner = token + _OWNER
-    lock = _lock_of_the_dead(folder, owner)
+    owner = token + OWNER
+    lock = lock_of_the_dead(folder, owner)
     if lock is None:
         return 0
     try:
@@ -316,7 +328,7 @@ def _sweep_owner(folder: int, token: bytes, names: list[bytes]) -> int:
             os.close(lock)
 
 
-def _lock_of_the_dead(folder: int, owner: bytes) -> int | None:
+def lock_of_the_dead(folder: int, owner: bytes) -> int | None:
     """A lock that keeps others away, -1 when there is nothing to lock, None: the owner lives."""
     try:
         descriptor = os.open(owner, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
@@ -346,7 +358,7 @@ def _remove(folder: int, name: bytes) -> bool:
 def _become_owner(folder: int) -> tuple[bytes, int]:
     while True:
         token = b"s" + secrets.token_hex(_TOKEN_BYTES).encode()
-        descriptor = os.open(token + _OWNER, _NEW, 0o600, dir_fd=folder)
+        descriptor = os.open(token + OWNER, _NEW, 0o600, dir_fd=folder)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_nlink:
@@ -360,6 +372,7 @@ def _become_owner(folder: int) -> tuple[bytes, int]:
 def _release_owner(folder: int, owner: int, token: bytes, process: int) -> None:
     if os.getpid() == process:  # a forked child only lets go of its copies
         with suppress(OSError):
-            os.unlink(token + _OWNER, dir_fd=folder)
+            if os.fstat(owner).st_size == 0:  # else whoever leads next reads the notes
+                os.unlink(token + OWNER, dir_fd=folder)
     os.close(owner)
     os.close(folder)

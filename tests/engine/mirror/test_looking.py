@@ -47,6 +47,17 @@ def test_many_files_in_one_call(mirror: Mirror, root: Path) -> None:
     assert mirror.stat_many([]) == []
 
 
+def test_a_link_is_no_file_whatever_it_points_to(mirror: Mirror, root: Path) -> None:
+    put_all(mirror, [("d/a", b"1")])
+    (root / "b").symlink_to("d/a")
+    (root / "c").symlink_to("d")
+    assert mirror.stat_many(["b", "c", "c/a"]) == [
+        NotAFile("b", "link", "b"),
+        NotAFile("c", "link", "c"),
+        NotAFile("c/a", "link", "c"),
+    ]
+
+
 def test_more_folders_than_handles(mirror: Mirror, root: Path) -> None:
     files = [(f"d{number}/e/f", b"x") for number in range(150)]
     put_all(mirror, files)

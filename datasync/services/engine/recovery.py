@@ -1,0 +1,61 @@
+"""Finds the files that a process placed and did not live to record.
+
+Without this, such a file would be nobody's: if its object goes before the next look at it, no
+row would ever have it removed. Knows no bucket and no network.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from datasync.models.sync_models import FileStat, ObjectRow, Settlement, State
+from datasync.services.engine.outcomes import held_file
+from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.mirror import Mirror, Note, conflict_path_for, path_for
+
+_REASON = "placed just before the service ended; the next look at it proves it"
+
+
+def recover(mirror: Mirror, ledger: Ledger) -> None:
+    """Give the files that were noted and never recorded their rows.
+
+    Raises: MirrorError, LedgerError.
+    """
+    notes = mirror.notes.left()
+    known = ledger.get_many(list({note.key for note in notes}))
+    claimed: dict[str, ObjectRow] = {}
+    for note in notes:
+        file = _noted_file(
+            note, mirror.stat_many([path_for(note.key), conflict_path_for(note.key)])
+        )
+        if file is not None:
+            row = _claim(note, file, known.get(note.key))
+            if row is not None:
+                claimed[note.key] = row
+    if claimed:
+        ledger.settle(Settlement(rows=tuple(claimed.values())))
+
+
+def _noted_file(note: Note, found: Iterable[object]) -> FileStat | None:
+    files = [file for file in found if isinstance(file, FileStat)]
+    wanted = (note.size, note.mtime_ns)
+    return next((file for file in files if (file.size, file.mtime_ns) == wanted), None)
+
+
+def _claim(note: Note, file: FileStat, row: ObjectRow | None) -> ObjectRow | None:
+    """The row that says the file is ours; None when the one that is there says so."""
+    held = held_file(row)
+    if held is not None and held.path == file.path:
+        return None
+    if row is not None and held is not None and replace(held, path=file.path) == file:
+        return replace(row, path=file.path)  # it only moved aside
+    return ObjectRow(
+        key=note.key,
+        etag=note.etag,
+        size=note.size,
+        last_modified=note.mtime_ns // 10**9,
+        state=State.FAILED,
+        path=file.path,
+        local_size=file.size,
+        mtime_ns=0,  # ours, but not proved: it must not pass for intact
+        reason=_REASON,
+    )

@@ -1,0 +1,59 @@
+"""What the model found, as the shortest script that shows it. Each was an error once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.model.play import Play
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Play]:
+    made = Play(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("how", ["noticed by a run", "told by an event"])
+def test_a_file_placed_right_before_a_kill_whose_object_then_goes(play: Play, how: str) -> None:
+    """It had its name and no row yet; nobody knew later that it was ours to remove."""
+    play.run()
+    play.put("a", 20)
+    play.killed("settle")
+    assert "a" in play.world.tree()
+    play.delete("a")
+    if how == "told by an event":
+        play.event("a")
+        play.work_off()
+        assert "a" not in play.world.tree()
+    play.settle()
+
+
+def test_a_file_that_moved_aside_right_before_a_kill_whose_object_then_goes(play: Play) -> None:
+    """Its row still told of the old place, where a folder was by then."""
+    play.put("a", 20)
+    play.run()
+    play.put("a/b", 20)
+    play.killed("settle")
+    assert "%FF=a" in play.world.tree()
+    play.delete("a")
+    play.settle()
+
+
+def test_a_folder_marker_that_is_archived_takes_the_place_of_a_file(play: Play) -> None:
+    play.put("dir/", 20)
+    play.run()
+    play.put("dir/", 0, "archived")
+    play.run()
+    play.settle()
+
+
+@pytest.mark.parametrize(("size", "how"), [(600_000, "plain"), (20, "archived")])
+def test_an_event_of_an_object_that_is_not_mirrored_says_no_less_than_its_listing(
+    play: Play, size: int, how: str
+) -> None:
+    """Its row lost size and ETag, and the next run had it to record again."""
+    play.put("a", size, how)
+    play.event("a")
+    play.settle()

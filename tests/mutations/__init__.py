@@ -1,0 +1,1 @@
+"""Deliberate breaks of the promises, and the proof that tests notice each of them."""
