@@ -251,6 +251,8 @@ class TestShortage:
         now += 100_000
         lack.note([_short()], now)
         assert lack.over(now + LOOK_SECONDS, lambda _: True) == {1}
+        lack.note([_short()], now + LOOK_SECONDS)
+        assert lack.over(now + 3 * LOOK_SECONDS, lambda _: True) == {1}
 
 
 # A ledger that takes nothing
