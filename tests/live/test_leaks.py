@@ -31,14 +31,14 @@ from tests.support.scripted_server import (
 from tests.support.service_process import ForkedService, ServiceProcess
 from tests.support.world import eventually
 
-SMALL, LARGE = os.urandom(40_000), os.urandom(2**20)
+SMALL, LARGE = os.urandom(200_000), os.urandom(2**20)
 MIB = 2**20
 TRANSFERS, LISTINGS, REFUSALS = 1_000, 200, 200
 FAULTS: tuple[Reply, ...] = (
     reset_after(0, of=SMALL),
-    reset_after(30_000, of=SMALL),
+    reset_after(150_000, of=SMALL),
     reset_after(700_000, of=LARGE),
-    end_after(39_999, of=SMALL),
+    end_after(199_999, of=SMALL),
     end_after(900_000, of=LARGE),
     good(SMALL, ETag=f'"{etag(b"another body")}"'),
     good(LARGE, ETag=f'"{etag(b"another body")}"'),
@@ -129,9 +129,10 @@ def test_failures_leave_nothing_behind(fork_server: ForkServer, tmp_path: Path) 
             failing.transfers(TRANSFERS)  # last: they are tried again and again
             after = Held.by(service.process.pid)
             failing.close()
-            assert after.descriptors <= before.descriptors + 8, (before, after)
+            # Connections that are kept come and go; a leak would be one for each failure.
+            assert after.descriptors <= before.descriptors + 100, (before, after)
             assert after.threads <= before.threads + 4, (before, after)
-            # The bodies of all those transfers together are more than 200 MiB.
-            assert after.resident_bytes <= before.resident_bytes + 24 * MIB, (before, after)
+            # The bodies of those transfers that are taken in memory are more than 60 MiB.
+            assert after.resident_bytes <= before.resident_bytes + 32 * MIB, (before, after)
             assert service.terminate() == 0
     assert service.files() == {} and os.listdir(service.root / ".datasync" / "staging") == []
