@@ -105,7 +105,7 @@ def compose(
             str(settings.local_download_dir),
             bucket.check,
             lambda: disk_worry(mirror),
-            lambda: consumer.problem if consumer else None,
+            lambda: (consumer.problem if consumer else None, service.worry),
         )
         controller = SyncController(
             service, files, ledger, options, facts, health, settings.redacted()

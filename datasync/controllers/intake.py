@@ -23,6 +23,9 @@ from datasync.utils.logger import get_logger
 
 UNKNOWN_NAMES = 1_000  # remembered, so that each is logged once
 _CLOCK_SLACK_SECONDS = 1.0
+# What a sender says of an event's time counts if it is of these days: SQS keeps messages for 14.
+OLDEST_SECONDS = 30 * 86_400.0
+NEWEST_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class Intake:
         events = [event for notice in notices for event in notice.events]
         self._tell_unknown(events)
         notes = [
-            EventNote(event.key, event.event, notice.received, event.happened)
+            EventNote(event.key, event.event, notice.received, _happened(event, notice.received))
             for notice in notices
             for event in notice.events
             if _marks(event)
@@ -154,6 +157,13 @@ def _settle(written: "Future[None]", error: Exception | None) -> None:
 
 def _marks(event: KeyEvent) -> bool:
     return event.status is EventStatus.QUEUED
+
+
+def _happened(event: KeyEvent, received: float) -> float | None:
+    """When it happened, unless that cannot be: Go's zero time, a clock that was never set."""
+    at = event.happened
+    believable = at is not None and -NEWEST_SECONDS <= received - at <= OLDEST_SECONDS
+    return at if believable else None
 
 
 def _figures(notices: Sequence[Notice]) -> Counter[str]:

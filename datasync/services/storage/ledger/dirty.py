@@ -45,6 +45,7 @@ _HOW_MANY = (
     .where(dirty.c.key.in_(bindparam("keys", expanding=True)))
 )
 _MARKS = "marks"
+MOST_EVENTS = 10**9  # that are counted of one mark
 
 
 def dirty_key(values: Values) -> DirtyKey:
@@ -62,7 +63,11 @@ class DirtyKeys:
         new = insert.excluded
         renewed = ("reason", "marks", "last_seen", "attempts", "not_before", "last_happened")
         changes: dict[str, ColumnElement[Any]] = {name: new[name] for name in renewed}
-        changes["events"] = dirty.c.events + new.events
+        # A count that overflowed would keep the key from being marked at all.
+        changes["events"] = case(
+            (dirty.c.events < literal_column(str(MOST_EVENTS)), dirty.c.events + new.events),
+            else_=dirty.c.events,
+        )
         earlier = dirty.c.happened.is_(None) | (new.happened < dirty.c.happened)
         changes["happened"] = case((earlier, new.happened), else_=dirty.c.happened)
         self._mark = Many(insert.on_conflict_do_update(index_elements=["key"], set_=changes), NAMES)
