@@ -114,7 +114,7 @@ def compose(
             str(settings.local_download_dir),
             bucket.check,
             lambda: disk_worry(mirror),
-            lambda: consumer.problem if consumer else None,
+            lambda: (consumer.problem if consumer else None, service.worry),
             lambda: service.engine_place,
         )
         controller = SyncController(

@@ -60,7 +60,12 @@ class _Snapshot(Collector):
     def _events(self) -> Iterator[Metric]:
         totals = self._totals
         counts = {"queued": 0, "ignored": 0, "rejected": 0, **totals.by_status}
-        yield _counter("events", "Notification records by what became of them", "status", counts)
+        yield _counter(
+            "events",
+            "Notification records by what became of them, and poison messages",
+            "status",
+            counts,
+        )
         yield _counter("events_by_source", "The same by how they came", "source", totals.by_source)
         yield _counter("events_by_type", "The same by their names", "type", totals.by_type)
         yield CounterMetricFamily(

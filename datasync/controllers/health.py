@@ -6,7 +6,7 @@ Knows no HTTP; changes nothing.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
@@ -128,8 +128,9 @@ class HealthCheck:
     """Answers how the service is, in under three seconds whatever hangs.
 
     `check_bucket` gets its bound in seconds. `check_disk` returns what is worth a look although
-    the disk can be used. Each raises what keeps its part from being used. `queue_worry` is what
-    is wrong with the queue of events now, in a sentence; it asks nobody, nor does `engine_place`.
+    the disk can be used. Each raises what keeps its part from being used. `worries` are
+    what is wrong elsewhere in this process now, each in a sentence or None; they ask nobody, nor
+    does `engine_place`.
     """
 
     def __init__(
@@ -138,12 +139,12 @@ class HealthCheck:
         directory: str,
         check_bucket: Callable[[float], None],
         check_disk: Callable[[], str | None],
-        queue_worry: Callable[[], str | None] = lambda: None,
+        worries: Callable[[], Sequence[str | None]] = tuple,
         engine_place: Callable[[], EnginePlace] = lambda: EnginePlace.NOWHERE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
-        self._queue_worry = queue_worry
+        self._worries = worries
         self._engine_place = engine_place
         self._clock = clock
         self._bucket = Probe("bucket", lambda: check_bucket(CHECK_SECONDS))
@@ -167,7 +168,7 @@ class HealthCheck:
     ) -> HealthReport:
         now = self._clock()
         broken = problems.sentences()
-        worries = [worry for worry in (disk_worry, self._queue_worry()) if worry]
+        worries = [worry for worry in (disk_worry, *self._worries()) if worry]
         worries += concerns(facts, now) if facts else []
         totals = facts.totals if facts else None
         oldest = totals.oldest_pending if totals else None

@@ -6,8 +6,8 @@ Knows no FastAPI, no queue and no settings object.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,13 +16,18 @@ from datasync.errors import DataSyncError, RequestRefused
 from datasync.models.s3_models import SyncDetail, SyncResponse
 from datasync.models.sync_models import EventNote, SyncOptions
 from datasync.services.events import inbox
-from datasync.services.events.inbox import EventKind, EventStatus, KeyEvent
-from datasync.services.events.journal import Journal, Told
+from datasync.services.events.inbox import EventStatus, KeyEvent
+from datasync.services.events.journal import PASSING, Entry, Journal, Told
+from datasync.services.events.kinds import EventKind, type_of
 from datasync.services.storage.ledger import Ledger
 from datasync.utils.logger import get_logger
 
 UNKNOWN_NAMES = 1_000  # remembered, so that each is logged once
 _CLOCK_SLACK_SECONDS = 1.0
+# What a sender says of an event's time counts if it is of these days: SQS keeps messages for 14.
+OLDEST_SECONDS = 30 * 86_400.0
+NEWEST_SECONDS = 300.0
+_POISON = "event.poison"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,39 +76,65 @@ class Intake:
 
         Raises: JournalFull, Interrupted.
         """
-        self._record([notice], told)
+        self._journal.submit([self._entry(notice, told)])
 
     def take(self, bodies: Sequence[bytes], via: str) -> list[DataSyncError | None]:
-        """Read and journal bodies in one commit; blocks until they are on stable storage.
+        """Read and journal bodies, many in one commit; blocks until they are on stable storage.
 
-        For each body None, or what makes it unreadable; an unreadable one keeps no other back.
+        For each body None, or what makes it poison: it cannot be read, or the ledger takes all
+        but it. That keeps no other back.
 
-        Raises: LedgerBusy, LedgerError, DiskFull, Interrupted; nothing was journaled then.
+        Raises: LedgerBusy, LedgerError, DiskFull, Interrupted when some of them were not
+        journaled for a reason that is not their own; the others do no harm when they come again.
         """
-        notices: list[Notice] = []
-        problems: list[DataSyncError | None] = []
-        for body in bodies:
+        verdicts: list[DataSyncError | None] = [None] * len(bodies)
+        notices: dict[int, Notice] = {}
+        for number, body in enumerate(bodies):
             try:
-                notices.append(self.read(body, via))
-                problems.append(None)
+                notices[number] = self.read(body, via)
             except RequestRefused as error:
-                problems.append(error)
-        if notices:
-            written: Future[None] = Future()
-            self._record(notices, partial(_settle, written))
-            written.result()
-        return problems
+                verdicts[number] = error
+        for number, refused in self._journaled(notices):
+            verdicts[number] = refused
+        poison = sum(verdict is not None for verdict in verdicts)
+        if poison:
+            self._prove_sound({_POISON: poison})
+        return verdicts
 
-    def _record(self, notices: Sequence[Notice], told: Told) -> None:
-        events = [event for notice in notices for event in notice.events]
-        self._tell_unknown(events)
+    def _journaled(self, notices: Mapping[int, Notice]) -> Iterator[tuple[int, DataSyncError]]:
+        """Journal notices and wait for all; what the ledger has against some, by number."""
+        written = {number: Future[None]() for number in notices}
+        self._journal.submit(
+            [
+                self._entry(notice, partial(_settle, written[number]))
+                for number, notice in notices.items()
+            ]
+        )
+        wait(written.values())
+        for number, future in written.items():
+            error = future.exception()
+            if isinstance(error, DataSyncError) and not isinstance(error, PASSING):
+                yield number, error
+            elif error is not None:
+                raise error
+
+    def _prove_sound(self, figures: Mapping[str, int]) -> None:
+        """Count what was refused. A ledger that does not even take that had no reason to refuse.
+
+        Raises: LedgerBusy, LedgerError, DiskFull.
+        """
+        written = Future[None]()
+        self._journal.submit([Entry((), figures, self._clock(), partial(_settle, written))])
+        written.result()
+
+    def _entry(self, notice: Notice, told: Told) -> Entry:
+        self._tell_unknown(notice.events)
         notes = [
-            EventNote(event.key, event.event, notice.received, event.happened)
-            for notice in notices
+            EventNote(event.key, event.event, notice.received, _happened(event, notice.received))
             for event in notice.events
             if _marks(event)
         ]
-        self._journal.submit(notes, _figures(notices), notices[0].received, told)
+        return Entry(notes, _figures(notice), notice.received, told)
 
     def _tell_unknown(self, events: Iterable[KeyEvent]) -> None:
         for event in events:
@@ -156,19 +187,22 @@ def _marks(event: KeyEvent) -> bool:
     return event.status is EventStatus.QUEUED
 
 
-def _figures(notices: Sequence[Notice]) -> Counter[str]:
-    """What notices add to the figures: events by status, by source and by type."""
+def _happened(event: KeyEvent, received: float) -> float | None:
+    """When it happened, unless that cannot be: Go's zero time, a clock that was never set."""
+    at = event.happened
+    believable = at is not None and -NEWEST_SECONDS <= received - at <= OLDEST_SECONDS
+    return at if believable else None
+
+
+def _figures(notice: Notice) -> Counter[str]:
+    """What a notice adds to the figures: events by status, by source and by type."""
     figures: Counter[str] = Counter()
-    for notice in notices:
-        for event in notice.events:
-            figures[f"event.{event.status.value}"] += 1
-            figures[f"source.{notice.via}.{event.source.value}"] += 1
-            figures[f"type.{_type(event)}"] += 1
+    for event in notice.events:
+        figures[f"event.{event.status.value}"] += 1
+        figures[f"source.{notice.via}.{event.source.value}"] += 1
+        figures[f"type.{_type(event)}"] += 1
     return figures
 
 
 def _type(event: KeyEvent) -> str:
-    """Names that a sender makes up would be figures without end: they count together."""
-    if event.status is EventStatus.REJECTED:
-        return "rejected"
-    return "unknown" if event.kind is EventKind.UNKNOWN else event.event
+    return "rejected" if event.status is EventStatus.REJECTED else type_of(event.event)

@@ -197,7 +197,9 @@ class StatsReport(Wire):
     oversize: int
     rejected: int
     last_run: RunReport | None = Field(description="The last finished run.")
-    events: dict[str, int] = Field(description="Notification records by what became of them.")
+    events: dict[str, int] = Field(
+        description="Notification records by what became of them; and poison messages, each time."
+    )
     events_by_source: dict[str, int] = Field(
         description="The same by how they came and whose format they have, such as http.s3."
     )

@@ -50,6 +50,7 @@ class S3SyncService:
         self._lock = threading.Lock()
         self._elsewhere = False
         self.last_problem: Exception | None = None
+        self._unrecorded: Exception | None = None  # why, since something was recorded last
 
     @property
     def leading(self) -> bool:
@@ -62,6 +63,17 @@ class S3SyncService:
         if self.leading:
             return EnginePlace.HERE
         return EnginePlace.ELSEWHERE if self._elsewhere else EnginePlace.NOWHERE
+
+    @property
+    def worry(self) -> str | None:
+        """What keeps this process from recording what it does, in a sentence; None if nothing."""
+        error = self._unrecorded
+        if error is None:
+            return None
+        said = f"unexpected {type(error).__name__}"
+        if isinstance(error, DataSyncError):
+            said = f"{error}. {error.hint}"
+        return f"what is done cannot be recorded, and is done again: {said}".rstrip(". ")
 
     # The background
 
@@ -243,9 +255,11 @@ class S3SyncService:
         others = [told_of(item) for item in told if item.status is not OutcomeStatus.FAILED]
         log_many(LOGGER, "warning", failed)
         log_many(LOGGER, "info", others)
-        for item in done:
-            if item.broken is not None:
-                self._problem(item.broken)
+        broken = [item.broken for item in done if item.broken is not None]
+        if broken or told:
+            self._unrecorded = broken[-1] if broken else None
+        for error in broken:
+            self._problem(error)
 
     def _problem(self, error: Exception) -> None:
         """Something that is not about one key went wrong: told once, at this edge."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from datasync.errors import LedgerError, NetworkFailure
+from datasync.errors import DiskFull, LedgerError, NetworkFailure
 from datasync.models.sync_models import (
     ObjectHead,
     ObjectRow,
@@ -147,7 +147,7 @@ def test_whoever_fails_to_hear_of_a_group_does_not_stop_the_next_one(
 def refused_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups of one result, and a ledger that refuses the first of them."""
     monkeypatch.setattr("datasync.services.engine.commit.GROUP", 1)
-    settle, refusals = Ledger.settle, [LedgerError("the database is broken")]
+    settle, refusals = Ledger.settle, [DiskFull("the disk of the ledger")]
 
     def refuse_once(ledger: Ledger, settlement: Settlement) -> None:
         if refusals:
@@ -170,3 +170,103 @@ def test_a_file_that_could_not_be_recorded_goes_when_s3_loses_its_object(
     commits.group(commits.staged("a", b"x"), Result(Task("a"), Found.MISSING))
     assert (world.tree(), world.ledger.get("a")) == ({}, None)
     assert world.trash() == ["a"]
+
+
+# A ledger that refuses what one key brings
+
+
+class Picky:
+    """A ledger that refuses every settlement in which a key named "bad..." has a row."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+        self.asked = 0
+        settle = Ledger.settle
+
+        def refuse(ledger: Ledger, settlement: Settlement) -> None:
+            self.asked += 1
+            if any(row.key.startswith("bad") for row in settlement.rows):
+                raise error
+            settle(ledger, settlement)
+
+        monkeypatch.setattr(Ledger, "settle", refuse)
+
+
+def marked(world: World, commits: Commits, *keys: str) -> list[Result]:
+    """Results of keys that events told of."""
+    world.ledger.mark(dict.fromkeys(keys, "put"), 1.0)
+    marks = world.ledger.dirty(keys)
+    made = [commits.staged(key, key.encode()) for key in keys]
+    for result in made:
+        result.task.mark, result.task.urgent = marks[result.task.key], True
+    return made
+
+
+@pytest.mark.parametrize("error", [LedgerError("out of range"), OverflowError("too large")])
+def test_a_key_that_cannot_be_recorded_fails_alone(
+    world: World, commits: Commits, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    good = [f"k{number:03}" for number in range(200)]
+    results = marked(world, commits, *good, "bad")
+    picky = Picky(monkeypatch, error)
+    commits.group(*results)
+    assert set(world.ledger.dirty([*good, "bad"])) == {"bad"}
+    assert {row.key for row in world.ledger.rows()} == set(good)
+    [failure] = world.ledger.failures()
+    assert (failure.key, failure.attempts) == ("bad", 1)
+    assert failure.next_try is not None and type(error).__name__ in str(failure.reason)
+    assert [done.broken for done in commits.done] == [None] * 201
+    assert picky.asked < 40  # halves, not one key after the other
+
+
+def test_a_key_that_cannot_be_recorded_does_not_slow_the_next_groups(
+    world: World, commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasync.services.engine.commit.GROUP", 2)
+    picky = Picky(monkeypatch, LedgerError("out of range"))
+    good = [commits.staged(f"k{number}", b"x") for number in range(20)]
+    commits.group(commits.staged("bad", b"x"), *good)
+    assert {row.key for row in world.ledger.rows()} == {f"k{number}" for number in range(20)}
+    assert picky.asked == 4 + 10  # the first group, its halves, the failure; then one a group
+
+
+def test_a_file_that_cannot_be_recorded_goes_when_s3_loses_its_object(
+    world: World, commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasync.services.engine.commit.GROUP", 1)
+    Picky(monkeypatch, LedgerError("out of range"))
+    commits.group(commits.staged("bad", b"x"), Result(Task("bad"), Found.MISSING))
+    assert (world.tree(), world.trash()) == ({}, ["bad"])
+
+
+def test_a_ledger_that_takes_nothing_is_asked_a_few_times_and_no_key_is_blamed(
+    world: World, commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = [f"k{number:03}" for number in range(200)]
+    results = marked(world, commits, *good)
+    asked: list[Settlement] = []
+
+    def refuse(_: Ledger, settlement: Settlement) -> None:
+        asked.append(settlement)
+        raise LedgerError("the database disk image is malformed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "settle", refuse)
+        commits.group(*results)
+    assert len(asked) < 30
+    assert [str(done.broken)[-9:] for done in commits.done] == ["malformed"] * 200
+    assert {mark.attempts for mark in world.ledger.dirty(good).values()} == {0}
+
+
+def test_a_key_that_a_run_cannot_record_makes_it_partial(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("a", "bad", "c"):
+        world.bucket.put(key, b"x")
+    Picky(monkeypatch, LedgerError("out of range"))
+    run = world.sync()
+    counts = run.counts
+    assert run.status is RunStatus.PARTIAL
+    assert (counts.planned, counts.downloaded, counts.failed) == (3, 2, 1)
+    [failed] = [each for each in world.ledger.outcomes(run_id=run.id) if each.error]
+    assert (failed.key, failed.message, failed.error) == ("bad", "out of range", "LedgerError")
+    assert not world.in_sync

@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
-from datasync.errors import Interrupted, JournalFull, KeyRejected, LedgerBusy
+from datasync.errors import (
+    DiskFull,
+    Interrupted,
+    JournalFull,
+    KeyRejected,
+    LedgerBusy,
+    LedgerError,
+)
 from datasync.models.sync_models import EventNote
 from datasync.services.events import journal as journal_module
-from datasync.services.events.journal import Journal
+from datasync.services.events.journal import Entry, Journal
 from datasync.services.storage.ledger import Ledger, sqlite_url
 from tests.support.world import eventually
 
@@ -25,12 +32,16 @@ class GatedLedger:
         self.gate.set()
         self.commits: list[int] = []
         self.error: Exception | None = None
+        self.refused: dict[str, Exception] = {}  # by key
 
     def journal(self, notes: Sequence[EventNote], figures: Mapping[str, int]) -> None:
         self.commits.append(len(notes))
         assert self.gate.wait(20)
         if self.error is not None:
             raise self.error
+        for note in notes:
+            if note.key in self.refused:
+                raise self.refused[note.key]
         self.real.journal(notes, figures)
 
     def measure(self, name: str, seconds: Sequence[float]) -> None:
@@ -55,7 +66,7 @@ class Desk:
         def hear(error: Exception | None) -> None:
             told.set_exception(error) if error else told.set_result(None)
 
-        self.journal.submit(notes, figures, 1.0, hear)
+        self.journal.submit([Entry(notes, figures, 1.0, hear)])
         return told
 
     def hold(self) -> None:
@@ -130,6 +141,33 @@ def test_a_commit_that_fails_is_told_to_every_sender_and_the_next_one_works(desk
     desk.tell("a").result(20)
 
 
+@pytest.mark.parametrize("error", [LedgerError("value too long"), ValueError("a mistake")])
+def test_an_entry_that_the_ledger_refuses_takes_no_other_with_it(
+    desk: Desk, error: Exception
+) -> None:
+    desk.ledger.refused["bad"] = error
+    desk.hold()
+    good = [f"k{number:03}" for number in range(100)]
+    told = {key: desk.tell(key) for key in [*good[:70], "bad", *good[70:]]}
+    desk.ledger.gate.set()
+    assert told.pop("bad").exception(20) is error
+    assert [future.result(20) for future in told.values()] == [None] * 100
+    assert len(desk.ledger.real.dirty(good)) == 100
+    assert len(desk.ledger.commits) < 20  # halves, not one entry after the other
+
+
+@pytest.mark.parametrize("error", [LedgerBusy("locked"), DiskFull("no space")])
+def test_what_is_no_fault_of_an_entry_is_not_tried_again_in_parts(
+    desk: Desk, error: Exception
+) -> None:
+    desk.hold()
+    told = [desk.tell(key) for key in "abc"]
+    desk.ledger.error = error
+    desk.ledger.gate.set()
+    assert [future.exception(20) for future in told] == [error] * 3
+    assert desk.ledger.commits == [1, 3]
+
+
 def test_a_key_that_is_none_takes_no_other_with_it(desk: Desk) -> None:
     desk.hold()
     good, bad, also = desk.tell("a"), desk.tell("\udcff"), desk.tell("b")
@@ -145,7 +183,7 @@ def test_a_sender_that_does_not_listen_keeps_nothing_from_the_others(desk: Desk)
         raise RuntimeError("gone")
 
     desk.hold()
-    desk.journal.submit([EventNote("a", "put", 1.0)], {}, 1.0, deaf)
+    desk.journal.submit([Entry([EventNote("a", "put", 1.0)], {}, 1.0, deaf)])
     there = desk.tell("b")
     desk.ledger.gate.set()
     there.result(20)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from datasync.models.sync_models import (
+    EventNote,
     Failure,
     LedgerTotals,
     Operation,
@@ -18,6 +19,7 @@ from datasync.models.sync_models import (
     Verdict,
 )
 from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.ledger.figures import FULL
 from datasync.services.storage.ledger.outcomes import PRUNE_ROWS
 from tests.engine.test_ledger_dirty import defer
 from tests.engine.test_ledger_objects import put, row
@@ -152,6 +154,21 @@ class OutcomesContract:
             2,
         ]
         assert journal.buckets[-1] == (math.inf, 3)
+
+    def test_no_delay_is_too_long_for_the_figures(self, ledger: Ledger) -> None:
+        since_year_one = replace(outcome("k"), lag_seconds=6.4e10, event_lag_seconds=1e300)
+        for _ in range(2):
+            record(ledger, *[since_year_one] * 300)
+            ledger.measure("journal", [6.4e10] * 300)
+        histograms = ledger.event_totals().histograms
+        assert [histograms[name].count for name in ("lag", "event_lag", "journal")] == [600] * 3
+        assert ledger.outcomes(limit=1) == [since_year_one]
+
+    def test_a_figure_that_is_full_stays_full_and_fails_nothing(self, ledger: Ledger) -> None:
+        for _ in range(4):
+            ledger.journal([EventNote("a", "put", 1.0)], {"event.queued": 2**62})
+        assert ledger.event_totals().by_status["queued"] == FULL
+        assert set(ledger.dirty(["a"])) == {"a"}
 
     def test_history_is_pruned_to_its_newest(self, ledger: Ledger) -> None:
         many = PRUNE_ROWS + 50

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from datasync.services.events.kinds import KINDS
 from datasync.utils.logger import close_logging
 from tests.support import envelopes
 from tests.support.fake_bucket import FakeBucket
@@ -33,16 +35,26 @@ run = settings(
 )
 
 
+sqlite_only = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+on_each_database = pytest.mark.parametrize("service", ["sqlite", "postgres"], indirect=True)
+
+
 @pytest.fixture(scope="module")
 def service(request: pytest.FixtureRequest) -> Iterator[Service]:
-    """One service for all that is tried here."""
+    """One service on each database for all that is tried here."""
     folder = request.getfixturevalue("tmp_path_factory").mktemp("fuzz")
-    made = Service(folder, FakeBucket(), notification_secret="secret")
+    settings = {"notification_secret": "secret"}
+    if request.param == "postgres":
+        server = request.getfixturevalue("postgres_server")
+        server.run("CREATE DATABASE fuzz")
+        settings["database_url"] = server.url("fuzz")
+    made = Service(folder, FakeBucket(), **settings)
     yield made.start()
     made.stop()
     close_logging()
 
 
+@sqlite_only
 def test_what_the_document_describes(service: Service) -> None:
     schema = schemathesis.openapi.from_url(f"{service.api.base_url}/openapi.json")
     strategy = schema[URL]["POST"].as_strategy()
@@ -63,6 +75,10 @@ trees = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=8,
 )
+names = st.builds(str.__add__, st.sampled_from(["", *(f"{name}:" for name in KINDS)]), st.text())
+times = st.datetimes().map(datetime.isoformat) | st.sampled_from(["0001-01-01T00:00:00Z", "W1"])
+# What a sender may say of an event, odd but of the kind that is read there
+odd = {"eventName": names, "detail-type": names, "eventTime": times, "time": times}
 keys = st.text(min_size=1, max_size=40) | st.sampled_from(["../../x", "%2e%2e", "a\x00b", "+", "%"])
 
 
@@ -74,7 +90,7 @@ def bent(draw: st.DrawFn) -> bytes:
     places = list(_places(document))
     holder, name = draw(st.sampled_from(places))
     if draw(st.booleans()):
-        holder[name] = draw(trees)
+        holder[name] = draw(odd.get(name, trees))
     else:
         del holder[name]
     return json.dumps(document).encode("utf-8", "surrogatepass")
@@ -91,6 +107,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from _places(inner)
 
 
+@on_each_database
 @run
 @given(body=bent() | st.binary(max_size=300) | plain)
 def test_bent_envelopes_and_other_bodies(service: Service, body: bytes) -> None:
@@ -101,6 +118,27 @@ def test_bent_envelopes_and_other_bodies(service: Service, body: bytes) -> None:
     assert time.monotonic() - began < ANSWER_SECONDS
 
 
+@st.composite
+def odd_records(draw: st.DrawFn) -> bytes:
+    """Records that are sound but for what their sender says of type, time and maker."""
+    makers = [envelopes.s3_record, envelopes.minio_record, envelopes.ceph_record]
+    made = []
+    for _ in range(draw(st.integers(1, 5))):
+        record = draw(st.sampled_from(makers))(draw(keys))
+        record["eventName"], record["eventTime"] = draw(names), draw(times)
+        made.append(record)
+    return json.dumps(envelopes.records(*made)).encode("utf-8", "surrogatepass")
+
+
+@on_each_database
+@run
+@given(body=odd_records())
+def test_odd_types_and_times_of_events(service: Service, body: bytes) -> None:
+    answer = service.api.post(URL, content=body)
+    assert answer.status_code in TAKEN_OR_REFUSED, answer.text
+
+
+@sqlite_only
 @run
 @given(
     stamp=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20),

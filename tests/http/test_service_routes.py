@@ -153,6 +153,23 @@ def test_a_ledger_out_of_reach_is_unhealthy(
     assert "the database is gone" in health["message"]
 
 
+def test_work_that_cannot_be_recorded_makes_it_degraded_until_it_can(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise LedgerError("the database is read-only")
+
+    service.bucket.put("a", b"a")
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "settle", broken)
+        service.parts.service.mark([("a", "put")])
+        eventually(lambda: service.get("/sync/health")["status"] == "degraded")
+        message = service.get("/sync/health")["message"]
+        assert "cannot be recorded" in message and "the database is read-only" in message
+    eventually(lambda: service.get("/sync/health")["status"] == "healthy")
+    assert service.parts.ledger.get("a") is not None
+
+
 def test_failed_keys_make_it_degraded(start_service: Starter) -> None:
     bucket = FakeBucket()
     bucket.put("a", b"a")

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from datasync.services.events.inbox import EventKind, EventStatus, KeyEvent, parse
+from datasync.services.events.inbox import EventStatus, KeyEvent, parse
+from datasync.services.events.kinds import KINDS, EventKind, type_of
 from tests.support import envelopes
 
 CHANGES, SILENT, UNKNOWN = EventKind.CHANGES, EventKind.SILENT, EventKind.UNKNOWN
@@ -85,6 +86,18 @@ def test_eventbridge_types_have_their_kind(kind: EventKind, event: str) -> None:
 @pytest.mark.parametrize("event", ["ObjectCreated:Xyz", "ObjectRemoved:A:B", "ObjectRestore:New"])
 def test_a_new_member_of_a_family_that_changes_objects_is_asked_about(event: str) -> None:
     assert named(event).status is QUEUED
+
+
+@pytest.mark.parametrize("event", [e for k in (CHANGES, SILENT) for e in TYPES[k]])
+def test_a_known_type_is_counted_by_its_name(event: str) -> None:
+    assert type_of(event) == event
+
+
+def test_made_up_types_are_counted_by_what_speaks_for_them() -> None:
+    made_up = [f"{family}:{'x' * number}" for family in KINDS for number in range(50)]
+    counted = {type_of(event) for event in [*made_up, *TYPES[UNKNOWN], "Invented" * 9]}
+    assert counted == {f"{family}:*" for family in KINDS} | {"unknown"}
+    assert max(map(len, counted)) < 55  # with what stands before it, the ledger takes 64
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 
 from datasync.errors import ForeignBucket, MalformedRequest, UnprocessableRequest
 from datasync.services.events import inbox
-from datasync.services.events.inbox import EventKind, EventStatus, KeyEvent, Source, parse
+from datasync.services.events.inbox import EventStatus, KeyEvent, Source, parse
+from datasync.services.events.kinds import EventKind
 from tests.support import envelopes
 from tests.support.envelopes import ENVELOPES, GREETINGS
 

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from datasync.errors import ForeignBucket, MalformedRequest, UnprocessableRequest
-from datasync.services.events.inbox import EventStatus, KeyEvent, kind_of, parse, sns_message
+from datasync.services.events.inbox import EventStatus, KeyEvent, parse, sns_message
+from datasync.services.events.kinds import kind_of
 from tests.support.envelopes import BUCKET, ENVELOPES, GREETINGS
 from tests.support.envelopes import bridge_event, ceph_record, records, s3_record
 

@@ -12,19 +12,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
-from datasync.errors import DataSyncError, Interrupted, LedgerBusy, MirrorError, PathConflict
-from datasync.models.sync_models import (
-    ObjectRow,
-    Operation,
-    Outcome,
-    OutcomeStatus,
-    RunCounts,
-    Settlement,
-)
+from datasync.errors import DataSyncError, Interrupted, MirrorError, PathConflict
+from datasync.models.sync_models import ObjectRow, Operation, Outcome, OutcomeStatus, RunCounts
 from datasync.services.engine import outcomes
 from datasync.services.engine.group import Done, Group
+from datasync.services.engine.recording import Recorder
 from datasync.services.engine.tasks import Found, Result, Task
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import (
@@ -37,13 +29,12 @@ from datasync.services.storage.mirror import (
 )
 
 GROUP = 1_000
-LEDGER_TRIES = 5
 
 
 class Committer(threading.Thread):
     """Takes results in any number from any thread; reports what is settled through `settled`.
 
-    `counts` gives the tallies that are saved with a group, by run, once its outcomes are known.
+    `counts` gives the tallies that are saved with outcomes, by run, as they are with those.
     """
 
     def __init__(
@@ -60,7 +51,7 @@ class Committer(threading.Thread):
         self._mirror = mirror
         self._ledger = ledger
         self._settled = settled
-        self._counts = counts
+        self._recorder = Recorder(ledger, counts, problem)
         self._problem = problem
         self._clock = clock
         self._queue: deque[Result] = deque()
@@ -69,7 +60,6 @@ class Committer(threading.Thread):
         self._taken = threading.Condition(lock)
         self._stopping = False
         self._ended = False
-        self._owed: dict[str, ObjectRow] = {}  # of files in their places, not recorded yet
 
     @property
     def backlog(self) -> int:
@@ -108,9 +98,7 @@ class Committer(threading.Thread):
                 self._settled(done)
             except Exception as error:  # nothing that hears of it may stop the commit
                 self._problem(error)
-        if self._owed:
-            with suppress(DataSyncError):  # the next reconciliation finds and proves them
-                self._record(Group(self._clock(), {}))
+        self._recorder.settle_up(self._clock())
 
     def _next(self) -> list[Result]:
         with self._ready:
@@ -123,17 +111,21 @@ class Committer(threading.Thread):
     def _commit(self, batch: Sequence[Result]) -> list[Done]:
         keys = [result.task.key for result in batch]
         group = Group(self._clock(), self._ledger.get_many(keys))
-        group.rows.update((key, self._owed[key]) for key in keys if key in self._owed)
+        owed = self._recorder.owed
+        group.rows.update((key, owed[key]) for key in keys if key in owed)
         staged = [result for result in batch if result.found is Found.STAGED]
         self._publish(group, staged)
-        self._owed.update(group.kept)
+        self._recorder.owe(group.kept)
         self._remove(group, [result for result in batch if result.found is Found.MISSING])
         for result in batch:
             self._settle_other(group, result)
         if any(result.found is Found.ADOPTED for result in batch):
             self._mirror.sync()  # files we did not write may not be on the disk yet
-        self._record(group)
-        return group.done
+        done = self._recorder.record(group)
+        if self._recorder.settled:
+            with suppress(MirrorError):  # what stays tells of files that have their rows: no harm
+                self._mirror.notes.forget()
+        return done
 
     # Disk
 
@@ -188,7 +180,7 @@ class Committer(threading.Thread):
             above = next((name for name in keys_above(key) if path_for(name) == path), None)
             if above is None:
                 continue
-            row = group.kept.get(above) or self._owed.get(above) or self._ledger.get(above)
+            row = group.kept.get(above) or self._recorder.owed.get(above) or self._ledger.get(above)
             file = outcomes.held_file(row)
             if row is None or file is None or file.path != path:
                 continue
@@ -215,7 +207,8 @@ class Committer(threading.Thread):
             if isinstance(answer, DataSyncError):
                 self._failed(group, result, answer)
             else:
-                group.unapproved_deletes += answer and not result.task.approved
+                if answer and not result.task.approved:
+                    group.unapproved.append(result.task.key)
                 message = "Deleted, moved to trash" if answer else "Deleted, was already gone"
                 self._success(group, result, None, Operation.DELETE, message)
 
@@ -351,37 +344,6 @@ class Committer(threading.Thread):
             error=error,
         )
         group.done.append(Done(task, done, row))
-
-    # Ledger
-
-    def _record(self, group: Group) -> None:
-        """One transaction. The disk is ahead of the ledger until it succeeds, which is safe.
-
-        What an earlier group could not record goes with it.
-        """
-        for key in group.removed:
-            self._owed.pop(key, None)
-        told = [done.outcome for done in group.done if done.outcome is not None]
-        settlement = Settlement(
-            rows=tuple({**self._owed, **group.kept}.values()),
-            removed=tuple(group.removed),
-            cleared=tuple(group.cleared),
-            deferred=tuple(group.deferred),
-            outcomes=tuple(told),
-            run_counts=self._counts(told),
-            unapproved_deletes=group.unapproved_deletes,
-            at=group.now,
-        )
-        retrying = Retrying(
-            retry=retry_if_exception_type(LedgerBusy),
-            stop=stop_after_attempt(LEDGER_TRIES),
-            wait=wait_random_exponential(multiplier=0.2, max=5),
-            reraise=True,
-        )
-        retrying(self._ledger.settle, settlement)
-        self._owed.clear()
-        with suppress(MirrorError):  # what stays tells of files that have their rows: no harm
-            self._mirror.notes.forget()
 
 
 _EFFECTS = frozenset({Operation.DOWNLOAD, Operation.DELETE, Operation.ADOPT})

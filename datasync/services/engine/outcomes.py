@@ -3,6 +3,8 @@
 Pure: knows no disk, network, clock or settings.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from datasync.errors import DataSyncError
@@ -173,14 +175,20 @@ def _event_lag(task: Task, now: float) -> float | None:
     return max(lag, now - mark.happened)
 
 
-def add(counts: RunCounts, done: Outcome) -> RunCounts:
-    """The tallies with one more outcome."""
-    if done.status is OutcomeStatus.FAILED:
-        return replace(counts, failed=counts.failed + 1)
-    if done.operation is Operation.DOWNLOAD:
-        return replace(counts, downloaded=counts.downloaded + 1, bytes=counts.bytes + done.bytes)
-    if done.operation is Operation.DELETE:
-        return replace(counts, deleted=counts.deleted + 1)
-    if done.operation is Operation.ADOPT:
-        return replace(counts, adopted=counts.adopted + 1)
-    return replace(counts, skipped=counts.skipped + 1)
+def add(counts: RunCounts, told: Iterable[Outcome]) -> RunCounts:
+    """The tallies with these outcomes."""
+    more: Counter[str] = Counter()
+    for each in told:
+        failed = each.status is OutcomeStatus.FAILED
+        name = "failed" if failed else _TALLIES.get(each.operation, "skipped")
+        more[name] += 1
+        if name == "downloaded":
+            more["bytes"] += each.bytes
+    return replace(counts, **{name: getattr(counts, name) + count for name, count in more.items()})
+
+
+_TALLIES = {
+    Operation.DOWNLOAD: "downloaded",
+    Operation.DELETE: "deleted",
+    Operation.ADOPT: "adopted",
+}

@@ -76,15 +76,16 @@ class Tally:
         with self._changed:
             self._counts = replace(self._counts, listed=0, unchanged=0)
 
-    def tell(self, told: Iterable[Outcome]) -> RunCounts:
-        with self._changed:
-            for outcome in told:
-                self._counts = add(self._counts, outcome)
-            return self._counts
+    def counts_with(self, told: Iterable[Outcome]) -> RunCounts:
+        """The counts as they are once these outcomes are recorded."""
+        return add(self._counts, told)
 
-    def ended(self, count: int, broken: Exception | None) -> None:
+    def ended(self, done: Sequence[Done]) -> None:
+        told = [item.outcome for item in done if item.outcome is not None]
+        broken = next((item.broken for item in done if item.broken), None)
         with self._changed:
-            self._outstanding -= count
+            self._counts = self.counts_with(told)
+            self._outstanding -= len(done)
             self.broken = self.broken or broken
             self._changed.notify_all()
 
@@ -110,7 +111,7 @@ class Workshop:
         self._waiting: dict[str, deque[Task]] = {}  # keys at work, and who waits for each
         self._tallies: dict[int, Tally] = {}
         self._lock = threading.Lock()
-        self._committer = Committer(mirror, ledger, self._released, self._tell, problem)
+        self._committer = Committer(mirror, ledger, self._released, self._counts_with, problem)
         self._pool = TransferPool(
             bucket,
             mirror,
@@ -216,13 +217,15 @@ class Workshop:
                 waiting.append(task)
         return admitted
 
-    def _tell(self, told: Sequence[Outcome]) -> dict[int, RunCounts]:
+    def _counts_with(self, told: Sequence[Outcome]) -> dict[int, RunCounts]:
         by_run: dict[int, list[Outcome]] = {}
         for outcome in told:
             if outcome.run_id is not None:
                 by_run.setdefault(outcome.run_id, []).append(outcome)
         tallies = [(self._tallies.get(run_id), list_) for run_id, list_ in by_run.items()]
-        return {tally.run_id: tally.tell(list_) for tally, list_ in tallies if tally is not None}
+        return {
+            tally.run_id: tally.counts_with(list_) for tally, list_ in tallies if tally is not None
+        }
 
     def _released(self, done: Sequence[Done]) -> None:
         """Committed, or given up: tell of it, and let the next task of each key begin."""
@@ -249,8 +252,7 @@ class Workshop:
         for run_id, items in by_run.items():
             tally = self._tallies.get(run_id)
             if tally is not None:
-                broken = next((item.broken for item in items if item.broken), None)
-                tally.ended(len(items), broken)
+                tally.ended(items)
 
 
 def _following(task: Task, before: Done) -> Task:

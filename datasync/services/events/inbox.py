@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from datasync.errors import ForeignBucket, KeyRejected, MalformedRequest, UnprocessableRequest
+from datasync.services.events.kinds import EventKind, kind_of
 from datasync.services.storage.paths import MAX_KEY_BYTES
 
 MAX_EVENT_CHARACTERS = 64
@@ -33,14 +34,6 @@ class EventStatus(StrEnum):
     QUEUED = "queued"
     IGNORED = "ignored"
     REJECTED = "rejected"
-
-
-class EventKind(StrEnum):
-    """What an event's type says of its object's content."""
-
-    CHANGES = "changes"
-    SILENT = "silent"
-    UNKNOWN = "unknown"
 
 
 class Source(StrEnum):
@@ -71,54 +64,11 @@ class KeyEvent:
     happened: float | None = None
 
 
-# Every type of event of S3, MinIO and Ceph (without "s3:"), and every detail-type of EventBridge.
-# CHANGES: the content, or whether it can be read, may differ: ask S3. SILENT: it cannot differ.
-# A family (what stands before a colon) speaks for its members that are not listed, also for those
-# to come: a new member of a family that changes objects is asked about. All else is unknown.
-_KINDS = (
-    # S3, and what others took over from it
-    (EventKind.CHANGES, "ObjectCreated, ObjectRemoved, ObjectRestore, LifecycleExpiration"),
-    (EventKind.SILENT, "ObjectRestore:Post, LifecycleTransition, IntelligentTiering"),
-    (EventKind.SILENT, "ObjectTagging, ObjectAnnotation, ObjectRetention, ObjectAcl"),
-    (EventKind.SILENT, "ObjectRestore:Delete"),  # a temporary copy expired: our file stays right
-    (EventKind.SILENT, "ReducedRedundancyLostObject"),  # lost in S3: ours may be the last copy
-    # Replication, told by the bucket that is copied from: its own objects stay as they are
-    (EventKind.SILENT, "Replication:OperationFailedReplication, Replication:OperationNotTracked"),
-    (EventKind.SILENT, "Replication:OperationMissedThreshold"),
-    (EventKind.SILENT, "Replication:OperationReplicatedAfterThreshold"),
-    # MinIO (`internal/event/name.go`)
-    (EventKind.CHANGES, "LifecycleDelMarkerExpiration"),
-    (EventKind.SILENT, "ObjectCreated:PutRetention, ObjectCreated:PutLegalHold"),
-    (EventKind.SILENT, "ObjectCreated:PutTagging, ObjectCreated:DeleteTagging"),
-    (EventKind.SILENT, "ObjectAccessed, ObjectTransition, Scanner"),
-    (EventKind.SILENT, "BucketCreated, BucketRemoved, Replication:OperationCompletedReplication"),
-    # Ceph (`rgw_notify_event_type.cc`); its Replication is told by the zone that is copied to
-    (EventKind.CHANGES, "ObjectLifecycle, ObjectSynced, Replication"),
-    (EventKind.SILENT, "ObjectLifecycle:Transition, ObjectLifecycle:Expiration:AbortMPU"),
-    (EventKind.SILENT, "ObjectLifecycle:Expiration:AbortMultipartUpload"),
-    # EventBridge. What CloudTrail tells of aws.s3 stays unknown: it names no object as S3 does.
-    (EventKind.CHANGES, "Object Created, Object Deleted, Object Restore Completed"),
-    (EventKind.CHANGES, "Async Copy Completion"),
-    (EventKind.SILENT, "Object Restore Initiated, Object Restore Expired, Object ACL Updated"),
-    (EventKind.SILENT, "Object Storage Class Changed, Object Access Tier Changed"),
-    (EventKind.SILENT, "Object Tags Added, Object Tags Deleted"),
-)
-KINDS = {name: kind for kind, names in _KINDS for name in names.split(", ")}
 _SOURCES = {"minio:s3": Source.MINIO, "ceph:s3": Source.CEPH}
 _VERBATIM = (Source.EVENTBRIDGE, Source.CEPH)  # the others encode keys as forms do
 _FOREIGN = "of another bucket"
 _SIGNED = {"Type", "TopicArn", "Signature", "SignatureVersion"}
 _NO_RECORD = "no eventName, s3.bucket.name or s3.object.key"
-
-
-def kind_of(event: str) -> EventKind:
-    """The kind of an event by its name without "s3:"; a family speaks for unlisted members."""
-    name = event
-    while name not in KINDS:
-        name, colon, _ = name.rpartition(":")
-        if not colon:
-            return EventKind.UNKNOWN
-    return KINDS[name]
 
 
 def parse(body: bytes, bucket: str, prefix: str) -> list[KeyEvent]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from datasync.errors import DataSyncError, Interrupted, JournalFull, KeyRejected
+from datasync.errors import DataSyncError, DiskFull, Interrupted, JournalFull, LedgerBusy
 from datasync.models.sync_models import EventNote
 from datasync.services.storage.ledger import Ledger
 from datasync.utils.logger import get_logger
@@ -20,6 +20,7 @@ GROUP = 5_000  # events in one commit
 WAITING = 50_000  # events that may wait for a commit; beyond it senders are asked to come back
 GATHER_SECONDS = 0.01  # that a commit waits for more, while senders come side by side
 STOP_SECONDS = 5.0
+PASSING = (LedgerBusy, DiskFull)  # not the doing of any entry
 
 # Hears on the journal's thread that an entry is on stable storage, or why it is not.
 Told = Callable[[Exception | None], None]
@@ -60,27 +61,22 @@ class Journal:
         self._crowded = False
         self._delays: list[float] = []  # measured, not yet in the ledger
 
-    def submit(
-        self,
-        notes: Sequence[EventNote],
-        figures: Mapping[str, int],
-        received: float,
-        told: Told,
-    ) -> None:
-        """Hand events over; `told` hears None once they are on stable storage.
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Hand entries over, all of them; each is told None once it is on stable storage.
 
-        It hears LedgerBusy, LedgerError, DiskFull or KeyRejected when they are not.
+        It is told LedgerBusy or DiskFull when it is not, which is no fault of its own, or else
+        what the ledger has against it: LedgerError, KeyRejected.
 
         Raises: JournalFull when too many wait already, Interrupted after `close`.
         """
-        entry = Entry(notes, figures, received, told)
+        weight = sum(entry.weight for entry in entries)
         with self._changed:
             if self._closed:
                 raise Interrupted("the journal is closed", hint="Try again in a moment.")
-            if self._weight + entry.weight > WAITING:
+            if self._weight + weight > WAITING:
                 raise JournalFull(f"{self._weight} events wait to be written")
-            self._waiting.append(entry)
-            self._weight += entry.weight
+            self._waiting.extend(entries)
+            self._weight += weight
             self._start()
             self._changed.notify()
 
@@ -126,13 +122,15 @@ class Journal:
         return group
 
     def _write(self, group: Sequence[Entry]) -> None:
+        """In one commit; in halves if the ledger refuses it, down to the entry it cannot take."""
         error = self._commit(group)
-        if isinstance(error, KeyRejected) and len(group) > 1:
-            for entry in group:  # the bad one must not take the others with it
-                _tell(entry, self._commit([entry]))
+        if error is None or isinstance(error, PASSING) or len(group) == 1:
+            for entry in group:
+                _tell(entry, error)
             return
-        for entry in group:
-            _tell(entry, error)
+        middle = len(group) // 2
+        self._write(group[:middle])
+        self._write(group[middle:])
 
     def _commit(self, group: Sequence[Entry]) -> Exception | None:
         notes = [note for entry in group for note in entry.notes]

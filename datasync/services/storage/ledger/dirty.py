@@ -64,6 +64,7 @@ _HURRY = (
 # More than any mark is made to wait for: one that waits longer was deferred by a clock that has
 # been set back since.
 LONGEST_WAIT_SECONDS = 2 * 3600.0
+MOST_EVENTS = 10**9  # that are counted of one mark
 
 
 def dirty_key(values: Values) -> DirtyKey:
@@ -81,7 +82,11 @@ class DirtyKeys:
         new = insert.excluded
         renewed = ("reason", "marks", "last_seen", "attempts", "not_before", "last_happened")
         changes: dict[str, ColumnElement[Any]] = {name: new[name] for name in renewed}
-        changes["events"] = dirty.c.events + new.events
+        # A count that overflowed would keep the key from being marked at all.
+        changes["events"] = case(
+            (dirty.c.events < literal_column(str(MOST_EVENTS)), dirty.c.events + new.events),
+            else_=dirty.c.events,
+        )
         earlier = dirty.c.happened.is_(None) | (new.happened < dirty.c.happened)
         changes["happened"] = case((earlier, new.happened), else_=dirty.c.happened)
         self._mark = Many(insert.on_conflict_do_update(index_elements=["key"], set_=changes), NAMES)

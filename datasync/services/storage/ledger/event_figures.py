@@ -16,6 +16,7 @@ from datasync.services.storage.ledger.figures import add_figures
 from datasync.services.storage.ledger.tables import figures, outcomes
 
 LAG_SAMPLES = 1000
+LONGEST_SECONDS = 30 * 86_400.0  # what is measured as longer is a clock's mistake
 # Upper bounds in seconds; beyond the last one everything is counted together.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 HISTOGRAMS = ("journal", "lag", "event_lag")
@@ -31,13 +32,16 @@ _LAGS = (
 
 
 def measured(name: str, seconds: Iterable[float]) -> Counter[str]:
-    """What these measurements add to the figures of a histogram; sums are in microseconds."""
+    """What these measurements add to the figures of a histogram; sums are in microseconds.
+
+    One over LONGEST_SECONDS counts as one of LONGEST_SECONDS.
+    """
     changes: Counter[str] = Counter()
     for value in seconds:
         place = bisect_left(BOUNDS, value)
         bound = str(BOUNDS[place]) if place < len(BOUNDS) else "inf"
         changes[f"{name}.le.{bound}"] += 1
-        changes[f"{name}.sum"] += round(value * 1_000_000)
+        changes[f"{name}.sum"] += round(min(value, LONGEST_SECONDS) * 1_000_000)
     return changes
 
 

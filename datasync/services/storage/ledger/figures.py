@@ -8,6 +8,7 @@ from sqlalchemy import (
     Connection,
     Executable,
     bindparam,
+    case,
     func,
     literal_column,
     select,
@@ -18,6 +19,10 @@ from datasync.models.sync_models import LedgerTotals, State
 from datasync.services.storage.ledger.backends import Insert
 from datasync.services.storage.ledger.database import Database, Many, Values, fetch, in_parts
 from datasync.services.storage.ledger.tables import IS_FAILING, dirty, figures, objects
+
+# No figure grows beyond this, and no change of one is larger: a statistic that overflowed would
+# fail the transaction that it is a part of.
+FULL = 2**62 - 1
 
 _STATE, FILES, BYTES = "state.", "files", "bytes"
 DELETES = "deleted."  # and the time from which they are counted, in seconds, as 12 digits
@@ -39,7 +44,9 @@ _FAILED_BOTH = (
 
 def add_figures(connection: Connection, database: Database, changes: Mapping[str, int]) -> None:
     """Add to running totals, in one order of names for all writers."""
-    values = [(name, changes[name]) for name in sorted(changes) if changes[name]]
+    values = [
+        (name, max(-FULL, min(FULL, changes[name]))) for name in sorted(changes) if changes[name]
+    ]
     database.prepared(_additions).run(connection, values)
 
 
@@ -65,7 +72,10 @@ def _addition_told(database: Database) -> Executable:
 
 def _addition(database: Database) -> Insert:
     insert = database.insert(figures)
-    total = figures.c.value + insert.excluded.value
+    added = insert.excluded.value
+    full: ColumnElement[int] = literal_column(str(FULL))
+    has_room = figures.c.value < full - added
+    total = case((has_room, figures.c.value + added), else_=full)
     return insert.on_conflict_do_update(index_elements=["name"], set_={"value": total})
 
 

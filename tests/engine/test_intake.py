@@ -1,0 +1,109 @@
+"""The intake on a real journal and a real ledger: whatever a sender says, its keys are marked."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datasync.controllers.intake import Intake
+from datasync.errors import LedgerError
+from datasync.models.sync_models import DirtyKey, EventNote, SyncOptions
+from datasync.services.events.journal import Journal
+from datasync.services.storage.ledger import Ledger, sqlite_url
+from tests.support.envelopes import BUCKET, bridge_event, records, s3_record
+
+NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
+OPTIONS = SyncOptions(bucket=BUCKET, interval_seconds=None)
+
+
+class Desk:
+    """An intake whose clock stands still. `take` is what the consumer of a queue calls."""
+
+    def __init__(self, url: str) -> None:
+        self.ledger = Ledger.open(url)
+        self.journal = Journal(self.ledger, lambda: None)
+        self.intake = Intake(self.journal, self.ledger, OPTIONS, lambda: True, lambda: NOW)
+
+    def take(self, *documents: Any) -> list[str | None]:
+        """The kind of error of each, None for what was journaled."""
+        bodies = [json.dumps(document).encode() for document in documents]
+        answers = self.intake.take(bodies, "sqs")
+        return [None if error is None else type(error).__name__ for error in answers]
+
+    def mark(self, key: str) -> DirtyKey:
+        return self.ledger.dirty([key])[key]
+
+    def close(self) -> None:
+        self.journal.close()
+        self.ledger.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(sqlite_url(tmp_path / "ledger.db"))
+    yield made
+    made.close()
+
+
+BELIEVED = ["2027-01-15T08:00:00Z", "2026-12-16T08:00:01Z", "2027-01-15T08:04:59.5Z"]
+NOT_BELIEVED = ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2026-12-16T07:59:59Z"]
+NOT_BELIEVED += ["2027-01-15T08:05:01Z", "9999-12-31T23:59:59Z", "soon"]
+
+
+@pytest.mark.parametrize("told", BELIEVED + NOT_BELIEVED)
+def test_a_time_that_cannot_be_is_no_time(desk: Desk, told: str) -> None:
+    bridged = {**bridge_event("b"), "time": told}
+    assert desk.take(records({**s3_record("a"), "eventTime": told}), bridged) == [None, None]
+    assert [desk.mark(key).happened is not None for key in "ab"] == [told in BELIEVED] * 2
+
+
+@pytest.mark.parametrize("told", ["ObjectCreated:" + "x" * 64, "Replication:\x00", "Made:Up"])
+def test_types_that_a_sender_makes_up_are_counted_together(desk: Desk, told: str) -> None:
+    made_up = [s3_record(f"k{number}", f"{told[:60]}{number}") for number in range(50)]
+    assert desk.take(records(*made_up)) == [None]
+    assert len(desk.ledger.event_totals().by_type) == 1
+
+
+@pytest.fixture
+def picky(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk whose ledger refuses the key "bad"."""
+    journal = Ledger.journal
+
+    def refuse(ledger: Ledger, notes: Sequence[EventNote], figures: Mapping[str, int]) -> None:
+        if any(note.key == "bad" for note in notes):
+            raise LedgerError("value too long")
+        journal(ledger, notes, figures)
+
+    monkeypatch.setattr(Ledger, "journal", refuse)
+    return desk
+
+
+@pytest.mark.parametrize("keys", ["a bad b", "bad", "bad bad"])
+def test_a_message_that_the_ledger_refuses_is_poison_alone(picky: Desk, keys: str) -> None:
+    bodies = [records(s3_record(key)) for key in keys.split()]
+    expected = ["LedgerError" if key == "bad" else None for key in keys.split()]
+    assert picky.take(*bodies) == expected
+    assert picky.ledger.dirty_count() == expected.count(None)
+    assert picky.ledger.event_totals().by_status["poison"] == keys.count("bad")
+
+
+def test_a_ledger_that_refuses_everything_makes_no_message_poison(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise LedgerError("the database disk image is malformed")
+
+    monkeypatch.setattr(Ledger, "journal", refuse)
+    with pytest.raises(LedgerError, match="malformed"):
+        desk.take(records(s3_record("a")), records(s3_record("b")))
+
+
+def test_a_message_that_cannot_be_read_keeps_no_other_back_and_is_counted(desk: Desk) -> None:
+    assert desk.take(7, records(s3_record("a")), {}) == [
+        "UnprocessableRequest",
+        None,
+        "UnprocessableRequest",
+    ]
+    assert desk.ledger.event_totals().by_status == {"queued": 1, "poison": 2}
