@@ -27,6 +27,7 @@ _CLOCK_SLACK_SECONDS = 1.0
 # What a sender says of an event's time counts if it is of these days: SQS keeps messages for 14.
 OLDEST_SECONDS = 30 * 86_400.0
 NEWEST_SECONDS = 300.0
+PORTION = 5_000  # events of a batch that are handed to the journal at once
 _POISON = "event.poison"
 
 
@@ -94,8 +95,9 @@ class Intake:
                 notices[number] = self.read(body, via)
             except RequestRefused as error:
                 verdicts[number] = error
-        for number, refused in self._journaled(notices):
-            verdicts[number] = refused
+        for portion in _portions(notices):
+            for number, refused in self._journaled(portion):
+                verdicts[number] = refused
         poison = sum(verdict is not None for verdict in verdicts)
         if poison:
             self._prove_sound({_POISON: poison})
@@ -174,6 +176,20 @@ class Intake:
             if outcome.at >= since - _CLOCK_SLACK_SECONDS:
                 return views.outcome_detail(outcome)
         return views.unchanged_detail(key)
+
+
+def _portions(notices: Mapping[int, Notice]) -> Iterator[dict[int, Notice]]:
+    """The notices in their order, in pieces of at most PORTION events, or of one notice."""
+    portion: dict[int, Notice] = {}
+    room = PORTION
+    for number, notice in notices.items():
+        if portion and len(notice.events) > room:
+            yield portion
+            portion, room = {}, PORTION
+        portion[number] = notice
+        room -= len(notice.events)
+    if portion:
+        yield portion
 
 
 def _settle(written: "Future[None]", error: Exception | None) -> None:

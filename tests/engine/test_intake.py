@@ -107,3 +107,22 @@ def test_a_message_that_cannot_be_read_keeps_no_other_back_and_is_counted(desk: 
         "UnprocessableRequest",
     ]
     assert desk.ledger.event_totals().by_status == {"queued": 1, "poison": 2}
+
+
+def test_a_batch_of_any_size_is_taken_in_portions(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten messages of SQS may hold 100,000 events: twice of what may wait for the journal."""
+    monkeypatch.setattr("datasync.services.events.journal.WAITING", 500)
+    monkeypatch.setattr("datasync.controllers.intake.PORTION", 200)
+    portions, journal = [], Ledger.journal
+
+    def count(ledger: Ledger, notes: Sequence[EventNote], figures: Mapping[str, int]) -> None:
+        portions.append(len(notes))
+        journal(ledger, notes, figures)
+
+    monkeypatch.setattr(Ledger, "journal", count)
+    batch = [[f"{message}/{number}" for number in range(99)] for message in range(10)]
+    assert desk.take(*(records(*map(s3_record, keys)) for keys in batch)) == [None] * 10
+    assert desk.ledger.dirty_count() == 990
+    assert max(portions) == 198

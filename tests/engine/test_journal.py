@@ -131,6 +131,14 @@ def test_beyond_the_bound_senders_are_asked_to_come_back(
     assert set(desk.ledger.real.dirty(["a", "b", "c", "d"])) == {"a", "b", "c", "d"}
 
 
+def test_any_number_is_admitted_when_nothing_waits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "WAITING", 3)
+    desk.tell(*"abcdefg").result(20)
+    assert desk.ledger.real.dirty_count() == 7
+
+
 def test_a_commit_that_fails_is_told_to_every_sender_and_the_next_one_works(desk: Desk) -> None:
     desk.ledger.error = LedgerBusy("locked")
     for future in (desk.tell("a"), desk.tell("b")):

@@ -67,13 +67,14 @@ class Journal:
         It is told LedgerBusy or DiskFull when it is not, which is no fault of its own, or else
         what the ledger has against it: LedgerError, KeyRejected.
 
-        Raises: JournalFull when too many wait already, Interrupted after `close`.
+        Raises: JournalFull when too many wait already, Interrupted after `close`. Any number is
+        admitted while nothing waits: else there would be some that nobody ever admits.
         """
         weight = sum(entry.weight for entry in entries)
         with self._changed:
             if self._closed:
                 raise Interrupted("the journal is closed", hint="Try again in a moment.")
-            if self._weight + weight > WAITING:
+            if self._weight and self._weight + weight > WAITING:
                 raise JournalFull(f"{self._weight} events wait to be written")
             self._waiting.extend(entries)
             self._weight += weight
