@@ -6,15 +6,15 @@ Knows no FastAPI, no queue and no settings object.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
 
 from datasync.controllers import views
 from datasync.errors import DataSyncError, RequestRefused
-from datasync.models.s3_models import SyncDetail, SyncResponse
-from datasync.models.sync_models import EventNote, SyncOptions
+from datasync.models.s3_models import DetailStatus, SyncDetail, SyncResponse
+from datasync.models.sync_models import EventNote, Outcome, SyncOptions
 from datasync.services.events import inbox
 from datasync.services.events.inbox import EventStatus, KeyEvent
 from datasync.services.events.journal import PASSING, Entry, Journal, Told
@@ -164,18 +164,45 @@ class Intake:
 
     def settled(self, notice: Notice, seconds: float) -> SyncResponse:
         """What became of a notice's keys so far. Raises: LedgerError."""
-        waiting = set(self.unsettled(notice.keys))
-        details = [views.event_detail(event) for event in notice.events if not _marks(event)]
-        details += [self._settled_detail(key, notice.received, waiting) for key in notice.keys]
-        return views.settled_response(details, self._in_sync(), seconds)
+        keys = notice.keys
+        waiting = frozenset(self.unsettled(keys))
+        fate = Fate(waiting, self._ledger.latest_outcomes(keys), notice.received)
+        others = views.shown((e for e in notice.events if not _marks(e)), _is_rejected)
+        details = [views.event_detail(event) for event in others]
+        details += [fate.detail(key) for key in views.shown(keys, fate.failed)]
+        tally = Counter(map(fate.status, keys))
+        return views.settled_response(details, tally, self._in_sync(), seconds)
 
-    def _settled_detail(self, key: str, since: float, waiting: set[str]) -> SyncDetail:
-        if key in waiting:
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of keys that were told of at `since`: some wait, some have a newer outcome."""
+
+    waiting: Collection[str]
+    latest: Mapping[str, Outcome]
+    since: float
+
+    def outcome(self, key: str) -> Outcome | None:
+        """The one that came of this; None while it waits, or if there was nothing to do."""
+        found = self.latest.get(key) if key not in self.waiting else None
+        if found is not None and found.at >= self.since - _CLOCK_SLACK_SECONDS:
+            return found
+        return None
+
+    def status(self, key: str) -> DetailStatus:
+        if key in self.waiting:
+            return DetailStatus.QUEUED
+        outcome = self.outcome(key)
+        return DetailStatus(outcome.status.value) if outcome else DetailStatus.SKIPPED
+
+    def failed(self, key: str) -> bool:
+        return self.status(key) is DetailStatus.FAILED
+
+    def detail(self, key: str) -> SyncDetail:
+        if key in self.waiting:
             return views.queued_detail(key, "still queued")
-        for outcome in self._ledger.outcomes(key=key, limit=1, failures_first=False):
-            if outcome.at >= since - _CLOCK_SLACK_SECONDS:
-                return views.outcome_detail(outcome)
-        return views.unchanged_detail(key)
+        outcome = self.outcome(key)
+        return views.outcome_detail(outcome) if outcome else views.unchanged_detail(key)
 
 
 def _portions(notices: Mapping[int, Notice]) -> Iterator[dict[int, Notice]]:
@@ -222,3 +249,7 @@ def _figures(notice: Notice) -> Counter[str]:
 
 def _type(event: KeyEvent) -> str:
     return "rejected" if event.status is EventStatus.REJECTED else type_of(event.event)
+
+
+def _is_rejected(event: KeyEvent) -> bool:
+    return event.status is EventStatus.REJECTED

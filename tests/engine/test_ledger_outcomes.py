@@ -82,6 +82,16 @@ class OutcomesContract:
         assert [found.run_id for found in ledger.outcomes(key="a")] == [None, 2, 1]
         assert keys(ledger.outcomes(run_id=1, key="b")) == ""
 
+    def test_the_latest_outcome_of_many_keys(self, ledger: Ledger) -> None:
+        names = [f"k{number}" for number in range(1_200)]
+        record(ledger, *(outcome(name, FAILED, at=1.0) for name in names))
+        record(ledger, *(outcome(name, at=2.0) for name in reversed(names[:700])))
+        found = ledger.latest_outcomes([*names, "never"])
+        assert {name: told.at for name, told in found.items()} == {
+            name: 2.0 if number < 700 else 1.0 for number, name in enumerate(names)
+        }
+        assert found["k0"] == outcome("k0", at=2.0)
+
     def test_failures_tell_what_is_wrong_and_what_comes(self, ledger: Ledger) -> None:
         put(ledger, row("fine"), row("cold", State.ARCHIVED))
         put(ledger, replace(row("grown", State.STALE), reason="over the limit", synced_at=3.0))
