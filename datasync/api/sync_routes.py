@@ -10,7 +10,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from datasync.api.dependencies import ControllerOf, DeskOf, Lanes, LanesOf, ShutdownOf
 from datasync.api.error_responses import responses
-from datasync.api.requests import in_thread, read_body, require_json, takes_only, wait_while
+from datasync.api.requests import (
+    SMALL_BODY_BYTES,
+    in_thread,
+    read_body,
+    require_json,
+    takes_only,
+    wait_while,
+)
 from datasync.api.shutdown import Shutdown
 from datasync.controllers.intake import Intake, Notice
 from datasync.controllers.sync_controller import SyncController
@@ -19,7 +26,7 @@ from datasync.models.s3_models import SyncResponse, SyncStatus
 router = APIRouter(tags=["sync"])
 
 VIA = "http"
-SMALL_BODY_BYTES = 64 * 1024
+FEW_EVENTS = 20
 
 Prefix = Annotated[
     str, Query(description="Only keys that begin with this.", max_length=1024, examples=["a/b/"])
@@ -93,7 +100,7 @@ async def notification(
         notice = await _read(intake, body)
         await desk.hearing.of(partial(intake.record, notice))
     if not wait:
-        return _json(await _taken(intake, notice), 202)
+        return await _taken(intake, notice)
     started = time.monotonic()
     waiting = notice.keys
 
@@ -118,9 +125,14 @@ def _json(answer: SyncResponse, status: int) -> Response:
     return Response(answer.model_dump_json(), status, media_type="application/json")
 
 
-async def _taken(intake: Intake, notice: Notice) -> SyncResponse:
-    """Only a notice without keys to mark makes the ledger be asked."""
-    return intake.taken(notice) if notice.keys else await in_thread(intake.taken, notice)
+async def _taken(intake: Intake, notice: Notice) -> Response:
+    """A notice without keys to mark makes the ledger be asked, a long one a long answer."""
+
+    def answer() -> Response:
+        return _json(intake.taken(notice), 202)
+
+    at_once = notice.notes and len(notice.events) <= FEW_EVENTS
+    return answer() if at_once else await in_thread(answer)
 
 
 @router.post(

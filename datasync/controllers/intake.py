@@ -28,25 +28,31 @@ _CLOCK_SLACK_SECONDS = 1.0
 OLDEST_SECONDS = 30 * 86_400.0
 NEWEST_SECONDS = 300.0
 PORTION = 5_000  # events of a batch that are handed to the journal at once
-_POISON = "event.poison"
+_EVENT = "event."
+_POISON = _EVENT + "poison"
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What one sender told: its events, how they came, and when they arrived."""
+    """What one sender told, when it arrived, and what it comes to: marks and figures."""
 
     events: tuple[KeyEvent, ...]
-    via: str
     received: float
+    notes: tuple[EventNote, ...]
+    figures: Mapping[str, int]
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys to mark, each once, in their order."""
-        return tuple(dict.fromkeys(event.key for event in self.events if _marks(event)))
+        return tuple(dict.fromkeys(note.key for note in self.notes))
 
 
 class Intake:
-    """Events in, marks out. Safe to use from many threads."""
+    """Events in, marks out. Safe to use from many threads.
+
+    All work that grows with the number of events is done by `read`, `taken`, `unsettled` and
+    `settled`; `record` only hands over.
+    """
 
     def __init__(
         self,
@@ -65,19 +71,26 @@ class Intake:
         self._log = get_logger(__name__)
 
     def read(self, body: bytes, via: str) -> Notice:
-        """The events in a body. Does nothing with them.
+        """The events in a body, and what they come to. `via` names how they came, in the figures.
 
         Raises: MalformedRequest, UnprocessableRequest, ForeignBucket.
         """
-        events = inbox.parse(body, self._options.bucket, self._options.prefix)
-        return Notice(tuple(events), via, self._clock())
+        events = tuple(inbox.parse(body, self._options.bucket, self._options.prefix))
+        received = self._clock()
+        self._tell_unknown(events)
+        notes = tuple(
+            EventNote(event.key, event.event, received, _happened(event, received))
+            for event in events
+            if _marks(event)
+        )
+        return Notice(events, received, notes, _figures(events, via))
 
     def record(self, notice: Notice, told: Told) -> None:
         """Journal a notice; `told` hears on another thread that it is on stable storage.
 
         Raises: JournalFull, Interrupted.
         """
-        self._journal.submit([self._entry(notice, told)])
+        self._journal.submit([_entry(notice, told)])
 
     def take(self, bodies: Sequence[bytes], via: str) -> list[DataSyncError | None]:
         """Read and journal bodies, many in one commit; blocks until they are on stable storage.
@@ -108,7 +121,7 @@ class Intake:
         written = {number: Future[None]() for number in notices}
         self._journal.submit(
             [
-                self._entry(notice, partial(_settle, written[number]))
+                _entry(notice, partial(_settle, written[number]))
                 for number, notice in notices.items()
             ]
         )
@@ -129,15 +142,6 @@ class Intake:
         self._journal.submit([Entry((), figures, self._clock(), partial(_settle, written))])
         written.result()
 
-    def _entry(self, notice: Notice, told: Told) -> Entry:
-        self._tell_unknown(notice.events)
-        notes = [
-            EventNote(event.key, event.event, notice.received, _happened(event, notice.received))
-            for event in notice.events
-            if _marks(event)
-        ]
-        return Entry(notes, _figures(notice), notice.received, told)
-
     def _tell_unknown(self, events: Iterable[KeyEvent]) -> None:
         for event in events:
             new = event.kind is EventKind.UNKNOWN and event.event not in self._unknown
@@ -149,11 +153,12 @@ class Intake:
 
     def taken(self, notice: Notice) -> SyncResponse:
         """That a notice was journaled, one detail a record. Raises: LedgerError."""
-        tally = Counter(event.status for event in notice.events)
-        text = ", ".join(f"{tally[status]} {status.value}" for status in EventStatus)
-        details = [views.event_detail(event) for event in notice.events]
+        tally = {status: notice.figures.get(_EVENT + status.value, 0) for status in EventStatus}
+        text = ", ".join(f"{count} {status.value}" for status, count in tally.items())
+        some = views.shown(notice.events, _is_rejected)
+        details = [views.event_detail(event) for event in some]
         # A key that was marked this moment has to be looked at: nothing else needs to be asked.
-        in_sync = not notice.keys and self._in_sync()
+        in_sync = not notice.notes and self._in_sync()
         return views.marks_response(details, in_sync, f"Took {text}")
 
     def unsettled(self, keys: Sequence[str]) -> tuple[str, ...]:
@@ -237,12 +242,16 @@ def _happened(event: KeyEvent, received: float) -> float | None:
     return at if believable else None
 
 
-def _figures(notice: Notice) -> Counter[str]:
-    """What a notice adds to the figures: events by status, by source and by type."""
+def _entry(notice: Notice, told: Told) -> Entry:
+    return Entry(notice.notes, notice.figures, notice.received, told)
+
+
+def _figures(events: Iterable[KeyEvent], via: str) -> Counter[str]:
+    """What events add to the figures: by status, by source and by type."""
     figures: Counter[str] = Counter()
-    for event in notice.events:
-        figures[f"event.{event.status.value}"] += 1
-        figures[f"source.{notice.via}.{event.source.value}"] += 1
+    for event in events:
+        figures[_EVENT + event.status.value] += 1
+        figures[f"source.{via}.{event.source.value}"] += 1
         figures[f"type.{_type(event)}"] += 1
     return figures
 
