@@ -140,7 +140,9 @@ async def _start(
     app.state.rates = Rates()
     app.state.controller = components.controller
     secret = settings.notification_secret
-    senders = SenderPolicy(secret.get_secret_value() if secret else None, components.topics)
+    senders = SenderPolicy(
+        secret.get_secret_value() if secret else None, components.topics, settings.sns_topic_arns
+    )
     hearing = Hearing(asyncio.get_running_loop())
     app.state.desk = Desk(components.intake, senders, hearing, shutdown)
     app.state.origins = settings.cors_origins

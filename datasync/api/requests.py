@@ -25,6 +25,7 @@ from datasync.errors import (
 )
 
 MAX_BODY_BYTES = 2**20
+SMALL_BODY_BYTES = 4096  # one event has fewer; more is for a thread, not for the event loop
 POLL_SECONDS = 0.08
 _JSON_TYPES = frozenset({"", "application/json", "text/plain"})
 

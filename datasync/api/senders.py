@@ -8,14 +8,14 @@ signature that is there must be right. Knows no settings.
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Scope
 
-from datasync.api.requests import in_thread
+from datasync.api.requests import SMALL_BODY_BYTES, in_thread
 from datasync.errors import Unauthorized
 from datasync.services.events import inbox
 
@@ -63,8 +63,10 @@ class SenderPolicy:
         self,
         secret: str | None,
         topics: TopicGate,
+        topic_arns: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._arns = [arn.encode() for arn in topic_arns]
         self._secret = secret.encode() if secret else None
         self._topics = topics
         self._clock = clock
@@ -77,13 +79,23 @@ class SenderPolicy:
         signed = SIGNATURE in request.headers
         if signed:
             self._check_signature(request.headers, body)
-        message = inbox.sns_message(body)
+        refused: Unauthorized | None = request.scope.get("state", {}).get(_STATE)
+        stranger = refused if not signed else None
+        message = await self._sns_message(body, stranger)
         if message is not None:
             await in_thread(self._topics.admit, message)
-            return
-        refused: Unauthorized | None = request.scope.get("state", {}).get(_STATE)
-        if refused is not None and not signed:
-            raise refused
+        elif stranger is not None:
+            raise stranger
+
+    async def _sns_message(
+        self, body: bytes, stranger: Unauthorized | None
+    ) -> Mapping[str, str] | None:
+        """A large one is taken apart in a thread; if a stranger sends it, only for our topics."""
+        if len(body) <= SMALL_BODY_BYTES:
+            return inbox.sns_message(body)
+        if stranger is not None and not any(arn in body for arn in self._arns):
+            raise stranger
+        return await in_thread(inbox.sns_message, body)
 
     def _check_signature(self, headers: Headers, body: bytes) -> None:
         if self._secret is None:

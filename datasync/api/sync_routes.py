@@ -20,7 +20,14 @@ from datasync.api.rates import (
     client_of,
     limited,
 )
-from datasync.api.requests import in_thread, read_body, require_json, takes_only, wait_while
+from datasync.api.requests import (
+    SMALL_BODY_BYTES,
+    in_thread,
+    read_body,
+    require_json,
+    takes_only,
+    wait_while,
+)
 from datasync.api.senders import SIGNATURE
 from datasync.api.shutdown import Shutdown
 from datasync.controllers.intake import Intake, Notice
@@ -31,7 +38,7 @@ from datasync.models.s3_models import SyncResponse, SyncStatus
 router = APIRouter(tags=["sync"])
 
 VIA = "http"
-SMALL_BODY_BYTES = 64 * 1024
+FEW_EVENTS = 20
 
 Prefix = Annotated[
     str, Query(description="Only keys that begin with this.", max_length=1024, examples=["a/b/"])
@@ -107,10 +114,12 @@ async def notification(
         await _admit(desk, rates, request, body)
         notice = await _read(intake, body)
         await desk.hearing.of(partial(intake.record, notice))
+    if not wait:
+        return await _taken(intake, notice)
     with lanes.waits.place() as free:
         # What is taken is never refused for the waiting's sake: then it is not waited for.
-        if not wait or not free or not rates.allow(WAITS, client_of(request.scope)):
-            return _json(await _taken(intake, notice), 202)
+        if not free or not rates.allow(WAITS, client_of(request.scope)):
+            return await _taken(intake, notice)
         return await _outcomes(request, desk, notice, wait)
 
 
@@ -149,9 +158,14 @@ def _json(answer: SyncResponse, status: int) -> Response:
     return Response(answer.model_dump_json(), status, media_type="application/json")
 
 
-async def _taken(intake: Intake, notice: Notice) -> SyncResponse:
-    """Only a notice without keys to mark makes the ledger be asked."""
-    return intake.taken(notice) if notice.keys else await in_thread(intake.taken, notice)
+async def _taken(intake: Intake, notice: Notice) -> Response:
+    """A notice without keys to mark makes the ledger be asked, a long one a long answer."""
+
+    def answer() -> Response:
+        return _json(intake.taken(notice), 202)
+
+    at_once = notice.notes and len(notice.events) <= FEW_EVENTS
+    return answer() if at_once else await in_thread(answer)
 
 
 @router.post(

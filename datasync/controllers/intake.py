@@ -6,15 +6,15 @@ Knows no FastAPI, no queue and no settings object.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
 
 from datasync.controllers import views
 from datasync.errors import DataSyncError, RequestRefused
-from datasync.models.s3_models import SyncDetail, SyncResponse
-from datasync.models.sync_models import EventNote, SyncOptions
+from datasync.models.s3_models import DetailStatus, SyncDetail, SyncResponse
+from datasync.models.sync_models import EventNote, Outcome, SyncOptions
 from datasync.services.events import inbox
 from datasync.services.events.inbox import EventStatus, KeyEvent
 from datasync.services.events.journal import PASSING, Entry, Journal, Told
@@ -27,25 +27,32 @@ _CLOCK_SLACK_SECONDS = 1.0
 # What a sender says of an event's time counts if it is of these days: SQS keeps messages for 14.
 OLDEST_SECONDS = 30 * 86_400.0
 NEWEST_SECONDS = 300.0
-_POISON = "event.poison"
+PORTION = 5_000  # events of a batch that are handed to the journal at once
+_EVENT = "event."
+_POISON = _EVENT + "poison"
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What one sender told: its events, how they came, and when they arrived."""
+    """What one sender told, when it arrived, and what it comes to: marks and figures."""
 
     events: tuple[KeyEvent, ...]
-    via: str
     received: float
+    notes: tuple[EventNote, ...]
+    figures: Mapping[str, int]
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys to mark, each once, in their order."""
-        return tuple(dict.fromkeys(event.key for event in self.events if _marks(event)))
+        return tuple(dict.fromkeys(note.key for note in self.notes))
 
 
 class Intake:
-    """Events in, marks out. Safe to use from many threads."""
+    """Events in, marks out. Safe to use from many threads.
+
+    All work that grows with the number of events is done by `read`, `taken`, `unsettled` and
+    `settled`; `record` only hands over.
+    """
 
     def __init__(
         self,
@@ -64,19 +71,26 @@ class Intake:
         self._log = get_logger(__name__)
 
     def read(self, body: bytes, via: str) -> Notice:
-        """The events in a body. Does nothing with them.
+        """The events in a body, and what they come to. `via` names how they came, in the figures.
 
         Raises: MalformedRequest, UnprocessableRequest, ForeignBucket.
         """
-        events = inbox.parse(body, self._options.bucket, self._options.prefix)
-        return Notice(tuple(events), via, self._clock())
+        events = tuple(inbox.parse(body, self._options.bucket, self._options.prefix))
+        received = self._clock()
+        self._tell_unknown(events)
+        notes = tuple(
+            EventNote(event.key, event.event, received, _happened(event, received))
+            for event in events
+            if _marks(event)
+        )
+        return Notice(events, received, notes, _figures(events, via))
 
     def record(self, notice: Notice, told: Told) -> None:
         """Journal a notice; `told` hears on another thread that it is on stable storage.
 
         Raises: JournalFull, Interrupted.
         """
-        self._journal.submit([self._entry(notice, told)])
+        self._journal.submit([_entry(notice, told)])
 
     def take(self, bodies: Sequence[bytes], via: str) -> list[DataSyncError | None]:
         """Read and journal bodies, many in one commit; blocks until they are on stable storage.
@@ -94,8 +108,9 @@ class Intake:
                 notices[number] = self.read(body, via)
             except RequestRefused as error:
                 verdicts[number] = error
-        for number, refused in self._journaled(notices):
-            verdicts[number] = refused
+        for portion in _portions(notices):
+            for number, refused in self._journaled(portion):
+                verdicts[number] = refused
         poison = sum(verdict is not None for verdict in verdicts)
         if poison:
             self._prove_sound({_POISON: poison})
@@ -106,7 +121,7 @@ class Intake:
         written = {number: Future[None]() for number in notices}
         self._journal.submit(
             [
-                self._entry(notice, partial(_settle, written[number]))
+                _entry(notice, partial(_settle, written[number]))
                 for number, notice in notices.items()
             ]
         )
@@ -127,15 +142,6 @@ class Intake:
         self._journal.submit([Entry((), figures, self._clock(), partial(_settle, written))])
         written.result()
 
-    def _entry(self, notice: Notice, told: Told) -> Entry:
-        self._tell_unknown(notice.events)
-        notes = [
-            EventNote(event.key, event.event, notice.received, _happened(event, notice.received))
-            for event in notice.events
-            if _marks(event)
-        ]
-        return Entry(notes, _figures(notice), notice.received, told)
-
     def _tell_unknown(self, events: Iterable[KeyEvent]) -> None:
         for event in events:
             new = event.kind is EventKind.UNKNOWN and event.event not in self._unknown
@@ -147,11 +153,12 @@ class Intake:
 
     def taken(self, notice: Notice) -> SyncResponse:
         """That a notice was journaled, one detail a record. Raises: LedgerError."""
-        tally = Counter(event.status for event in notice.events)
-        text = ", ".join(f"{tally[status]} {status.value}" for status in EventStatus)
-        details = [views.event_detail(event) for event in notice.events]
+        tally = {status: notice.figures.get(_EVENT + status.value, 0) for status in EventStatus}
+        text = ", ".join(f"{count} {status.value}" for status, count in tally.items())
+        some = views.shown(notice.events, _is_rejected)
+        details = [views.event_detail(event) for event in some]
         # A key that was marked this moment has to be looked at: nothing else needs to be asked.
-        in_sync = not notice.keys and self._in_sync()
+        in_sync = not notice.notes and self._in_sync()
         return views.marks_response(details, in_sync, f"Took {text}")
 
     def unsettled(self, keys: Sequence[str]) -> tuple[str, ...]:
@@ -162,18 +169,59 @@ class Intake:
 
     def settled(self, notice: Notice, seconds: float) -> SyncResponse:
         """What became of a notice's keys so far. Raises: LedgerError."""
-        waiting = set(self.unsettled(notice.keys))
-        details = [views.event_detail(event) for event in notice.events if not _marks(event)]
-        details += [self._settled_detail(key, notice.received, waiting) for key in notice.keys]
-        return views.settled_response(details, self._in_sync(), seconds)
+        keys = notice.keys
+        waiting = frozenset(self.unsettled(keys))
+        fate = Fate(waiting, self._ledger.latest_outcomes(keys), notice.received)
+        others = views.shown((e for e in notice.events if not _marks(e)), _is_rejected)
+        details = [views.event_detail(event) for event in others]
+        details += [fate.detail(key) for key in views.shown(keys, fate.failed)]
+        tally = Counter(map(fate.status, keys))
+        return views.settled_response(details, tally, self._in_sync(), seconds)
 
-    def _settled_detail(self, key: str, since: float, waiting: set[str]) -> SyncDetail:
-        if key in waiting:
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of keys that were told of at `since`: some wait, some have a newer outcome."""
+
+    waiting: Collection[str]
+    latest: Mapping[str, Outcome]
+    since: float
+
+    def outcome(self, key: str) -> Outcome | None:
+        """The one that came of this; None while it waits, or if there was nothing to do."""
+        found = self.latest.get(key) if key not in self.waiting else None
+        if found is not None and found.at >= self.since - _CLOCK_SLACK_SECONDS:
+            return found
+        return None
+
+    def status(self, key: str) -> DetailStatus:
+        if key in self.waiting:
+            return DetailStatus.QUEUED
+        outcome = self.outcome(key)
+        return DetailStatus(outcome.status.value) if outcome else DetailStatus.SKIPPED
+
+    def failed(self, key: str) -> bool:
+        return self.status(key) is DetailStatus.FAILED
+
+    def detail(self, key: str) -> SyncDetail:
+        if key in self.waiting:
             return views.queued_detail(key, "still queued")
-        for outcome in self._ledger.outcomes(key=key, limit=1, failures_first=False):
-            if outcome.at >= since - _CLOCK_SLACK_SECONDS:
-                return views.outcome_detail(outcome)
-        return views.unchanged_detail(key)
+        outcome = self.outcome(key)
+        return views.outcome_detail(outcome) if outcome else views.unchanged_detail(key)
+
+
+def _portions(notices: Mapping[int, Notice]) -> Iterator[dict[int, Notice]]:
+    """The notices in their order, in pieces of at most PORTION events, or of one notice."""
+    portion: dict[int, Notice] = {}
+    room = PORTION
+    for number, notice in notices.items():
+        if portion and len(notice.events) > room:
+            yield portion
+            portion, room = {}, PORTION
+        portion[number] = notice
+        room -= len(notice.events)
+    if portion:
+        yield portion
 
 
 def _settle(written: "Future[None]", error: Exception | None) -> None:
@@ -194,15 +242,23 @@ def _happened(event: KeyEvent, received: float) -> float | None:
     return at if believable else None
 
 
-def _figures(notice: Notice) -> Counter[str]:
-    """What a notice adds to the figures: events by status, by source and by type."""
+def _entry(notice: Notice, told: Told) -> Entry:
+    return Entry(notice.notes, notice.figures, notice.received, told)
+
+
+def _figures(events: Iterable[KeyEvent], via: str) -> Counter[str]:
+    """What events add to the figures: by status, by source and by type."""
     figures: Counter[str] = Counter()
-    for event in notice.events:
-        figures[f"event.{event.status.value}"] += 1
-        figures[f"source.{notice.via}.{event.source.value}"] += 1
+    for event in events:
+        figures[_EVENT + event.status.value] += 1
+        figures[f"source.{via}.{event.source.value}"] += 1
         figures[f"type.{_type(event)}"] += 1
     return figures
 
 
 def _type(event: KeyEvent) -> str:
     return "rejected" if event.status is EventStatus.REJECTED else type_of(event.event)
+
+
+def _is_rejected(event: KeyEvent) -> bool:
+    return event.status is EventStatus.REJECTED

@@ -1,8 +1,8 @@
 """Turns the engine's values into the wire's shapes. Pure: no ledger, no clock, no HTTP."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from datasync.controllers.plan import PlanReport
     from datasync.services.file_service import FileFact
 
+Shown = TypeVar("Shown")
 UNFINISHED = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
 
 SYNC_STATUS = {
@@ -227,11 +228,16 @@ def marks_response(details: Sequence[SyncDetail], in_sync: bool, message: str) -
     )
 
 
-def settled_response(details: Sequence[SyncDetail], in_sync: bool, seconds: float) -> SyncResponse:
-    """What became of marked keys within `seconds` of waiting."""
-    good = _count(details, DetailStatus.SUCCESS)
-    bad = _count(details, DetailStatus.FAILED)
-    waiting = _count(details, DetailStatus.QUEUED)
+def settled_response(
+    details: Iterable[SyncDetail],
+    tally: Mapping[DetailStatus, int],
+    in_sync: bool,
+    seconds: float,
+) -> SyncResponse:
+    """What became of marked keys within `seconds` of waiting; `tally` counts all of them."""
+    good = tally.get(DetailStatus.SUCCESS, 0)
+    bad = tally.get(DetailStatus.FAILED, 0)
+    waiting = tally.get(DetailStatus.QUEUED, 0)
     late = f"; {waiting} still queued" if waiting else ""
     return SyncResponse(
         status=_settled_status(good, bad, waiting),
@@ -239,7 +245,7 @@ def settled_response(details: Sequence[SyncDetail], in_sync: bool, seconds: floa
         processed_files=good + bad,
         successful_operations=good,
         failed_operations=bad,
-        skipped_files=_count(details, DetailStatus.SKIPPED),
+        skipped_files=tally.get(DetailStatus.SKIPPED, 0),
         run_id=None,
         in_sync=in_sync,
         sync_details=bounded(details),
@@ -254,18 +260,19 @@ def _settled_status(good: int, bad: int, waiting: int) -> SyncStatus:
     return SyncStatus.SUCCESS
 
 
-def _count(details: Iterable[SyncDetail], status: DetailStatus) -> int:
-    return sum(detail.status is status for detail in details)
-
-
 def bounded(details: Iterable[SyncDetail]) -> list[SyncDetail]:
     """Failures first, at most `DETAILS_LIMIT` in all."""
-    first: list[SyncDetail] = []
-    rest: list[SyncDetail] = []
-    for detail in details:
-        wanted = first if detail.status in _FIRST else rest
+    return shown(details, lambda detail: detail.status in _FIRST)
+
+
+def shown(items: Iterable[Shown], fails: Callable[[Shown], bool]) -> list[Shown]:
+    """What `bounded` would keep, found before a detail is made of each: details are dear."""
+    first: list[Shown] = []
+    rest: list[Shown] = []
+    for item in items:
+        wanted = first if fails(item) else rest
         if len(wanted) < DETAILS_LIMIT:
-            wanted.append(detail)
+            wanted.append(item)
     return (first + rest)[:DETAILS_LIMIT]
 
 

@@ -173,7 +173,7 @@ class DirtyKey:
 
     `marks` is the number of the latest mark, growing over all keys: a later mark makes it differ.
     `happened` and `last_happened` are what the senders of the first and the latest event say of
-    its time, `events` how many told.
+    its time, `events` how many told; 0 when a person asked.
     """
 
     key: str
@@ -186,7 +186,7 @@ class DirtyKey:
     last_error: str | None = None
     happened: float | None = None
     last_happened: float | None = None
-    events: int = 1
+    events: int = 0
 
 
 @dataclass(frozen=True, slots=True)

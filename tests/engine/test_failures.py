@@ -95,7 +95,7 @@ def test_a_ledger_that_is_busy_when_a_run_looks_around_does_not_end_it(
     assert live.status(run.id) is RunStatus.SUCCESS
 
 
-def test_a_ledger_that_refuses_an_event_is_asked_again_after_a_pause(
+def test_a_ledger_without_room_for_an_event_is_asked_again_after_a_pause(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.bucket.put("a", b"x")
@@ -104,7 +104,7 @@ def test_a_ledger_that_refuses_an_event_is_asked_again_after_a_pause(
     def once(ledger: Ledger, settlement: Settlement) -> None:
         if not refused.is_set():
             refused.set()
-            raise LedgerError("the database is broken")
+            raise DiskFull("the disk of the ledger")
         settle(ledger, settlement)
 
     monkeypatch.setattr(Ledger, "settle", once)

@@ -1,17 +1,30 @@
 """The intake on a real journal and a real ledger: whatever a sender says, its keys are marked."""
 
 import json
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from datasync.controllers import views
 from datasync.controllers.intake import Intake
 from datasync.errors import LedgerError
-from datasync.models.sync_models import DirtyKey, EventNote, SyncOptions
+from datasync.models.s3_models import SyncResponse
+from datasync.models.sync_models import (
+    DirtyKey,
+    EventNote,
+    Operation,
+    Outcome,
+    OutcomeStatus,
+    Settlement,
+    SyncOptions,
+)
 from datasync.services.events.journal import Journal
 from datasync.services.storage.ledger import Ledger, sqlite_url
+from datasync.services.storage.ledger.database import Database
 from tests.support.envelopes import BUCKET, bridge_event, records, s3_record
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -107,3 +120,76 @@ def test_a_message_that_cannot_be_read_keeps_no_other_back_and_is_counted(desk: 
         "UnprocessableRequest",
     ]
     assert desk.ledger.event_totals().by_status == {"queued": 1, "poison": 2}
+
+
+def test_a_batch_of_any_size_is_taken_in_portions(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten messages of SQS may hold 100,000 events: twice of what may wait for the journal."""
+    monkeypatch.setattr("datasync.services.events.journal.WAITING", 500)
+    monkeypatch.setattr("datasync.controllers.intake.PORTION", 200)
+    portions, journal = [], Ledger.journal
+
+    def count(ledger: Ledger, notes: Sequence[EventNote], figures: Mapping[str, int]) -> None:
+        portions.append(len(notes))
+        journal(ledger, notes, figures)
+
+    monkeypatch.setattr(Ledger, "journal", count)
+    batch = [[f"{message}/{number}" for number in range(99)] for message in range(10)]
+    assert desk.take(*(records(*map(s3_record, keys)) for keys in batch)) == [None] * 10
+    assert desk.ledger.dirty_count() == 990
+    assert max(portions) == 198
+
+
+def settled_of(desk: Desk, keys: Sequence[str], *others: Any) -> SyncResponse:
+    """What `settled` says of a notice once the keys whose names end in 0 failed, those in 1
+    succeeded, those in 2 still wait, and the others needed nothing."""
+    body = json.dumps(records(*map(s3_record, keys), *others)).encode()
+    notice, written = desk.intake.read(body, "http"), threading.Event()
+    desk.intake.record(notice, lambda error: written.set())
+    assert written.wait(20)
+    ends = {"0": OutcomeStatus.FAILED, "1": OutcomeStatus.SUCCESS}
+    told = [
+        Outcome(key, Operation.DOWNLOAD, ends[key[-1]], "told", at=at)
+        for at in (NOW - 60, NOW)
+        for key in keys
+        if key[-1] in ends
+    ]
+    cleared = [mark for key, mark in desk.ledger.dirty(keys).items() if key[-1] != "2"]
+    desk.ledger.settle(Settlement(cleared=tuple(cleared), outcomes=tuple(told)))
+    return desk.intake.settled(notice, 1.0)
+
+
+def test_many_keys_are_answered_with_few_questions_and_details(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def count(owner: Any, name: str) -> None:
+        whole = getattr(owner, name)
+
+        def counted(*given: Any, **named: Any) -> Any:
+            calls[name] += 1
+            return whole(*given, **named)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for name in ("outcome_detail", "queued_detail", "unchanged_detail", "event_detail"):
+        count(views, name)
+    count(Database, "read")
+    answer = settled_of(desk, [f"k{number}" for number in range(5_000)], 7)
+    assert (answer.successful_operations, answer.failed_operations) == (500, 500)
+    assert (answer.skipped_files, answer.status) == (3_500, "accepted")
+    assert "500 still queued" in answer.message
+    assert len(answer.sync_details) == 1_000
+    statuses = [detail.status for detail in answer.sync_details]
+    assert statuses[:501] == ["rejected"] + ["failed"] * 500
+    assert calls.pop("read") < 10
+    assert calls.total() <= 1_001
+
+
+def test_an_outcome_of_before_says_nothing_of_this_event(desk: Desk) -> None:
+    told = Outcome("a3", Operation.DOWNLOAD, OutcomeStatus.FAILED, "told", at=NOW - 60)
+    desk.ledger.settle(Settlement(outcomes=(told,)))
+    [detail] = settled_of(desk, ["a3"]).sync_details
+    assert (detail.status, detail.operation) == ("skipped", "skip")

@@ -35,7 +35,8 @@ class GatedLedger:
         self.refused: dict[str, Exception] = {}  # by key
 
     def journal(self, notes: Sequence[EventNote], figures: Mapping[str, int]) -> None:
-        self.commits.append(len(notes))
+        if notes:
+            self.commits.append(len(notes))
         assert self.gate.wait(20)
         if self.error is not None:
             raise self.error
@@ -43,9 +44,6 @@ class GatedLedger:
             if note.key in self.refused:
                 raise self.refused[note.key]
         self.real.journal(notes, figures)
-
-    def measure(self, name: str, seconds: Sequence[float]) -> None:
-        self.real.measure(name, seconds)
 
 
 class Desk:
@@ -131,6 +129,14 @@ def test_beyond_the_bound_senders_are_asked_to_come_back(
     assert set(desk.ledger.real.dirty(["a", "b", "c", "d"])) == {"a", "b", "c", "d"}
 
 
+def test_any_number_is_admitted_when_nothing_waits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "WAITING", 3)
+    desk.tell(*"abcdefg").result(20)
+    assert desk.ledger.real.dirty_count() == 7
+
+
 def test_a_commit_that_fails_is_told_to_every_sender_and_the_next_one_works(desk: Desk) -> None:
     desk.ledger.error = LedgerBusy("locked")
     for future in (desk.tell("a"), desk.tell("b")):
@@ -201,6 +207,23 @@ def test_closing_writes_what_waits_and_takes_nothing_more(desk: Desk) -> None:
         desk.tell("b")
 
 
-def test_the_wait_for_the_journal_is_measured(desk: Desk) -> None:
+def journal_delays(desk: Desk) -> int:
+    return desk.ledger.real.event_totals().histograms["journal"].count
+
+
+def test_the_wait_for_the_journal_is_measured(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "QUIET_SECONDS", 0.01)
     desk.tell("a").result(20)
-    eventually(lambda: desk.ledger.real.event_totals().histograms["journal"].count == 1)
+    eventually(lambda: journal_delays(desk) == 1)
+
+
+def test_a_journal_that_is_never_idle_writes_its_delays_with_the_next_commit(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "QUIET_SECONDS", 60.0)
+    for number in range(5):
+        desk.tell(f"k{number}").result(20)
+        assert journal_delays(desk) == number
+    assert len(desk.ledger.commits) == 5
+    desk.journal.close()
+    assert journal_delays(desk) == 5

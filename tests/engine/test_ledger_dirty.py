@@ -8,6 +8,8 @@ from datasync.errors import KeyRejected
 from datasync.models.sync_models import DirtyKey, EventNote, Settlement
 from datasync.services.engine.levels import defer_seconds
 from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.ledger.dirty import MOST_EVENTS
+from datasync.services.storage.ledger.tables import dirty
 
 
 def only(ledger: Ledger, key: str) -> DirtyKey:
@@ -48,7 +50,7 @@ class DirtyContract:
         numbers = [ledger.mark({"a": f"event {n}"}, float(n))["a"] for n in range(5)]
         assert numbers == sorted(set(numbers))
         assert ledger.dirty_count() == 1
-        assert only(ledger, "a") == DirtyKey("a", "event 4", numbers[-1], 0.0, 4.0, events=5)
+        assert only(ledger, "a") == DirtyKey("a", "event 4", numbers[-1], 0.0, 4.0)
 
     def test_pairs_are_taken_and_the_last_reason_of_a_key_counts(self, ledger: Ledger) -> None:
         assert set(ledger.mark([("a", "put"), ("b", "put"), ("a", "delete")], 1.0)) == {"a", "b"}
@@ -121,6 +123,7 @@ class DirtyContract:
 
     def test_a_mark_without_an_event_is_no_event(self, ledger: Ledger) -> None:
         ledger.mark({"a": "retry"}, 9.0)
+        assert only(ledger, "a").events == 0
         assert ledger.totals().last_event is None
         assert ledger.event_totals().duplicates == 0
 
@@ -137,6 +140,20 @@ class DirtyContract:
         left = only(ledger, "a")
         assert (left.first_seen, left.happened, left.events) == (8.0, 7.5, 1)
         assert ledger.dirty(["b"]) == {}
+
+    def test_what_no_event_told_of_stays_so(self, ledger: Ledger) -> None:
+        ledger.mark({"a": "retry"}, 1.0)
+        at_work = only(ledger, "a")
+        ledger.mark({"a": "retry"}, 2.0)
+        ledger.settle(Settlement(cleared=(at_work,)))
+        assert only(ledger, "a").events == 0
+
+    def test_events_are_counted_as_far_as_the_column_goes(self, ledger: Ledger) -> None:
+        ledger.journal([EventNote("a", "put", 1.0)], {})
+        with ledger._database.write() as connection:
+            connection.execute(dirty.update().values(events=MOST_EVENTS))
+        ledger.journal([EventNote("a", "put", 2.0)] * 3, {})
+        assert (only(ledger, "a").last_seen, only(ledger, "a").events) == (2.0, MOST_EVENTS)
 
     def test_the_last_event_never_goes_back(self, ledger: Ledger) -> None:
         for received in (5.0, 9.0, 7.0):

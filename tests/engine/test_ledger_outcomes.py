@@ -18,7 +18,7 @@ from datasync.models.sync_models import (
     State,
     Verdict,
 )
-from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.ledger import Ledger, measured
 from datasync.services.storage.ledger.figures import FULL
 from datasync.services.storage.ledger.outcomes import PRUNE_ROWS
 from tests.engine.test_ledger_dirty import defer
@@ -82,6 +82,16 @@ class OutcomesContract:
         assert [found.run_id for found in ledger.outcomes(key="a")] == [None, 2, 1]
         assert keys(ledger.outcomes(run_id=1, key="b")) == ""
 
+    def test_the_latest_outcome_of_many_keys(self, ledger: Ledger) -> None:
+        names = [f"k{number}" for number in range(1_200)]
+        record(ledger, *(outcome(name, FAILED, at=1.0) for name in names))
+        record(ledger, *(outcome(name, at=2.0) for name in reversed(names[:700])))
+        found = ledger.latest_outcomes([*names, "never"])
+        assert {name: told.at for name, told in found.items()} == {
+            name: 2.0 if number < 700 else 1.0 for number, name in enumerate(names)
+        }
+        assert found["k0"] == outcome("k0", at=2.0)
+
     def test_failures_tell_what_is_wrong_and_what_comes(self, ledger: Ledger) -> None:
         put(ledger, row("fine"), row("cold", State.ARCHIVED))
         put(ledger, replace(row("grown", State.STALE), reason="over the limit", synced_at=3.0))
@@ -141,7 +151,7 @@ class OutcomesContract:
     def test_the_way_of_an_event_is_measured_in_its_parts(self, ledger: Ledger) -> None:
         times = replace(outcome("k"), lag_seconds=0.2, event_lag_seconds=1.7)
         record(ledger, times, replace(outcome("old sender"), lag_seconds=0.4))
-        ledger.measure("journal", [0.004, 0.02, 7200.0])
+        ledger.journal([], measured("journal", [0.004, 0.02, 7200.0]))
         events = ledger.event_totals()
         assert events.transit.p50 == pytest.approx(1.5)
         assert (events.lag.p99, events.event_lag.p99) == (0.4, 1.7)
@@ -159,7 +169,7 @@ class OutcomesContract:
         since_year_one = replace(outcome("k"), lag_seconds=6.4e10, event_lag_seconds=1e300)
         for _ in range(2):
             record(ledger, *[since_year_one] * 300)
-            ledger.measure("journal", [6.4e10] * 300)
+            ledger.journal([], measured("journal", [6.4e10] * 300))
         histograms = ledger.event_totals().histograms
         assert [histograms[name].count for name in ("lag", "event_lag", "journal")] == [600] * 3
         assert ledger.outcomes(limit=1) == [since_year_one]

@@ -2,17 +2,32 @@
 
 import os
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from datasync.errors import NetworkFailure
-from datasync.models.sync_models import Operation, OutcomeStatus, RunKind, RunStatus, State
+from datasync.models.sync_models import (
+    EventNote,
+    Operation,
+    OutcomeStatus,
+    RunKind,
+    RunStatus,
+    State,
+)
 from tests.support import fail
 from tests.support.world import OPTIONS, World, eventually
 
 MIB = 2**20
+
+
+def send(world: World, *keys: str) -> None:
+    """Journal an event for each key."""
+    now = time.time()
+    world.ledger.journal([EventNote(key, "put", now, now) for key in keys], {})
+    world.service.wake()
 
 
 def settled(world: World) -> bool:
@@ -21,15 +36,28 @@ def settled(world: World) -> bool:
 
 def test_an_event_brings_the_object_and_a_second_one_asks_for_no_body(live: World) -> None:
     live.bucket.put("a", b"one")
-    live.service.mark([("a", "event")])
+    send(live, "a")
     eventually(lambda: settled(live))
     live.assert_equal()
-    live.service.mark([("a", "event")])
+    send(live, "a")
     eventually(lambda: live.bucket.counts["get"] == 2 and settled(live))
     assert live.bucket.requests[-1].if_none_match == live.bucket.objects["a"].etag
     told = live.ledger.outcomes(key="a", failures_first=False)
     assert sorted(outcome.operation for outcome in told) == [Operation.DOWNLOAD, Operation.SKIP]
     assert all(outcome.lag_seconds is not None for outcome in told)
+
+
+def test_neither_a_failed_try_nor_what_no_event_told_of_has_a_lag(live: World) -> None:
+    live.bucket.put("a", b"x")
+    live.bucket.script("a", fail.status(403))
+    send(live, "a")
+    eventually(lambda: live.ledger.dirty(["a"])["a"].attempts == 1)
+    live.service.mark([("b", "retry")])
+    eventually(lambda: set(live.ledger.dirty(["a", "b"])) == {"a"})
+    assert [outcome.lag_seconds for outcome in live.ledger.outcomes()] == [None, None]
+    live.service.mark([("a", "retry")])  # the event still waits: its lag goes on
+    eventually(lambda: settled(live))
+    assert live.ledger.event_totals().histograms["lag"].count == 1
 
 
 def test_a_deleted_object_goes_to_the_trash(live: World) -> None:

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
+from datasync.controllers import intake, views
+from datasync.controllers.intake import Intake
 from datasync.errors import LedgerBusy
+from datasync.models.s3_models import SyncDetail
+from datasync.services.events import inbox
+from datasync.services.events.inbox import KeyEvent
 from datasync.services.storage.ledger import Ledger
 from tests.support import envelopes, fail
 from tests.support.fake_bucket import FakeBucket
@@ -226,3 +231,45 @@ def test_a_busy_journal_is_503_with_retry_after(
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
     assert answer.json()["error"] == "LedgerBusy"
+
+
+@pytest.mark.parametrize("events, on_the_loop", [(1, True), (2_000, False)])
+def test_only_a_small_notification_is_worked_on_in_the_event_loop(
+    service: Service, monkeypatch: pytest.MonkeyPatch, events: int, on_the_loop: bool
+) -> None:
+    """There it is fastest, but holds up everybody else."""
+    seen: dict[str, bool] = {}
+
+    def watch(owner: Any, name: str) -> None:
+        whole = getattr(owner, name)
+
+        def watched(*given: Any) -> Any:
+            seen[name] = service.on_the_loop()
+            return whole(*given)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(inbox, "parse")
+    watch(intake, "_figures")
+    watch(views, "marks_response")
+    watch(Intake, "record")
+    made = [record(f"k{number}") for number in range(events)]
+    service.post(URL, 202, json=records(*made))
+    assert seen.pop("record")  # which only hands over
+    assert seen == dict.fromkeys(("parse", "_figures", "marks_response"), on_the_loop)
+
+
+def test_no_more_details_are_made_than_are_shown(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, whole = [], views.event_detail
+
+    def detail(event: KeyEvent) -> SyncDetail:
+        made.append(event)
+        return whole(event)
+
+    monkeypatch.setattr(views, "event_detail", detail)
+    events = [record(f"k{number}", "ObjectAcl:Put") for number in range(3_000)]
+    answer = service.post(URL, 202, json=records(*events, record("b", bucket="other")))
+    assert answer["sync_details"][0]["status"] == "rejected"
+    assert len(answer["sync_details"]) == len(made) == 1_000

@@ -8,6 +8,7 @@ import pytest
 
 from datasync.api.senders import WINDOW_SECONDS, signature_of
 from datasync.errors import ProofUnavailable
+from datasync.services.events import inbox
 from tests.support.service import BUCKET, Service, Starter
 from tests.support.sns import TOPIC, Signer
 
@@ -128,6 +129,34 @@ def test_a_message_of_a_configured_topic_needs_no_key(start_service: Starter) ->
     assert [detail["file_key"] for detail in answer.json()["sync_details"]] == ["a"]
     forged = {**message, "Message": BODY.decode().replace('"a"', '"b"')}
     assert service.api.post(URL, json=forged, headers={**SNS, **FORWARDED}).status_code == 401
+
+
+def sns_bodies_read(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each body that is taken apart to find a message of SNS, whether on the event loop."""
+    seen: list[bool] = []
+    whole = inbox.sns_message
+
+    def read(body: bytes) -> Any:
+        seen.append(service.on_the_loop())
+        return whole(body)
+
+    monkeypatch.setattr(inbox, "sns_message", read)
+    return seen
+
+
+def test_a_large_message_of_a_stranger_is_read_for_our_topics_only_and_off_the_loop(
+    start_service: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = Signer()
+    service = start_service(api_keys=("a-key",), sns_topic_arns=(TOPIC,))
+    service.parts.topics._fetch = lambda _: signer.certificate
+    seen = sns_bodies_read(service, monkeypatch)
+    message = signer.sign(Message=BODY.decode() + " " * 5_000)
+    foreign = {**message, "TopicArn": "arn:aws:sns:eu-west-1:123456789012:another"}
+    assert send(service, SNS, json.dumps(foreign).encode()).status_code == 401
+    assert seen == []
+    assert send(service, SNS, json.dumps(message).encode()).status_code == 202
+    assert seen == [False]
 
 
 def test_sns_that_cannot_be_asked_now_is_to_try_again(start_service: Starter) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from datasync.errors import DataSyncError, Interrupted, QueueMissing
-from datasync.services.events.sqs import MAX_BATCH, Message, QueueState
+from datasync.services.events.sqs import MAX_BATCH, Message
 
 NAP_SECONDS = 0.002
 SETTLE_SECONDS = 0.2  # for who ends or does something else after a wait
@@ -80,11 +80,10 @@ class TurnedClock:
 
 @dataclass(eq=False)
 class Stored:
-    """A message in the queue. `sent` by the real clock; visible at `visible_at` by the queue's."""
+    """A message in the queue; visible at `visible_at` by the queue's clock."""
 
     id: str
     body: str
-    sent: float
     visible_at: float
     receipts: int = 0
     receipt: str = ""
@@ -123,7 +122,7 @@ class FakeQueue:
         with self._lock:
             now = self._clock()
             for body in bodies:
-                self.stored.append(Stored(f"m{next(self._numbers)}", body, time.time(), now))
+                self.stored.append(Stored(f"m{next(self._numbers)}", body, now))
 
     def fail(self, call: str, problem: Exception) -> None:
         """Calls of this name raise this from now on, until `heal`."""
@@ -178,11 +177,6 @@ class FakeQueue:
                     one.visible_at = self._clock() + seconds
         return refused
 
-    def check(self, timeout_seconds: float) -> QueueState:
-        self._begin("check")
-        waiting = len(self.visible())
-        return QueueState(waiting, len(self.stored) - waiting, self._most_receipts is not None)
-
     def close(self) -> None:
         self._closed = True
 
@@ -225,7 +219,7 @@ class FakeQueue:
                 one.receipt = f"r{next(self._numbers)}"
                 one.visible_at = now + hidden_seconds
                 self.receipts[one.body] += 1
-            return [Message(one.id, one.receipt, one.body, one.receipts, one.sent) for one in found]
+            return [Message(one.id, one.receipt, one.body) for one in found]
 
     def _redrive(self) -> None:
         if self._most_receipts is None:

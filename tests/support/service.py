@@ -69,6 +69,10 @@ class Service:
         assert not self._thread.is_alive()
         self._listener.close()
 
+    def on_the_loop(self) -> bool:
+        """Whether who asks holds up everybody: runs in the thread of the event loop."""
+        return threading.current_thread() is self._thread
+
     # Short forms
 
     def get(self, path: str, status: int = 200, **more: Any) -> Any:

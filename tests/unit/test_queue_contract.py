@@ -49,14 +49,12 @@ class QueueContract:
         assert 0.9 < time.monotonic() - began < 10
 
     def test_gives_what_was_sent(self, arranged: ArrangedQueue) -> None:
-        before = time.time()
         arranged.send("body")
 
         (message,) = receive(arranged.queue)
 
-        assert (message.body, message.receive_count) == ("body", 1)
+        assert message.body == "body"
         assert message.id and message.receipt
-        assert message.sent is None or abs(message.sent - before) < 60
 
     @pytest.mark.parametrize("body", ODD_BODIES)
     def test_a_body_comes_unchanged(self, arranged: ArrangedQueue, body: str) -> None:
@@ -81,7 +79,7 @@ class QueueContract:
 
         assert receive(arranged.queue) == []
         (again,) = arranged.queue.receive(10, 10, 60)
-        assert (again.id, again.body, again.receive_count) == (first.id, "body", 2)
+        assert (again.id, again.body) == (first.id, "body")
         assert again.receipt != first.receipt
 
     def test_what_is_deleted_never_comes_again(self, arranged: ArrangedQueue) -> None:
@@ -91,10 +89,8 @@ class QueueContract:
 
         assert arranged.queue.delete(received) == []
 
-        arranged.queue.extend(received[:1], 0)  # which does not bring it back
+        arranged.queue.extend(received, 0)  # which does not bring them back
         assert receive(arranged.queue) == []
-        state = arranged.queue.check(10.0)
-        assert (state.waiting, state.hidden, state.redrives) == (0, 0, False)
 
     def test_what_is_extended_stays_hidden(self, arranged: ArrangedQueue) -> None:
         arranged.send("stays")
@@ -132,15 +128,6 @@ class QueueContract:
         assert arranged.queue.delete([]) == []
         assert arranged.queue.extend([], 60) == []
 
-    def test_says_what_is_in_it(self, arranged: ArrangedQueue) -> None:
-        for number in range(3):
-            arranged.send(f"{number}")
-        arranged.queue.receive(1, 0, 60)
-
-        state = arranged.queue.check(10.0)
-
-        assert (state.waiting, state.hidden) == (2, 1)
-
     def test_a_queue_that_is_gone_is_missing(self, arranged: ArrangedQueue) -> None:
         arranged.send("body")
         received = receive(arranged.queue)
@@ -152,8 +139,6 @@ class QueueContract:
             arranged.queue.delete(received)
         with pytest.raises(QueueMissing):
             arranged.queue.extend(received, 0)
-        with pytest.raises(QueueMissing):
-            arranged.queue.check(10.0)
 
     def test_a_closed_queue_answers_nothing(self, arranged: ArrangedQueue) -> None:
         receive(arranged.queue)
@@ -162,8 +147,6 @@ class QueueContract:
 
         with pytest.raises(Interrupted):
             receive(arranged.queue)
-        with pytest.raises(Interrupted):
-            arranged.queue.check(10.0)
 
 
 class ArrangedFake:
@@ -191,7 +174,7 @@ class TestFakeQueue(QueueContract):
             queue.extend(receive(queue), 0)
 
         assert receive(queue) == []
-        assert (queue.dead, queue.check(1.0).redrives) == (["poison"], True)
+        assert queue.dead == ["poison"]
 
     def test_a_problem_stays_until_it_is_healed(self) -> None:
         queue = FakeQueue()

@@ -17,6 +17,7 @@ from datasync.errors import (
     QueueSlowDown,
     QueueUnreachable,
 )
+from datasync.services.events import sqs
 from datasync.services.events.sqs import Message, SqsConfig, SqsQueue, endpoint_of, region_of
 from tests.support.scripted_server import Peer, Reply, ScriptedServer, Seen, answer, raw
 from tests.support.servers import free_ports
@@ -25,7 +26,7 @@ PEM = Path(__file__).parent.parent / "support" / "loopback.pem"
 JSON = "application/x-amz-json-1.0"
 PATH = "/123456789012/datasync"
 AWS = "https://sqs.eu-central-1.amazonaws.com/123456789012/datasync"
-MESSAGES = [Message(f"m{number}", f"r{number}", "body", 1, None) for number in range(12)]
+MESSAGES = [Message(f"m{number}", f"r{number}", "body") for number in range(12)]
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +115,6 @@ class TestAddresses:
             "MaxNumberOfMessages": 10,
             "WaitTimeSeconds": 0,
             "VisibilityTimeout": 30,
-            "MessageSystemAttributeNames": ["ApproximateReceiveCount", "SentTimestamp"],
         }
 
     def test_the_given_region_signs_where_the_url_has_none(self, server: ScriptedServer) -> None:
@@ -138,14 +138,13 @@ class TestAddresses:
 
 class TestMessages:
     def test_what_a_server_says_too_little_of(self, server: ScriptedServer) -> None:
-        told = {"ApproximateReceiveCount": "7", "SentTimestamp": "1795000000123"}
-        whole = {"MessageId": "m", "ReceiptHandle": "r", "Body": "b", "Attributes": told}
+        whole = {"MessageId": "m", "ReceiptHandle": "r", "Body": "b", "Attributes": {}}
         server.script(say({"Messages": [whole, {"ReceiptHandle": "r2"}]}))
         queue = queue_at(server.url)
 
         assert queue.receive(10, 0, 30) == [
-            Message("m", "r", "b", 7, 1795000000.123),
-            Message("", "r2", "", 1, None),
+            Message("m", "r", "b"),
+            Message("", "r2", ""),
         ]
         queue.close()
 
@@ -193,7 +192,7 @@ class TestErrors:
         queue = queue_at(server.url)
 
         with pytest.raises(QueueError) as caught:
-            queue.check(10.0)
+            queue.receive(1, 0, 30)
         queue.close()
 
         assert type(caught.value) is kind
@@ -217,7 +216,6 @@ class TestErrors:
             "sqs:ReceiveMessage": lambda: queue.receive(1, 0, 30),
             "sqs:DeleteMessage": lambda: queue.delete(MESSAGES),
             "sqs:ChangeMessageVisibility": lambda: queue.extend(MESSAGES, 0),
-            "sqs:GetQueueAttributes": lambda: queue.check(10.0),
         }
         for permission, call in calls.items():
             with pytest.raises(QueueDenied, match="User x is not authorized") as caught:
@@ -248,7 +246,7 @@ class TestErrors:
         queue = queue_at(f"http://127.0.0.1:{free_ports(1)[0]}")
 
         with pytest.raises(QueueUnreachable, match="EndpointConnectionError"):
-            queue.check(5.0)
+            queue.receive(1, 0, 30)
         queue.close()
 
     def test_a_certificate_is_trusted_when_its_authority_is_named(self) -> None:
@@ -269,18 +267,21 @@ class TestErrors:
         queue = queue_at("http://no-such-host.invalid")
 
         with pytest.raises(QueueUnreachable):
-            queue.check(5.0)
+            queue.receive(1, 0, 30)
         queue.close()
 
-    def test_the_answer_does_not_come(self, server: ScriptedServer) -> None:
+    def test_the_answer_does_not_come(
+        self, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqs, "ANSWER_SECONDS", 0.2)
         server.script(_hang)
         queue = queue_at(server.url)
         began = time.monotonic()
 
         with pytest.raises(QueueUnreachable, match="ReadTimeoutError"):
-            queue.check(0.2)
+            queue.receive(1, 0, 30)
         queue.close()
-        assert time.monotonic() - began < 5 and len(server.requests) == 1
+        assert time.monotonic() - began < 5 and len(server.requests) == 2
 
     def test_the_answer_is_cut_short(self, server: ScriptedServer) -> None:
         server.script(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"))

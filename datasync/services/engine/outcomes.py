@@ -144,7 +144,12 @@ def outcome(
     verdict: Verdict | None = None,
     error: DataSyncError | None = None,
 ) -> Outcome:
-    """The outcome of a task; its lags run from the first event that told of the change."""
+    """The outcome of a task; its lags run from the first event that told of the change.
+
+    A try that failed has none: the event still waits.
+    """
+    told = task.mark if task.urgent and status is not OutcomeStatus.FAILED else None
+    lag = _lag(told, now)
     return Outcome(
         key=task.key,
         operation=operation,
@@ -157,19 +162,17 @@ def outcome(
         verdict=verdict,
         error=type(error).__name__ if error is not None else None,
         hint=error.hint if error is not None else None,
-        lag_seconds=_lag(task, now),
-        event_lag_seconds=_event_lag(task, now),
+        lag_seconds=lag,
+        event_lag_seconds=_event_lag(told, lag, now),
     )
 
 
-def _lag(task: Task, now: float) -> float | None:
-    mark = task.mark
-    return max(0.0, now - mark.first_seen) if task.urgent and mark is not None else None
+def _lag(mark: DirtyKey | None, now: float) -> float | None:
+    return None if mark is None or not mark.events else max(0.0, now - mark.first_seen)
 
 
-def _event_lag(task: Task, now: float) -> float | None:
+def _event_lag(mark: DirtyKey | None, lag: float | None, now: float) -> float | None:
     """From the change itself, if its sender told when; a clock ahead of ours adds nothing."""
-    lag, mark = _lag(task, now), task.mark
     if lag is None or mark is None or mark.happened is None:
         return None
     return max(lag, now - mark.happened)

@@ -8,17 +8,17 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
-from datasync.errors import DataSyncError, DiskFull, Interrupted, JournalFull, LedgerBusy
+from datasync.errors import DiskFull, Interrupted, JournalFull, LedgerBusy
 from datasync.models.sync_models import EventNote
-from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.ledger import Ledger, measured
 from datasync.utils.logger import get_logger
 
 GROUP = 5_000  # events in one commit
 WAITING = 50_000  # events that may wait for a commit; beyond it senders are asked to come back
 GATHER_SECONDS = 0.01  # that a commit waits for more, while senders come side by side
+QUIET_SECONDS = 1.0  # after that delays have a commit of their own
 STOP_SECONDS = 5.0
 PASSING = (LedgerBusy, DiskFull)  # not the doing of any entry
 
@@ -59,7 +59,7 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._crowded = False
-        self._delays: list[float] = []  # measured, not yet in the ledger
+        self._delays: list[float] = []  # of the last commit; the next one takes them along
 
     def submit(self, entries: Sequence[Entry]) -> None:
         """Hand entries over, all of them; each is told None once it is on stable storage.
@@ -67,13 +67,14 @@ class Journal:
         It is told LedgerBusy or DiskFull when it is not, which is no fault of its own, or else
         what the ledger has against it: LedgerError, KeyRejected.
 
-        Raises: JournalFull when too many wait already, Interrupted after `close`.
+        Raises: JournalFull when too many wait already, Interrupted after `close`. Any number is
+        admitted while nothing waits: else there would be some that nobody ever admits.
         """
         weight = sum(entry.weight for entry in entries)
         with self._changed:
             if self._closed:
                 raise Interrupted("the journal is closed", hint="Try again in a moment.")
-            if self._weight + weight > WAITING:
+            if self._weight and self._weight + weight > WAITING:
                 raise JournalFull(f"{self._weight} events wait to be written")
             self._waiting.extend(entries)
             self._weight += weight
@@ -95,20 +96,25 @@ class Journal:
             self._thread.start()
 
     def _run(self) -> None:
-        while group := self._next():
+        while (group := self._next()) is not None:
             try:
                 self._write(group)
-                if not self._waiting:
-                    self._record_delays()
             except Exception:  # the edge of this thread: others wait for the next group
                 get_logger(__name__).exception("a mistake in the journal")
 
-    def _next(self) -> list[Entry]:
-        """The entries of the next commit, in their order; none at the end."""
+    def _next(self) -> list[Entry] | None:
+        """The entries of the next commit, in their order; None at the end.
+
+        Without any: it is quiet, and time to write the delays that nothing came to take along.
+        """
         with self._changed:
-            while not self._waiting and not self._closed:
+            while not self._waiting:
+                if self._closed:
+                    return [] if self._delays else None
                 self._crowded = False
-                self._changed.wait()
+                called = self._changed.wait(QUIET_SECONDS if self._delays else None)
+                if not called:
+                    return []
         if self._crowded and not self._closed:
             time.sleep(GATHER_SECONDS)  # the others of the last group are likely to come again
         with self._changed:
@@ -124,7 +130,7 @@ class Journal:
     def _write(self, group: Sequence[Entry]) -> None:
         """In one commit; in halves if the ledger refuses it, down to the entry it cannot take."""
         error = self._commit(group)
-        if error is None or isinstance(error, PASSING) or len(group) == 1:
+        if error is None or isinstance(error, PASSING) or len(group) <= 1:
             for entry in group:
                 _tell(entry, error)
             return
@@ -137,6 +143,8 @@ class Journal:
         figures: Counter[str] = Counter()
         for entry in group:
             figures.update(entry.figures)
+        figures.update(measured("journal", self._delays))
+        self._delays = []  # if it fails, a few figures less
         try:
             self._ledger.journal(notes, figures)
         except Exception as error:  # whoever waits must hear of it, whatever it is
@@ -146,12 +154,6 @@ class Journal:
         now = self._clock()
         self._delays += [max(0.0, now - entry.received) for entry in group]
         return None
-
-    def _record_delays(self) -> None:
-        delays, self._delays = self._delays, []
-        if delays:
-            with suppress(DataSyncError):  # a figure less
-                self._ledger.measure("journal", delays)
 
 
 def _tell(entry: Entry, error: Exception | None) -> None:

@@ -31,28 +31,11 @@ _RESOLVED_HOST = re.compile(rf"sqs\.{_REGION}\.amazonaws\.com(?:\.cn)?")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as it was received. `receipt` names this receipt of it, `id` the message.
-
-    `sent` is in seconds since the epoch, None when the server does not say.
-    """
+    """One message as it was received. `receipt` names this receipt of it, `id` the message."""
 
     id: str
     receipt: str
     body: str
-    receive_count: int
-    sent: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class QueueState:
-    """What the queue says of itself; the numbers are approximate.
-
-    `hidden` messages are in flight; `redrives` tells whether there is a dead-letter queue.
-    """
-
-    waiting: int
-    hidden: int
-    redrives: bool
 
 
 class Queue(Protocol):
@@ -78,12 +61,6 @@ class Queue(Protocol):
         Gives those that the queue refused: usually they are visible again by now.
 
         Raises: QueueError; what was extended then is not known.
-        """
-
-    def check(self, timeout_seconds: float) -> QueueState:
-        """Prove that the queue answers to these credentials, within about the time.
-
-        Raises: QueueError saying what is wrong.
         """
 
     def close(self) -> None:
@@ -141,7 +118,7 @@ class SqsQueue:
         self._name = urlsplit(config.queue_url).path.rpartition("/")[2]
         self._lock = threading.Lock()
         self._session: Any = None
-        self._clients: dict[tuple[float, int], SQSClient] = {}
+        self._clients: dict[float, SQSClient] = {}
         self._closed = False
 
     def receive(self, count: int, wait_seconds: int, hidden_seconds: int) -> list[Message]:
@@ -151,7 +128,6 @@ class SqsQueue:
                 MaxNumberOfMessages=count,
                 WaitTimeSeconds=wait_seconds,
                 VisibilityTimeout=hidden_seconds,
-                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             )
             _prove(answer["ResponseMetadata"])
         return [_message(each) for each in answer.get("Messages", [])]
@@ -190,19 +166,6 @@ class SqsQueue:
             refused += [batch[int(each["Id"])] for each in answer.get("Failed", [])]
         return refused
 
-    def check(self, timeout_seconds: float) -> QueueState:
-        with self._asking("sqs:GetQueueAttributes", timeout_seconds, tries=1) as client:
-            answer = client.get_queue_attributes(
-                QueueUrl=self._config.queue_url, AttributeNames=["All"]
-            )
-            _prove(answer["ResponseMetadata"])
-        found = answer.get("Attributes", {})
-        return QueueState(
-            waiting=_number(found.get("ApproximateNumberOfMessages")),
-            hidden=_number(found.get("ApproximateNumberOfMessagesNotVisible")),
-            redrives=bool(found.get("RedrivePolicy")),
-        )
-
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -212,13 +175,13 @@ class SqsQueue:
 
     @contextmanager
     def _asking(
-        self, permission: str, answer_seconds: float = ANSWER_SECONDS, tries: int = 2
+        self, permission: str, answer_seconds: float = ANSWER_SECONDS
     ) -> Iterator["SQSClient"]:
         """A client to make one call with; what boto3 raises becomes a QueueError."""
         from datasync.services.events import sqs_refusals  # with botocore: not before it is needed
 
         try:
-            yield self._client(answer_seconds, tries)
+            yield self._client(answer_seconds)
         except sqs_refusals.RAISED as error:
             problem = sqs_refusals.error_for(error, f"queue {self._name!r}", permission)
             if isinstance(problem, QueueCredentialsRejected):
@@ -230,17 +193,17 @@ class SqsQueue:
         with self._lock:
             self._clients, self._session = {}, None
 
-    def _client(self, answer_seconds: float, tries: int) -> "SQSClient":
+    def _client(self, answer_seconds: float) -> "SQSClient":
         with self._lock:  # making clients is the one thing that boto3 cannot do in two threads
             if self._closed:
                 raise Interrupted(f"queue {self._name!r} is closed")
-            client = self._clients.get((answer_seconds, tries))
+            client = self._clients.get(answer_seconds)
             if client is None:
-                client = self._connect(answer_seconds, tries)
-                self._clients[answer_seconds, tries] = client
+                client = self._connect(answer_seconds)
+                self._clients[answer_seconds] = client
             return client
 
-    def _connect(self, answer_seconds: float, tries: int) -> "SQSClient":
+    def _connect(self, answer_seconds: float) -> "SQSClient":
         import boto3.session
         from botocore.config import Config
 
@@ -261,7 +224,7 @@ class SqsQueue:
                 connect_timeout=min(CONNECT_SECONDS, answer_seconds),
                 read_timeout=answer_seconds,
                 # The second try is for a kept connection that the server has closed meanwhile.
-                retries={"total_max_attempts": tries, "mode": "standard"},
+                retries={"total_max_attempts": 2, "mode": "standard"},
                 max_pool_connections=CONNECTIONS,
             ),
         )
@@ -280,16 +243,4 @@ def _prove(told: "ResponseMetadataTypeDef") -> None:
 
 
 def _message(given: "MessageTypeDef") -> Message:
-    told = given.get("Attributes", {})
-    sent = told.get("SentTimestamp")  # in milliseconds
-    return Message(
-        id=given.get("MessageId", ""),
-        receipt=given["ReceiptHandle"],
-        body=given.get("Body", ""),
-        receive_count=_number(told.get("ApproximateReceiveCount")) or 1,
-        sent=_number(sent) / 1000 if sent else None,
-    )
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() else 0
+    return Message(given.get("MessageId", ""), given["ReceiptHandle"], given.get("Body", ""))

@@ -11,7 +11,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from datasync.errors import DataSyncError, InternalFault, PoisonMessage, RequestRefused
 from datasync.services.events.sqs import MAX_BATCH, Message, Queue
@@ -34,17 +33,6 @@ DELETING = "messages cannot be deleted from the queue"
 
 Take = Callable[[Sequence[bytes]], Sequence[DataSyncError | None]]
 Verdict = DataSyncError | None
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Since the start: messages received (repeats too), journaled or needless, and poison (each
-    once). `receivers` is how many poll now."""
-
-    received: int = 0
-    taken: int = 0
-    poison: int = 0
-    receivers: int = 0
 
 
 def pause_seconds(failures: int, chance: float) -> float:
@@ -92,7 +80,7 @@ class QueueConsumer:
         self._hiding = Hiding(queue, hidden_seconds, clock)
         self._problems = Problems(told, clock)
         self._poison: OrderedDict[str, None] = OrderedDict()
-        self._counts = Counts()
+        self._receivers = 0
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._started = False
@@ -104,9 +92,9 @@ class QueueConsumer:
         return self._problems.current()
 
     @property
-    def counts(self) -> Counts:
-        """The figures of this process."""
-        return self._counts
+    def receivers(self) -> int:
+        """How many threads poll now."""
+        return self._receivers
 
     def start(self) -> None:
         """Begin to poll; returns at once. A consumer is started once, and stopped once."""
@@ -136,15 +124,15 @@ class QueueConsumer:
     def _add_receiver(self, patient: bool) -> None:
         """One receiver is patient: it polls for ever. Others end when there is nothing left."""
         with self._changed:
-            number = self._counts.receivers + 1
+            number = self._receivers + 1
             if number > self._most_receivers or self._stopping.is_set():
                 return
-            self._count(receivers=1)
+            self._receivers = number
         try:
             self._run(lambda: self._receive_all(patient), f"sqs-receiver-{number}")
         except RuntimeError:  # no more threads to be had: those that are there go on
             with self._changed:
-                self._count(receivers=-1)
+                self._receivers -= 1
             if patient:
                 raise
 
@@ -164,7 +152,7 @@ class QueueConsumer:
             if not came and not patient:
                 break
         with self._changed:
-            self._count(receivers=-1)
+            self._receivers -= 1
 
     def _receive(self, wait_seconds: int) -> bool:
         """One batch, from the queue to its end; whether there was one."""
@@ -196,8 +184,6 @@ class QueueConsumer:
     # A batch
 
     def _deliver(self, messages: Sequence[Message]) -> None:
-        with self._changed:
-            self._count(received=len(messages))
         with self._hiding.hold(messages):
             verdicts = self._journal(messages)
         if verdicts is None:
@@ -249,8 +235,6 @@ class QueueConsumer:
 
     def _delete(self, messages: Sequence[Message]) -> None:
         """They are journaled: one that cannot be deleted comes again, and does no harm."""
-        with self._changed:
-            self._count(taken=len(messages))
         if messages:
             with self._problems.watch(DELETING):
                 self._queue.delete(messages)
@@ -264,25 +248,12 @@ class QueueConsumer:
             self._poison[message.id] = None
             if len(self._poison) > REMEMBERED:
                 self._poison.popitem(last=False)
-            self._count(poison=1)
         text = f"message {message.id} cannot be read: {type(reason).__name__}: {reason}"
         self._told(PoisonMessage(text))
 
     def _give_back(self, messages: Sequence[Message]) -> None:
         with suppress(DataSyncError):  # else they are visible again when their time is over
             self._queue.extend(messages, 0)
-
-    def _count(
-        self, received: int = 0, taken: int = 0, poison: int = 0, receivers: int = 0
-    ) -> None:
-        """Add to the figures; the caller holds the lock."""
-        old = self._counts
-        self._counts = Counts(
-            old.received + received,
-            old.taken + taken,
-            old.poison + poison,
-            old.receivers + receivers,
-        )
 
     # The keeper
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from datasync.services.storage.ledger.backends import SqliteBackend
 from datasync.services.storage.ledger.database import Database
 from datasync.services.storage.ledger.dirty import DirtyKeys
-from datasync.services.storage.ledger.event_figures import EventFigures
+from datasync.services.storage.ledger.event_figures import EventFigures, measured
 from datasync.services.storage.ledger.failures import Failures
 from datasync.services.storage.ledger.figures import Figures
 from datasync.services.storage.ledger.objects import Objects
@@ -25,7 +25,7 @@ from datasync.services.storage.ledger.scope import OutsideScope
 from datasync.services.storage.ledger.settling import Settling
 from datasync.services.storage.ledger.spool import ListingSpool
 
-__all__ = ["Ledger", "ListingSpool", "sqlite_url"]
+__all__ = ["Ledger", "ListingSpool", "measured", "sqlite_url"]
 
 BUSY_SECONDS = 10.0
 

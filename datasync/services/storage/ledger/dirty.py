@@ -116,7 +116,7 @@ class DirtyKeys:
     ) -> dict[str, int]:
         if not notes and not changes:
             return {}
-        values = _marked(notes)
+        values = _marked(notes, events)
         with self._database.write(durable=bool(notes)) as connection:
             marks = self._next_marks(connection) if notes else 0
             if events and notes:
@@ -214,7 +214,8 @@ class DirtySettling:
             "first_seen": dirty.c.last_seen,
             "happened": dirty.c.last_happened,
         }
-        fresh["events"] = literal_column("1")
+        some = dirty.c.events > literal_column("1")
+        fresh["events"] = case((some, literal_column("1")), else_=dirty.c.events)
         newer = (dirty.c.key == bindparam("old_key")) & (dirty.c.marks > bindparam("old_marks"))
         self._renew = Many(update(dirty).values(fresh).where(newer), ("old_key", "old_marks"))
 
@@ -244,23 +245,23 @@ class DirtySettling:
         self._defer.run(connection, values)
 
 
-def _marked(notes: Sequence[EventNote]) -> dict[bytes, Values]:
+def _marked(notes: Sequence[EventNote], events: bool) -> dict[bytes, Values]:
     """One row a key, without its marks number, from all that was told of it."""
     told: dict[bytes, list[EventNote]] = {}
     for note in notes:
         told.setdefault(encode(note.key), []).append(note)
     # In key order: transactions that mark the same keys wait for one another, never in a circle.
-    return {key: _row_of(told[key]) for key in sorted(told)}
+    return {key: _row_of(told[key], events) for key in sorted(told)}
 
 
-def _row_of(notes: Sequence[EventNote]) -> Values:
+def _row_of(notes: Sequence[EventNote], events: bool) -> Values:
     times = [note.happened for note in notes if note.happened is not None]
     received = [note.received for note in notes]
     last = notes[-1]
     first = min(times, default=None)
     reason = plain(last.reason)
-    row = (reason, min(received), max(received), 0, 0.0, None, first, last.happened, len(notes))
-    return row
+    count = len(notes) if events else 0
+    return (reason, min(received), max(received), 0, 0.0, None, first, last.happened, count)
 
 
 def _count_dirty(connection: Connection, keys: Sequence[bytes]) -> int:

@@ -12,7 +12,6 @@ from sqlalchemy import literal_column, select
 
 from datasync.models.sync_models import EventTotals, Histogram, Outcome, Percentiles
 from datasync.services.storage.ledger.database import Database, fetch
-from datasync.services.storage.ledger.figures import add_figures
 from datasync.services.storage.ledger.tables import figures, outcomes
 
 LAG_SAMPLES = 1000
@@ -89,14 +88,6 @@ class EventFigures:
             event_lag=percentiles(whole for _, whole in timed),
             histograms={name: _histogram(values, name) for name in HISTOGRAMS},
         )
-
-    def measure(self, name: str, seconds: Sequence[float]) -> None:
-        """Add measurements to a histogram.
-
-        Raises: LedgerError, LedgerBusy.
-        """
-        with self._database.write() as connection:
-            add_figures(connection, self._database, measured(name, seconds))
 
 
 def _below(values: Mapping[str, int], prefix: str) -> dict[str, int]:

@@ -1,9 +1,9 @@
 """The outcomes table: the bounded history of what was done to which key and why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
 
 from datasync.models.sync_models import Operation, Outcome, OutcomeStatus, RunStatus
 from datasync.services.storage.ledger.database import Database, Many, Values, fetch, in_parts
@@ -27,6 +27,12 @@ _OVER = [s.value for s in RunStatus if s not in ("queued", "running", "held")]
 _NAMES = tuple(column.name for column in outcomes.columns if column.name != "id")
 SELECT_OUTCOME = select(*(outcomes.c[name] for name in _NAMES))
 FAILED_OUTCOME: ColumnElement[bool] = literal_column(IS_FAILED_OUTCOME)
+_NEWEST_IDS = (
+    select(func.max(outcomes.c.id))
+    .where(outcomes.c.key.in_(bindparam("keys", expanding=True)))
+    .group_by(outcomes.c.key)
+)
+_LATEST = SELECT_OUTCOME.where(outcomes.c.id.in_(_NEWEST_IDS))
 
 
 def outcome_of(values: Values) -> Outcome:
@@ -98,6 +104,17 @@ class Outcomes:
                 rest = statement.where(outcomes.c.status != OutcomeStatus.FAILED.value)
                 found += fetch(connection, rest.limit(limit - len(found)))
         return [outcome_of(values) for values in found]
+
+    def latest_outcomes(self, keys: Sequence[str]) -> dict[str, Outcome]:
+        """The newest outcome of each of these keys that has any.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        found: list[Values] = []
+        with self._database.read() as connection:
+            for part in in_parts(list(map(encode, keys))):
+                found += fetch(connection, _LATEST, keys=part)
+        return {told.key: told for told in map(outcome_of, found)}
 
     def prune(
         self,
