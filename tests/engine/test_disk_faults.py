@@ -98,18 +98,11 @@ class Story:
         return True
 
     def heal(self) -> None:
-        """The cause is gone: the next run makes all equal, and leaves nothing behind.
-
-        A file that it only had to prove keeps its event's mark: S3 is asked once more when that
-        is due, which here is at once.
-        """
+        """The cause is gone: the next run makes all equal, and leaves nothing behind."""
         world = self.world
         world.mirror.sweep()
         assert world.sync().status is RunStatus.SUCCESS
         world.assert_equal()
-        if waiting := world.ledger.due(float("inf"), 99):
-            world.ledger.mark({mark.key: "retry" for mark in waiting}, waiting[0].last_seen)
-            assert world.sync().status is RunStatus.SUCCESS
         assert world.in_sync
 
 
