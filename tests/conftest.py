@@ -1,5 +1,7 @@
 """Fixtures of the whole suite: each lives in its own module below `tests/support`."""
 
+import signal
+
 import pytest
 
 pytest_plugins = [
@@ -13,6 +15,15 @@ pytest_plugins = [
     "tests.support.doctor",
     "tests.support.fork_server",
 ]
+
+
+def pytest_configure() -> None:
+    """Hear the signals that tests send, also below nohup and in the background of a script.
+
+    Those let a process, and all that it starts, ignore them.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -103,7 +103,8 @@ class ObjectRequest:
     """One GET or HEAD of an object.
 
     `first`/`last` are the inclusive byte range, `max_bytes` caps the body that is accepted
-    (`ObjectTooLarge` beyond it), `part_number` asks for one part of a multipart object.
+    (`ObjectTooLarge` beyond it), `part_number` asks for one part of a multipart object. `fresh`
+    asks over a new connection: one that was kept may be dead, and so may be the next.
     """
 
     key: str
@@ -114,6 +115,7 @@ class ObjectRequest:
     if_match: str | None = None
     if_none_match: str | None = None
     max_bytes: int | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,13 @@ def test_the_matrix_has_every_kind_of_step(faults: Faults, story: Story) -> None
         *("_create: open", "_require: statvfs", "write_at: pwrite", "_read_at: pread"),
         *("sync_all: syncfs", "StagedFile.sync: fsync", "_finished: utime", "_put: rename\n"),
         *("_put: renameat2", "displace: renameat2", "of_folders: fsync", "of_folders: syncfs"),
-        *("_to_trash: renameat2", "_step: mkdir", "prune: rmdir", "discard > ", "flock"),
+        *(
+            "_to_trash: renameat2",
+            "_step: mkdir",
+            "prune: rmdir",
+            "Staging.remove: unlink",
+            "flock",
+        ),
         *("settle: commit", "_write_marks: commit", "finish_run: commit", "rows: execute"),
     ):
         assert step in steps, step

@@ -262,7 +262,7 @@ def test_keys_whose_outcome_cannot_be_recorded_are_fetched_ever_more_rarely(worl
     now = [1000.0]
     shop: Any = _Nobody()
     desk = dispatch.Dispatcher(
-        world.mirror, world.ledger, world.options, shop, clock=lambda: now[0]
+        world.mirror, world.ledger, world.options, shop, steady=lambda: now[0]
     )
     world.ledger.mark({"a": "event"}, 1.0)
     pauses = []

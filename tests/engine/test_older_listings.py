@@ -1,10 +1,12 @@
 """A run's listing is older than events that come meanwhile: it neither hides nor undoes them."""
 
 import os
+import time
+from dataclasses import replace
 
 import pytest
 
-from datasync.models.sync_models import RunKind, RunStatus, State
+from datasync.models.sync_models import RunKind, RunStatus, Settlement, State
 from tests.support import fail
 from tests.support.world import World, eventually
 
@@ -131,3 +133,18 @@ def test_a_change_that_an_event_told_of_is_no_drift(live: World, listed: bool) -
     run = live.perform()
     assert (run.status, run.counts.drift) == (RunStatus.SUCCESS, 0)
     live.assert_equal()
+
+
+def test_a_key_that_waits_for_its_next_try_is_asked_for_by_a_run(world: World) -> None:
+    """Its file may be the new version already: to prove it by the listing clears no mark."""
+    world.bucket.put("a", b"old")
+    world.sync()
+    world.bucket.put("a", b"new")
+    world.file("a").write_bytes(b"new")
+    world.ledger.mark({"a": "event"}, 1.0)
+    (mark,) = world.ledger.due(1.0, 9)
+    later = replace(mark, attempts=1, not_before=time.time() + 1000.0, last_error="it failed")
+    world.ledger.settle(Settlement(deferred=(later,)))
+    assert world.sync().status is RunStatus.SUCCESS
+    assert world.in_sync and world.ledger.dirty(["a"]) == {}
+    world.assert_equal()

@@ -48,6 +48,22 @@ def mark(world: World, *keys: str) -> None:
     world.service.mark([(key, "event") for key in keys])
 
 
+def hang(world: World, count: int, *faults: fail.Fault) -> list[str]:
+    """Mark keys that meet these faults, in turn; returns them."""
+    keys = [f"hung/{number:02}" for number in range(count)]
+    for key in keys:
+        world.bucket.put(key, b"x")
+        world.bucket.script(key, *faults)
+    mark(world, *keys)
+    return keys
+
+
+def a_fresh_event_is_worked_off(world: World) -> None:
+    world.bucket.put("good", b"x")
+    mark(world, "good")
+    eventually(lambda: world.ledger.get("good"))
+
+
 def settled(world: World) -> bool:
     return world.ledger.dirty_count() == 0
 
@@ -108,11 +124,8 @@ def test_silent_requests_leave_a_bounded_number_of_places_to_events(
 ) -> None:
     monkeypatch.setattr(transfer, "SILENT_SECONDS", 0.0)
     monkeypatch.setattr(transfer, "SILENT_REQUESTS", 3)
-    world, hung = one_at_a_time, [f"hung/{number:02}" for number in range(40)]
-    for key in hung:
-        world.bucket.put(key, b"x")
-        world.bucket.script(key, fail.pause_until(never))
-    mark(world, *hung)
+    world = one_at_a_time
+    hang(world, 40, fail.pause_until(never))
     most = 1 + transfer.URGENT_RESERVE + 3
     eventually(lambda: world.bucket.counts["get"] == most)
     world.bucket.put("bulk", b"x")
@@ -126,15 +139,10 @@ def test_more_keys_that_hang_than_there_are_places_are_given_up_while_others_wai
 ) -> None:
     for name, value in (("SILENT_SECONDS", 0.0), ("SILENT_REQUESTS", 3), ("PRESSED_SECONDS", 0.5)):
         monkeypatch.setattr(transfer, name, value)
-    world, hung = one_at_a_time, [f"hung/{number:02}" for number in range(20)]
-    for key in hung:
-        world.bucket.put(key, b"x")
-        world.bucket.script(key, fail.pause_until(never))
-    mark(world, *hung)
+    world = one_at_a_time
+    hung = hang(world, 20, fail.pause_until(never))
     eventually(lambda: world.bucket.counts["get"] > transfer.URGENT_RESERVE + 3)
-    world.bucket.put("good", b"x")
-    mark(world, "good")
-    eventually(lambda: world.ledger.get("good"))
+    a_fresh_event_is_worked_off(world)
     given_up = world.ledger.dirty([hung[0]])[hung[0]]
     assert given_up.attempts == 1 and "and others wait" in str(given_up.last_error)
 
@@ -145,19 +153,13 @@ def test_keys_that_failed_before_leave_places_to_fresh_events(
     monkeypatch.setattr(transfer, "SILENT_SECONDS", 0.0)
     monkeypatch.setattr(transfer, "SILENT_REQUESTS", 3)
     monkeypatch.setattr("datasync.services.engine.outcomes.defer_seconds", lambda *_: 0.0)
-    world, hung = one_at_a_time, [f"hung/{number:02}" for number in range(20)]
-    for key in hung:
-        world.bucket.put(key, b"x")
-        world.bucket.script(key, fail.status(403))
-        world.bucket.script(key, fail.pause_until(never))
-    mark(world, *hung)
+    world = one_at_a_time
+    hang(world, 20, fail.status(403), fail.pause_until(never))
     taken = 1 + transfer.URGENT_RESERVE + 3 - queues.FRESH_RESERVE
     eventually(lambda: world.bucket.counts["get"] == 20 + taken)
     [loop] = [one for one in threading.enumerate() if isinstance(one, TransferLoop)]
     eventually(lambda: len(loop._pool.queues._again) == 20 - taken)
-    world.bucket.put("good", b"x")
-    mark(world, "good")
-    eventually(lambda: world.ledger.get("good"))
+    a_fresh_event_is_worked_off(world)
 
 
 def test_keys_that_are_in_hand_for_long_do_not_keep_others_out(
@@ -165,28 +167,18 @@ def test_keys_that_are_in_hand_for_long_do_not_keep_others_out(
 ) -> None:
     monkeypatch.setattr(dispatch, "IN_HAND", 10)
     monkeypatch.setattr(dispatch, "SLOW_SECONDS", 0.2)
-    for number in range(10):
-        live.bucket.put(f"hung/{number}", b"x")
-        live.bucket.script(f"hung/{number}", fail.pause_until(never))
-    mark(live, *(f"hung/{number}" for number in range(10)))
+    hang(live, 10, fail.pause_until(never))
     eventually(lambda: live.bucket.counts["get"] == 10)
-    live.bucket.put("good", b"x")
-    mark(live, "good")
-    eventually(lambda: live.ledger.get("good"))
+    a_fresh_event_is_worked_off(live)
 
 
 # Events go first
 
 
 def test_keys_that_hang_do_not_stop_other_events(live: World, never: threading.Event) -> None:
-    for number in range(40):
-        live.bucket.put(f"hung/{number:02}", b"x")
-        live.bucket.script(f"hung/{number:02}", fail.pause_until(never))
-    mark(live, *(f"hung/{number:02}" for number in range(40)))
+    hang(live, 40, fail.pause_until(never))
     eventually(lambda: live.bucket.counts["get"] == 32)
-    live.bucket.put("good", b"x")
-    mark(live, "good")
-    eventually(lambda: live.ledger.get("good"))
+    a_fresh_event_is_worked_off(live)
 
 
 def test_an_object_that_stops_halfway_counts_as_silent_too(
@@ -198,9 +190,7 @@ def test_an_object_that_stops_halfway_counts_as_silent_too(
         world.bucket.script(f"hung/{number}", fail.pause_until(never, at=MIB))
     mark(world, *(f"hung/{number}" for number in range(9)))
     eventually(lambda: world.bucket.counts["get"] == 9)
-    world.bucket.put("good", b"x")
-    mark(world, "good")
-    eventually(lambda: world.ledger.get("good"))
+    a_fresh_event_is_worked_off(world)
 
 
 def test_an_event_for_a_key_that_queues_as_bulk_goes_ahead(

@@ -77,7 +77,8 @@ def test_a_healthy_service_says_so(start_service: Starter, path: str) -> None:
     moment = datetime.fromisoformat(health["timestamp"])
     assert moment.tzinfo is not None
     assert abs((datetime.now(UTC) - moment).total_seconds()) < 60
-    assert len(health) == 11
+    assert health["engine"] == "here"
+    assert len(health) == 12
 
 
 def test_before_the_first_run_nothing_is_proved(service: Service) -> None:

@@ -81,6 +81,7 @@ def test_four_workers_one_engine_and_a_new_leader_when_it_is_killed(
         eventually(lambda: service.get("/sync/health")["engine"] == "here")  # one of the workers
         eventually(lambda: service.get("/sync/health")["engine"] == "elsewhere")
         first = leader(service)
+        assert first  # 0 would be this very process and its group
         client.put_object(Bucket=bucket, Key="before", Body=b"the leader is about to die")
         tell(service, bucket, "before")
         os.kill(first, signal.SIGKILL)

@@ -12,7 +12,7 @@ NO_DOUBT = (
         1,
         "a 403 is read as a 404",
         f"{STORAGE}s3/refusals.py",
-        "    if status == 404:\n        return _missing(refusal, text)\n",
+        "    if status == 404:\n        return _missing(refusal, text, key)\n",
         "    if status in (403, 404):\n        return ObjectMissing(text)\n",
         (
             "unit/test_s3_client.py::test_every_wrong_answer_has_its_error",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 MARK = "x-injected"  # a header that no answer may ever have
 HOST = b"Host: localhost\r\n"
 CLOSE = b"Connection: close\r\n"
+JSON = b"Content-Type: application/json"
 MEBIBYTE = 2**20
 
 
@@ -285,66 +286,22 @@ TARGETS = [
     Attack("two slashes", lambda r: request(r, target=b"/" + r.path.encode()), True),
 ]
 BODIES = [
-    Attack(
-        "more than is taken",
-        lambda r: request(r, b"Content-Type: application/json", body=b" " * (2 * MEBIBYTE)),
-    ),
+    _headers("more than is taken", JSON, body=b" " * (2 * MEBIBYTE)),
     Attack(
         "announced and never sent",
-        lambda r: request(r, b"Content-Length: 99999999999", b"Content-Type: application/json"),
+        lambda r: request(r, b"Content-Length: 99999999999", JSON),
     ),
-    Attack(
-        "deep JSON", lambda r: request(r, b"Content-Type: application/json", body=b"[" * 200_000)
-    ),
-    Attack(
-        "deep objects",
-        lambda r: request(r, b"Content-Type: application/json", body=b'{"a":' * 100_000),
-    ),
-    Attack(
-        "great number",
-        lambda r: request(
-            r, b"Content-Type: application/json", body=b'{"keys": ' + b"9" * 500_000 + b"}"
-        ),
-    ),
-    Attack(
-        "odd numbers",
-        lambda r: request(
-            r, b"Content-Type: application/json", body=b'{"keys": [NaN, Infinity, -1, 1e400]}'
-        ),
-    ),
-    Attack(
-        "no UTF-8 in the body",
-        lambda r: request(
-            r, b"Content-Type: application/json", body=b'{"keys": ["\xff\xfe"], "Records": "\xff"}'
-        ),
-    ),
-    Attack(
-        "lone surrogates",
-        lambda r: request(
-            r, b"Content-Type: application/json", body=b'{"keys": ["\\ud800"], "\\udfff": 1}'
-        ),
-    ),
-    Attack(
-        "NUL in the body",
-        lambda r: request(r, b"Content-Type: application/json", body=b'{"keys": ["\\u0000"]}'),
-    ),
-    Attack(
-        "wrong kinds",
-        lambda r: request(
-            r, b"Content-Type: application/json", body=b'{"keys": {"a": 1}, "Records": 7}'
-        ),
-    ),
-    Attack(
-        "names twice",
-        lambda r: request(
-            r, b"Content-Type: application/json", body=b'{"keys": [], "keys": 1, "__proto__": {}}'
-        ),
-    ),
-    Attack(
-        "form",
-        lambda r: request(
-            r, b"Content-Type: multipart/form-data; boundary=x", body=b"--x\r\n\r\n\r\n--x--"
-        ),
+    Attack("deep JSON", lambda r: request(r, JSON, body=b"[" * 200_000)),
+    _headers("deep objects", JSON, body=b'{"a":' * 100_000),
+    _headers("great number", JSON, body=b'{"keys": ' + b"9" * 500_000 + b"}"),
+    _headers("odd numbers", JSON, body=b'{"keys": [NaN, Infinity, -1, 1e400]}'),
+    _headers("no UTF-8 in the body", JSON, body=b'{"keys": ["\xff\xfe"], "Records": "\xff"}'),
+    _headers("lone surrogates", JSON, body=b'{"keys": ["\\ud800"], "\\udfff": 1}'),
+    _headers("NUL in the body", JSON, body=b'{"keys": ["\\u0000"]}'),
+    _headers("wrong kinds", JSON, body=b'{"keys": {"a": 1}, "Records": 7}'),
+    _headers("names twice", JSON, body=b'{"keys": [], "keys": 1, "__proto__": {}}'),
+    _headers(
+        "form", b"Content-Type: multipart/form-data; boundary=x", body=b"--x\r\n\r\n\r\n--x--"
     ),
     Attack(
         "XML",

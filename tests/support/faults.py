@@ -4,7 +4,7 @@ Every call into the `os` module, and the few calls of the C library that `utils/
 makes, is a fault point: its name is that of the function of ours that makes it. Points are found
 by watching a run without faults, so that a step which is added later is a point by itself.
 SQLite speaks to the disk on its own: there each statement and each commit is a point, and fails
-as SQLite fails for that errno. `all_points` and `each` make a matrix of points and errnos.
+as SQLite fails for that errno. `faults.seen` and `CAUSES` make the matrix.
 """
 
 import errno
@@ -27,18 +27,8 @@ CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE)
 # What can be asked of the disk: by path, by descriptor, or below a folder's descriptor.
 _BY_HANDLE = os.supports_fd | os.supports_dir_fd | os.supports_follow_symlinks
 _OTHERS = {
-    "fstat",
-    "lstat",
-    "listdir",
-    "mkfifo",
-    "fsync",
-    "fdatasync",
-    "pread",
-    "pwrite",
-    "read",
-    "write",
-    "dup",
-    "posix_fallocate",
+    *("fstat", "lstat", "listdir", "mkfifo", "dup", "posix_fallocate"),
+    *("fsync", "fdatasync", "pread", "pwrite", "read", "write"),
 }
 _NEVER = {"access", "execve"}
 # What SQLite makes of an errno (its source, os_unix.c): only ENOSPC has a code of its own.
@@ -60,14 +50,13 @@ class Faults:
         self.struck = 0
         self._point: str | None = None
         self._number = 0
-        self._left = 0
         self._lock = threading.Lock()
 
     @contextmanager
-    def on(self, point: str, number: int, times: int = 1_000_000) -> Iterator[None]:
-        """Inside, the point fails with this errno, `times` times."""
+    def on(self, point: str, number: int) -> Iterator[None]:
+        """Inside, the point fails with this errno whenever it is passed; `struck` counts that."""
         self.struck = 0
-        self._number, self._left, self._point = number, times, point
+        self._number, self._point = number, point
         try:
             yield
         finally:
@@ -77,9 +66,8 @@ class Faults:
         """Note that a point is passed; the errno that it is to fail with, 0 for none."""
         with self._lock:
             self.seen[point] = self.seen.get(point, 0) + 1
-            if point != self._point or not self._left:
+            if point != self._point:
                 return 0
-            self._left -= 1
             self.struck += 1
             return self._number
 

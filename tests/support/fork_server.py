@@ -12,6 +12,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,8 @@ def main() -> None:
 def _forked(order: Mapping[str, Any]) -> int:
     child = os.fork()
     if child:
+        with suppress(PermissionError, ProcessLookupError):  # it has done so itself, or is over
+            os.setpgid(child, child)  # before anybody is told of it, who may kill the group
         return child
     code = 70
     try:
@@ -156,8 +159,8 @@ def _forked(order: Mapping[str, Any]) -> int:
 
 
 def _begin(order: Mapping[str, Any]) -> None:
-    """As a new process has it: its own session, nothing inherited but the code."""
-    os.setsid()
+    """As a new process has it: its own group, nothing inherited but the code."""
+    os.setpgid(0, 0)
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])

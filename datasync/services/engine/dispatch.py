@@ -72,7 +72,7 @@ class Dispatcher:
         if as_of is None:
             due = self._ledger.due(now, room, busy)
         else:
-            due = self._ledger.due(as_of.time, room, busy, now, as_of.mark)
+            due = self._ledger.due(as_of.time, room, busy, present=now, made_by=as_of.mark)
         if not due:
             return 0
         self._mirror.check()  # on a full one, keys that are gone still go

@@ -95,7 +95,10 @@ class Fetch:
         row = self.task.row
         etag = row.etag if row is not None and self.task.intact else None
         request = ObjectRequest(
-            self.task.key, if_none_match=etag, max_bytes=self._courier.options.max_bytes
+            self.task.key,
+            if_none_match=etag,
+            max_bytes=self._courier.options.max_bytes,
+            fresh=self.task.failures > 0,
         )
         self._courier.channel.start(request, self, self)
 

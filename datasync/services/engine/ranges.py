@@ -124,6 +124,7 @@ class Ranges:
             first=part.offset,
             last=part.end - 1,
             if_match=self._head.etag,
+            fresh=part.failures > 0,
         )
         self._courier.channel.start(request, part, self._fetch)
 

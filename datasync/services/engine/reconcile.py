@@ -232,7 +232,7 @@ class Reconciliation:
         tasks = [
             Task(
                 action.key,
-                action.operation,
+                _operation(action, action.key in marks),
                 action.row,
                 action.listed,
                 marks.get(action.key),
@@ -368,6 +368,15 @@ class Reconciliation:
         self._ledger.save_counts(self._run.id, self._tally.counts)
         self._ledger.interrupt_runs(self._clock())
         return self._ledger.run(self._run.id)
+
+
+def _operation(action: Action, marked: bool) -> Operation:
+    """A marked key of another version is asked for: to prove its file would not clear the mark."""
+    row, listed = action.row, action.listed
+    if marked and row is not None and listed is not None:
+        if not planner.same_version(listed, row):
+            return Operation.DOWNLOAD
+    return action.operation
 
 
 def _is_drift(action: Action) -> bool:

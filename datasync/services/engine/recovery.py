@@ -23,10 +23,10 @@ def recover(mirror: Mirror, ledger: Ledger) -> None:
     notes = mirror.notes.left()
     known = ledger.get_many(list({note.key for note in notes}))
     claimed: dict[str, ObjectRow] = {}
-    for note in notes:
-        file = _noted_file(
-            note, mirror.stat_many([path_for(note.key), conflict_path_for(note.key)])
-        )
+    usual = mirror.stat_many([path_for(note.key) for note in notes])
+    aside = mirror.stat_many([conflict_path_for(note.key) for note in notes])
+    for note, *found in zip(notes, usual, aside, strict=True):
+        file = _noted_file(note, found)
         if file is not None:
             row = _claim(note, file, known.get(note.key))
             if row is not None:

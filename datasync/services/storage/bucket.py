@@ -239,7 +239,8 @@ class S3Channel:
         except DataSyncError as error:
             self._answer(call, None, error)
             return
-        call.transfer = self._loop.begin(url, headers, request.method == "HEAD", call)
+        bodyless = request.method == "HEAD"
+        call.transfer = self._loop.begin(url, headers, bodyless, call, fresh=request.fresh)
 
     def _feed(self, call: _Call, transfer: Transfer) -> None:
         """Hand on what arrived. An error of the answer or of the receiver ends the call."""

@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -390,18 +390,11 @@ class Mirror:
         return Marker(identity, secrets.token_hex(16), self._clock())
 
     def _write_marker(self, directories: Directories, marker: Marker, *, over: bool) -> Marker:
-        staging = self._own_staging(directories)
-        try:
+        with closing(self._own_staging(directories)) as staging:
             write_marker(directories, staging, marker, durable=self._durable, over=over)
-        finally:
-            staging.close()
         return marker
 
     def _probe_case(self, directories: Directories) -> bool:
         """Whether upper and lower case make two names here."""
-        staging = self._own_staging(directories)
-        try:
-            with staging.stage() as staged:
-                return look(staged.name.upper(), staging.folder) is None
-        finally:
-            staging.close()
+        with closing(self._own_staging(directories)) as staging, staging.stage() as staged:
+            return look(staged.name.upper(), staging.folder) is None

@@ -12,7 +12,7 @@ from datasync.models.sync_models import RunStatus
 from datasync.services.storage.s3.credentials import ChainCredentials
 from tests.engine.network.faults import HTML
 from tests.support.network import ATTEMPTS, NetworkWorld
-from tests.support.s3_front import Spoilt, cut, end
+from tests.support.s3_front import TRULY, Spoilt, cut, end
 from tests.support.scripted_server import Peer, ScriptedServer, Seen, answer, refuse
 from tests.support.world import eventually
 
@@ -178,6 +178,21 @@ def test_a_server_may_close_kept_connections_at_any_time(net: NetworkWorld) -> N
         net.bucket.put(f"{number}", NEW)
         net.front.script(f"{number}", Spoilt(cut(end, at=len(NEW))))
     net.gets_equal()
+
+
+def test_another_try_is_made_over_a_new_connection(net: NetworkWorld) -> None:
+    """The kept ones may be dead as well: a server that restarts closes them all."""
+    net.reopen(concurrency=1)
+    opened = []
+    plain, busy = [TRULY], [answer("503 Busy"), TRULY]
+    for body, replies in ((b"1", plain), (b"2", plain), (b"3", busy)):
+        for key in ("a", "b", "c"):
+            net.bucket.put(key, body)
+        net.front.script("b", *replies)
+        before = net.front.server.connections
+        net.gets_equal()
+        opened.append(net.front.server.connections - before)
+    assert opened[2] == opened[1] + 1  # the first round has to open one for listings as well
 
 
 @pytest.mark.parametrize("silent", ["an object", "a range", "a listing", "a delete"])

@@ -139,6 +139,7 @@ class DirtyKeys:
         now: float,
         limit: int,
         exclude: Collection[str] = (),
+        *,
         present: float | None = None,
         made_by: int = 2**62,
     ) -> list[DirtyKey]:

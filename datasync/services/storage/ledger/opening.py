@@ -139,9 +139,8 @@ def _make_folder(folder: Path) -> None:
     try:
         if not folder.is_dir():
             folder.mkdir()  # not its parents: a mirror that is not mounted must not be made up
-            sync_folder_at(
-                folder.parent, DiskCalls()
-            )  # SQLite does so for its files, not for their folder
+            # SQLite makes its files durable in their folder, not their folder.
+            sync_folder_at(folder.parent, DiskCalls())
     except OSError as error:
         raise LedgerError(
             f"the folder {folder.name} of the ledger cannot be made: {error.strerror}",

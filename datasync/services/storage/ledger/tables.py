@@ -22,9 +22,8 @@ from sqlalchemy import (
 )
 
 from datasync.errors import KeyRejected
-from datasync.models.sync_models import OutcomeStatus, State
+from datasync.models.sync_models import OutcomeStatus
 
-FAILING = (State.FAILED, State.REJECTED, State.STALE)
 # Written out, not bound: a database uses a partial index only for a condition it can read.
 IS_FAILING = "state IN ('failed', 'rejected', 'stale')"
 IS_FAILED_OUTCOME = f"status = '{OutcomeStatus.FAILED.value}'"

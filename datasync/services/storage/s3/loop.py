@@ -50,14 +50,24 @@ class LoopOptions:
 class Transfer:
     """One request and what came back so far. `lines` are raw header lines, blank one included."""
 
-    __slots__ = ("easy", "lines", "chunks", "owner", "bodyless", "received", "seen", "quiet")
+    __slots__ = (
+        "easy",
+        "lines",
+        "chunks",
+        "owner",
+        "bodyless",
+        "fresh",
+        "received",
+        "seen",
+        "quiet",
+    )
 
     def __init__(self, easy: pycurl.Curl) -> None:
         self.easy = easy
         self.lines: list[bytes] = []
         self.chunks: list[bytes] = []
         self.owner: Any = None
-        self.bodyless = False
+        self.bodyless = self.fresh = False
         self.received = 0
         self.seen = 0
         self.quiet = 0.0
@@ -101,13 +111,21 @@ class TransferLoop:
     def active(self) -> int:
         return len(self._active)
 
-    def begin(self, url: str, headers: list[str], bodyless: bool, owner: object) -> Transfer:
-        """Start a GET, or a HEAD when `bodyless`; it moves with the next `turn`."""
+    def begin(
+        self, url: str, headers: list[str], bodyless: bool, owner: object, *, fresh: bool = False
+    ) -> Transfer:
+        """Start a GET, or a HEAD when `bodyless`; it moves with the next `turn`.
+
+        `fresh`: over a new connection, which is kept then as any other.
+        """
         transfer = self._idle.pop() if self._idle else self._make()
         easy = transfer.easy
         if bodyless is not transfer.bodyless:
             easy.setopt(pycurl.NOBODY if bodyless else pycurl.HTTPGET, 1)
             transfer.bodyless = bodyless
+        if fresh is not transfer.fresh:
+            easy.setopt(pycurl.FRESH_CONNECT, int(fresh))
+            transfer.fresh = fresh
         easy.setopt(pycurl.URL, url)
         easy.setopt(pycurl.HTTPHEADER, headers)
         transfer.owner = owner
