@@ -26,7 +26,6 @@ from tests.engine.model.play import FAULTS, KEYS, NEVER, Play
 
 CASES = int(os.environ.get("MODEL_CASES", "40"))
 SEED = os.environ.get("MODEL_SEED") or None
-PHASES = [Phase.generate] if os.environ.get("MODEL_RAW") else [Phase.generate, Phase.shrink]
 pytestmark = pytest.mark.timeout(300 + 4 * CASES)
 
 keys = st.sampled_from(KEYS)
@@ -178,7 +177,7 @@ def test_every_step_keeps_the_promises(tmp_path: Path) -> None:
             deadline=None,
             database=None,
             print_blob=True,
-            phases=PHASES,
+            phases=[Phase.generate, Phase.shrink],
             suppress_health_check=list(HealthCheck),
         ),
     )
