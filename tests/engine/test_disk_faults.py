@@ -14,7 +14,7 @@ import pytest
 
 from datasync.errors import DataSyncError
 from datasync.models.sync_models import RunStatus
-from datasync.services.engine import commit, fetch, ranges, transfer
+from datasync.services.engine import fetch, ranges, recording, transfer
 from tests.support.disk import open_below
 from tests.support.faults import CAUSES, Faults, faults, reason
 from tests.support.world import World
@@ -118,7 +118,7 @@ def story(world: World, monkeypatch: pytest.MonkeyPatch, faults: Faults) -> Iter
     monkeypatch.setattr(ranges, "RANGE_BYTES", 4 * KIB)
     monkeypatch.setattr(transfer, "pause_seconds", lambda *_: 0.0)
     monkeypatch.setattr(ranges, "pause_seconds", lambda *_: 0.0)
-    monkeypatch.setattr(commit, "LEDGER_TRIES", 1)
+    monkeypatch.setattr(recording, "TRIES", 1)
     made = Story(world)
     for _ in range(2):
         made.begin()

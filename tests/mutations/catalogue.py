@@ -175,9 +175,8 @@ ACCEPTED = (
         3,
         "the answer is given before the journal has the keys",
         "controllers/intake.py",
-        "        self._journal.submit(notes, _figures(notices), notices[0].received, told)\n",
-        "        told(None)\n"
-        "        self._journal.submit(notes, _figures(notices), notices[0].received, print)\n",
+        "        self._journal.submit([_entry(notice, told)])\n",
+        "        told(None)\n        self._journal.submit([_entry(notice, print)])\n",
         ("http/test_notification.py::test_a_mark_is_in_the_ledger_before_the_answer",),
     ),
     Mutation(
