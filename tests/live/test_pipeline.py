@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from datasync.demo.cloud import BUCKET, Cloud
+from tests.support.ministack import reset
 from tests.support.s3_server import S3Server
 from tests.support.servers import ServerProcess, free_ports, listens_beyond_loopback
 from tests.support.world import eventually
@@ -64,6 +65,7 @@ def pipeline(
         yield cloud, folder / "mirror"
     finally:
         service.stop()
+        reset(ministack)
 
 
 @pytest.mark.parametrize(
