@@ -16,6 +16,7 @@ from datasync.errors import DataSyncError, ProofUnavailable, Unauthorized
 from datasync.services.events import sns
 from datasync.services.events.sns import SnsGate, https_fetch
 from tests.support.sns import TOPIC, Signer
+from tests.support.world import eventually
 
 HOME = "https://sns.eu-central-1.amazonaws.com"
 

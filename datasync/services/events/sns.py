@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FETCH_SECONDS = 5.0
 FETCH_BYTES = 64 * 1024
 CERTIFICATES = 16  # kept; SNS has one or two a region
+WAITING = 4  # threads at once, for a certificate; whoever comes then is told to try again
 FETCHES_A_MINUTE = 10  # of certificates: forged messages must not make us ask SNS at their pace
 # SNS tries for an hour to deliver a message; our clock and its may differ besides.
 OLDEST_SECONDS = 2 * 3600.0
@@ -65,6 +66,7 @@ class SnsGate:
         self._certificates: dict[str, Certificate] = {}
         self._fetches = deque[float](maxlen=FETCHES_A_MINUTE)
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(WAITING)
 
     def admit(self, message: Mapping[str, str]) -> str:
         """The type of a message that is proved; a subscription is confirmed on the way.
@@ -137,13 +139,18 @@ class SnsGate:
         known = self._certificates.get(url)
         if known is not None:  # not behind somebody's fetch of another one
             return known
-        with self._lock:  # one fetch for all who wait for it
-            if url not in self._certificates:
-                made = self._fetched(url)
-                while len(self._certificates) >= CERTIFICATES:
-                    self._certificates.pop(next(iter(self._certificates)))
-                self._certificates[url] = made
-            return self._certificates[url]
+        if not self._places.acquire(blocking=False):
+            raise ProofUnavailable("too many messages wait for a certificate of SNS")
+        try:
+            with self._lock:  # one fetch for all who wait for it
+                if url not in self._certificates:
+                    made = self._fetched(url)
+                    while len(self._certificates) >= CERTIFICATES:
+                        self._certificates.pop(next(iter(self._certificates)))
+                    self._certificates[url] = made
+                return self._certificates[url]
+        finally:
+            self._places.release()
 
     def _fetched(self, url: str) -> "Certificate":
         from cryptography import x509

@@ -19,6 +19,9 @@ from datasync.services.events.sqs_hiding import STRETCH, Hiding
 POLL_SECONDS = 20  # the longest that SQS has
 LOOK_SECONDS = 1  # the poll of a receiver that is there for a backlog only
 HIDDEN_SECONDS = 30
+# What is given back is not visible at once: our own polls under way would take it again, one after
+# the other, and a queue moves what was received too often among its dead letters.
+GIVEN_BACK_SECONDS = 2
 RECEIVERS = 8
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
@@ -108,8 +111,9 @@ class QueueConsumer:
     def stop(self, timeout_seconds: float) -> None:
         """Take nothing more; wait, at most so long, for what is in hand.
 
-        Messages that did not get into the journal are visible again at once. A poll under way
-        is not waited for: nothing it may still bring is lost, it is given back or comes again.
+        Messages that did not get into the journal are visible again two seconds later. A poll
+        under way is not waited for: nothing it may still bring is lost, it is given back or comes
+        again.
         """
         self._stopping.set()
         with self._changed:
@@ -253,7 +257,7 @@ class QueueConsumer:
 
     def _give_back(self, messages: Sequence[Message]) -> None:
         with suppress(DataSyncError):  # else they are visible again when their time is over
-            self._queue.extend(messages, 0)
+            self._queue.extend(messages, GIVEN_BACK_SECONDS)
 
     # The keeper
 
