@@ -27,7 +27,7 @@ from tests.support.disk import open_below
 from tests.support.world import OPTIONS, World, eventually
 
 SECONDS = float(os.environ.get("CONVERGENCE_SECONDS", "8"))
-pytestmark = pytest.mark.timeout(300 + SECONDS)
+pytestmark = [pytest.mark.timeout(300 + SECONDS), pytest.mark.no_cover]
 KIB, MIB = 2**10, 2**20
 FOLDERS = ("", "a/", "a/b/", "c//", "../", "%FF", "ünï/")
 NAMES = ("a", "b", "c", "d e", "+%20", "b/", "x" * 300)

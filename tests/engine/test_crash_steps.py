@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from datasync.models.sync_models import RunStatus
 from datasync.services.storage.mirror import conflict_path_for
 from tests.support import crash_stories as story
@@ -14,6 +16,7 @@ from tests.support.crash_stories import BEFORE, CHANGED, FOREIGN, TOLD
 from tests.support.fork_server import ForkServer
 from tests.support.world import World
 
+pytestmark = pytest.mark.no_cover
 GONE = ("gone/b", "gone/deep/a")
 
 

@@ -21,7 +21,7 @@ from tests.support.world import World
 
 __all__ = ["faults"]
 ALL = os.environ.get("DISK_FAULTS") == "all"
-pytestmark = pytest.mark.timeout(1800 if ALL else 120)
+pytestmark = [pytest.mark.timeout(1800 if ALL else 120), pytest.mark.no_cover]
 KIB = 2**10
 ASKED = 30
 

@@ -2,6 +2,7 @@
 go on by themselves when there is room again."""
 
 import errno
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from datasync.services.engine import dispatch, outcomes, runner, shortage
 from datasync.services.engine.group import Done
 from datasync.services.engine.shortage import LOOK_SECONDS, Shortage
 from datasync.services.engine.tasks import Task
+from datasync.services.storage import emptying
 from datasync.services.storage.ledger import Ledger
 from tests.support.disk import Space
 from tests.support.world import World, eventually
@@ -151,6 +153,13 @@ def test_old_trash_goes_on_a_disk_too_full_for_the_ledger(
     full = DiskFull("database or disk is full")
     for write in ("request_run", "interrupt_runs"):
         monkeypatch.setattr(Ledger, write, _raising(full))
+    walk = emptying.prune
+
+    def slowly(*arguments: Any) -> emptying.Emptied:
+        time.sleep(0.3)  # the start has failed by now
+        return walk(*arguments)
+
+    monkeypatch.setattr(emptying, "prune", slowly)
     world.service.start()
     eventually(lambda: world.trash() == [])
 

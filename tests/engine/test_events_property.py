@@ -42,7 +42,7 @@ KEYS = (
 )
 SIZES = (0, 1, 30, 400_000)
 ENVELOPES = tuple(envelopes.ENVELOPES.values())
-pytestmark = pytest.mark.timeout(300 + STORIES)
+pytestmark = [pytest.mark.timeout(300 + STORIES), pytest.mark.no_cover]
 WORLD_OPTIONS = replace(OPTIONS, bucket=envelopes.BUCKET)
 
 

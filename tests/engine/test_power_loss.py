@@ -27,7 +27,7 @@ from tests.support.world import World
 STATES = int(os.environ.get("POWER_STATES", "12"))
 BY_CHANCE = 10  # states of each moment, beside the regular ones
 INTERNAL = "mirror/.datasync/"
-pytestmark = pytest.mark.timeout(120 + STATES)
+pytestmark = [pytest.mark.timeout(120 + STATES), pytest.mark.no_cover]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from tests.support.service import Service
 
 URL = "/sync/s3-notification"
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
-pytestmark = pytest.mark.timeout(300 + EXAMPLES // 10)
+pytestmark = [pytest.mark.timeout(300 + EXAMPLES // 10), pytest.mark.no_cover]
 ANSWER_SECONDS = 5.0
 TAKEN_OR_REFUSED = {200, 202, 400, 401, 413, 415, 422}
 

@@ -26,7 +26,7 @@ TESTS = 6
 EXAMPLES = 300 if not SECONDS else 3000
 LONGEST_SECONDS = 10  # for one body; far above what it takes, also on a busy machine
 
-pytestmark = pytest.mark.timeout(300 + SECONDS)
+pytestmark = [pytest.mark.timeout(300 + SECONDS), pytest.mark.no_cover]
 T = TypeVar("T")
 
 

@@ -4,6 +4,7 @@ import datetime
 from urllib.parse import unquote_to_bytes
 from unittest.mock import patch
 
+import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
@@ -54,6 +55,7 @@ def botocore_lines(
     return {name.lower(): text for name, text in request.headers.items()}
 
 
+@pytest.mark.no_cover
 @settings(max_examples=2000, deadline=None)
 @given(
     method=st.sampled_from(["GET", "HEAD"]),

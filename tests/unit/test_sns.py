@@ -112,6 +112,27 @@ def test_a_known_certificate_does_not_wait_for_the_fetch_of_another(
         assert other.result(10) == "Notification"
 
 
+def test_few_threads_wait_for_certificates(desk: Desk, signer: Signer) -> None:
+    """However many messages name one that hangs: the other threads are for other requests."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(_: str) -> bytes:
+        asked.set()
+        assert go_on.wait(20)
+        return signer.certificate
+
+    desk.answer = slow
+    message = signer.sign(SigningCertURL=certificate_url(1))
+    with ThreadPoolExecutor(3 * sns.WAITING) as pool:
+        tried = [pool.submit(desk.gate.admit, message) for _ in range(3 * sns.WAITING)]
+        assert asked.wait(10)
+        eventually(lambda: sum(each.done() for each in tried) == 2 * sns.WAITING)
+        go_on.set()
+    refused = [each.exception() for each in tried if each.exception()]
+    assert len(refused) == 2 * sns.WAITING
+    assert all(isinstance(error, ProofUnavailable) for error in refused)
+
+
 @pytest.mark.parametrize("name", ["Message", "MessageId", "Timestamp", "Subject"])
 def test_a_changed_member_spoils_the_signature(desk: Desk, signer: Signer, name: str) -> None:
     message = signer.sign(Subject="x")

@@ -39,9 +39,14 @@ class Housekeeping:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a round is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
     def look(self, now: float) -> None:
         """Begin what it is time for, if the last round is over. `now` is of a steady clock."""
-        if self._thread is not None and self._thread.is_alive():
+        if self.busy:
             return
         if now >= self._due_at:
             self._due_at = now + HOUSEKEEPING_SECONDS

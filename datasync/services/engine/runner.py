@@ -14,7 +14,7 @@ from datasync.errors import DataSyncError, DiskFull, LeaseHeld, RunNotHeld
 from datasync.models.sync_models import Run, RunKind, RunStatus, SyncOptions
 from datasync.services.engine.dispatch import Dispatcher, Moment
 from datasync.services.engine.group import Done
-from datasync.services.engine.housekeeping import Housekeeping
+from datasync.services.engine.housekeeping import RELIEF_SECONDS, Housekeeping
 from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.reconcile import Reconciliation
 from datasync.services.engine.recovery import recover
@@ -218,7 +218,7 @@ class Runner(threading.Thread):
         house = Housekeeping(self._mirror, self._ledger, self._options, self._failed)
         try:
             house.look(time.monotonic())  # on a full disk nothing else may get as far
-            engine.open(self._stopping.is_set)
+            self._open(engine, house)
             while not self._stopping.is_set():
                 self._lease.require()
                 began = time.monotonic()
@@ -233,6 +233,16 @@ class Runner(threading.Thread):
             runs.join(self._close_within)
             engine.close(max(1.0, deadline - time.monotonic()))
             house.join(HOUSEKEEPING_END_SECONDS)
+
+    def _open(self, engine: Engine, house: Housekeeping) -> None:
+        try:
+            engine.open(self._stopping.is_set)
+        except DiskFull:  # what makes room ends with this lead: let it get somewhere first
+            until = time.monotonic() + RELIEF_SECONDS
+            while house.busy and time.monotonic() < until:
+                if self._stopping.wait(BREATH_SECONDS):
+                    break
+            raise
 
     def _turn(self, engine: Engine, runs: "_RunThread", house: Housekeeping) -> None:
         try:

@@ -26,7 +26,7 @@ from tests.engine.model.play import FAULTS, KEYS, NEVER, Play
 
 CASES = int(os.environ.get("MODEL_CASES", "40"))
 SEED = os.environ.get("MODEL_SEED") or None
-pytestmark = pytest.mark.timeout(300 + 4 * CASES)
+pytestmark = [pytest.mark.timeout(300 + 4 * CASES), pytest.mark.no_cover]
 
 keys = st.sampled_from(KEYS)
 sizes = st.sampled_from((0, 1, 30, 5_000, 130_000, 600_000))
