@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from tests.engine.model.play import FAULTS, KEYS, NEVER, Play
 
-CASES = int(os.environ.get("MODEL_CASES", "40"))
+CASES = int(os.environ.get("MODEL_CASES", "25"))
 SEED = os.environ.get("MODEL_SEED") or None
 pytestmark = [pytest.mark.timeout(300 + 4 * CASES), pytest.mark.no_cover]
 
