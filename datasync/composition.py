@@ -76,7 +76,7 @@ def compose(
 ) -> Components:
     """Make and wire the parts; S3 is not asked anything.
 
-    `adopt` takes over a directory that mirrored another bucket.
+    `adopt` takes over a directory that mirrored another bucket, or the ledger of another directory.
 
     Raises: ConfigurationError, MirrorError, LedgerError; nothing is left open then.
     """
@@ -92,6 +92,8 @@ def compose(
             get_logger("datasync.ledger").warning(
                 "the ledger was damaged: it is set aside, and built anew from files and bucket"
             )
+        if settings.database_url is not None:
+            ledger.claim(mirror.id, str(settings.root), over=adopt)
         if adopt:
             disprove(ledger)
         if mirror.taken_over:

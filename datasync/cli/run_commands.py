@@ -36,7 +36,11 @@ MOST_SHOWN = 100_000
 Prefix = Annotated[str, typer.Option(help="Only keys that begin with this.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Adopt = Annotated[
-    bool, typer.Option("--adopt", help="Take over a directory that mirrored another bucket.")
+    bool,
+    typer.Option(
+        "--adopt",
+        help="Take over a directory that mirrored another bucket, or the ledger of another directory.",
+    ),
 ]
 RunId = Annotated[int, typer.Argument(min=1, help="Number of the run, as in: datasync runs.")]
 Limit = Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="Show at most so many.")]

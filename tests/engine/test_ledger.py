@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from datasync.services.storage.ledger import Ledger
+from tests.engine.test_ledger_claim import ClaimContract
 from tests.engine.test_ledger_dirty import DirtyContract
 from tests.engine.test_ledger_objects import ObjectsContract
 from tests.engine.test_ledger_outcomes import OutcomesContract
@@ -25,6 +26,7 @@ class LedgerContract(
     RunsContract,
     OutcomesContract,
     SharingContract,
+    ClaimContract,
 ):
     """What every ledger does, whatever database it is kept in."""
 

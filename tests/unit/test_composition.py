@@ -8,8 +8,8 @@ from pydantic import SecretStr
 
 from datasync.composition import compose, preflight, s3_bucket
 from datasync.config.settings import Settings
-from datasync.errors import AccessDenied, MirrorUnavailable
-from datasync.models.sync_models import ObjectRow, Settlement, State
+from datasync.errors import AccessDenied, ConfigurationError, LedgerError, MirrorUnavailable
+from datasync.models.sync_models import ObjectRow, RunKind, Settlement, State
 from datasync.services.storage.ledger import sqlite_url
 from tests.support.scripted_server import Peer, ScriptedServer, Seen, answer, refuse
 from tests.support.xml_pages import page
@@ -79,3 +79,22 @@ def test_a_bare_mount_point_is_not_made_a_mirror(server: ScriptedServer, tmp_pat
     (tmp_path / "mirror").rename(tmp_path / "gone for good")
     compose(mounted, adopt=True).close()
     preflight(mounted)
+
+
+def test_two_directories_never_share_one_ledger(server: ScriptedServer, tmp_path: Path) -> None:
+    """What was proved of the files of one would be believed of those of the other."""
+    database = SecretStr(sqlite_url(tmp_path / "elsewhere.db"))
+    one, two = (
+        settings(server, tmp_path / name, "").model_copy(update={"database_url": database})
+        for name in ("one", "two")
+    )
+    first = compose(one)
+    with pytest.raises(ConfigurationError, match=f"another directory, {tmp_path / 'one'}"):
+        compose(two)
+    compose(one).close()  # a second process of the same service
+    compose(two, adopt=True).close()
+    with pytest.raises(LedgerError, match=f"taken over by the service of {tmp_path / 'two'}"):
+        first.service.run(RunKind.RECONCILE, "")
+    first.close()
+    with pytest.raises(ConfigurationError, match="another directory"):
+        compose(one)

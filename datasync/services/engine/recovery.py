@@ -44,9 +44,10 @@ def _noted_file(note: Note, found: Iterable[object]) -> FileStat | None:
 def _claim(note: Note, file: FileStat, row: ObjectRow | None) -> ObjectRow | None:
     """The row that says the file is ours; None when the one that is there says so."""
     held = held_file(row)
-    if held is not None and held.path == file.path:
+    same = row is not None and row.etag == note.etag  # else it may be as long and as old by chance
+    if held is not None and held.path == file.path and same:
         return None
-    if row is not None and held is not None and replace(held, path=file.path) == file:
+    if row is not None and held is not None and same and replace(held, path=file.path) == file:
         return replace(row, path=file.path)  # it only moved aside
     return ObjectRow(
         key=note.key,

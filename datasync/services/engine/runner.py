@@ -60,6 +60,7 @@ class Engine:
 
         Keys outside the prefix may be many: once `stopped()` says so, the rest of them stays.
         """
+        self._ledger.require_claim()
         recover(self._mirror, self._ledger)
         self._mirror.sweep()
         self._ledger.interrupt_runs(time.time())
@@ -221,6 +222,7 @@ class Runner(threading.Thread):
             self._open(engine, house)
             while not self._stopping.is_set():
                 self._lease.require()
+                self._ledger.require_claim()
                 began = time.monotonic()
                 self._turn(engine, runs, house)
                 self._bell.wait(TURN_SECONDS)

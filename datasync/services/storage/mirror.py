@@ -126,6 +126,13 @@ class Mirror:
         self._marker = marker
         self._identity = (status.st_dev, status.st_ino)
 
+    @property
+    def id(self) -> str:
+        """What tells this folder from every other one, wherever it is mounted or moved to."""
+        if self._marker is None:
+            raise MirrorUnavailable("the mirror's folder was not prepared")
+        return self._marker.mirror_id
+
     def is_marked(self) -> bool:
         """Whether the folder is there and somebody made it a mirror. Changes nothing.
 

@@ -99,6 +99,12 @@ class Play:
             body = f"<{self._unique}>".encode().ljust(len(old.body), b"+")[: len(old.body)]
             self._put(key, body, "plain", old.last_modified)
 
+    def put_back(self, key: str) -> None:
+        """The content before this one once more, with this one's date."""
+        stored = self._stored.get(key, [])
+        if len(stored) > 1 and (now := self.bucket.objects.get(key)):
+            self._put(key, stored[-2].body, "plain", now.last_modified)
+
     def _put(self, key: str, body: bytes, how: str, modified: int | None = None) -> None:
         self.truth.versions.setdefault(key, set()).add(body)  # before anybody can have it
         self.truth.homes.key_at.update({path: key for path in self.truth.homes.of(key)})

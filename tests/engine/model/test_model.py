@@ -61,7 +61,10 @@ class Machine(RuleBasedStateMachine):
     def put(self, key: str, size: int, how: str) -> None:
         self.play.put(key, size, how)
 
-    @rule(key=keys, what=st.sampled_from(("overwrite", "delete", "delete", "undelete")))
+    @rule(
+        key=keys,
+        what=st.sampled_from(("overwrite", "put_back", "delete", "delete", "undelete")),
+    )
     def change(self, key: str, what: str) -> None:
         getattr(self.play, what)(key)
 

@@ -41,6 +41,19 @@ def test_a_file_that_moved_aside_right_before_a_kill_whose_object_then_goes(play
     play.settle()
 
 
+def test_a_file_placed_right_before_a_kill_whose_object_is_then_put_back(play: Play) -> None:
+    """Size and date were the same all the time: the file passed for what its row spoke of."""
+    play.put("a", 20)
+    play.run()
+    before = play.world.tree()
+    play.overwrite("a")
+    play.killed("settle")
+    assert play.world.tree() != before
+    play.put_back("a")
+    play.settle()
+    assert play.world.tree() == before
+
+
 def test_a_folder_marker_that_is_archived_takes_the_place_of_a_file(play: Play) -> None:
     play.put("dir/", 20)
     play.run()

@@ -3,7 +3,7 @@
 Written after the disk is durable; it may lag behind the disk, never lead it. Knows nothing of
 S3, of files in the mirror, of settings or of HTTP. One subject a module: `tables`, `objects`,
 `dirty`, `settling`, `scope`, `runs`, `plans`, `outcomes`, `failures`, `figures`, `event_figures`,
-`spool`; below them `database` (transactions) and `backends` (SQLite, PostgreSQL and its
+`claim`, `spool`; below them `database` (transactions) and `backends` (SQLite, PostgreSQL and its
 `patience`); `opening` brings the tables
 up to date.
 """
@@ -11,6 +11,7 @@ up to date.
 from pathlib import Path
 
 from datasync.services.storage.ledger.backends import SqliteBackend
+from datasync.services.storage.ledger.claim import Claim
 from datasync.services.storage.ledger.database import Database
 from datasync.services.storage.ledger.dirty import DirtyKeys
 from datasync.services.storage.ledger.event_figures import EventFigures, measured
@@ -41,6 +42,7 @@ class Ledger(
     Failures,
     Figures,
     EventFigures,
+    Claim,
 ):
     """One ledger, used by many threads; open it in the process that uses it, never before a fork.
 

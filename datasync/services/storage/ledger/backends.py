@@ -35,7 +35,7 @@ NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 LOG_BYTES = 64 * 2**20  # how long the log of a SQLite ledger may become
 LOG_PATIENCE_SECONDS = 0.25
 # Numbers of PostgreSQL's advisory locks; arbitrary, but never to be changed.
-TURNS = {"migrate": 7_301_001, "runs": 7_301_002, "settle": 7_301_003}
+TURNS = {"migrate": 7_301_001, "runs": 7_301_002, "settle": 7_301_003, "claim": 7_301_004}
 
 
 class Backend(Protocol):

@@ -197,6 +197,15 @@ outcomes = Table(
     sqlite_autoincrement=True,
 )
 
+# One row, if the ledger lies elsewhere than in the mirror that it belongs to.
+mirror = Table(
+    "mirror",
+    metadata,
+    Column("only", Integer, primary_key=True, autoincrement=False),
+    Column("mirror_id", Text, nullable=False),
+    Column("folder", Text, nullable=False),
+)
+
 # Running totals, so that health and statistics never scan: "state.synced", "files", "bytes",
 # "event.queued", "source.http.s3", "lag.le.0.5", ...; "marks" is the number of the latest mark,
 # "last_event" when it came, in milliseconds.
