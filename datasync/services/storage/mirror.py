@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Self
 
 from datasync.errors import ConfigurationError, DiskFull, MirrorError, MirrorUnavailable
 from datasync.models.sync_models import FileStat
-from datasync.services.storage import emptying, removing, trash
+from datasync.services.storage import removing
 from datasync.services.storage.directories import (
     Directories,
     look,
@@ -38,6 +37,7 @@ from datasync.services.storage.marker import (
     read_marker,
     write_marker,
 )
+from datasync.services.storage.mirror_trash import MirrorTrash
 from datasync.services.storage.notes import Note, Notes
 from datasync.services.storage.paths import INTERNAL, conflict_path_for, keys_above, path_for
 from datasync.services.storage.publishing import Publication, Published, Publisher
@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 
-class Mirror:
+class Mirror(MirrorTrash):
     """A folder that holds one file per object. Safe to use from several threads."""
 
     def __init__(
@@ -266,70 +266,6 @@ class Mirror:
         """
         with self._session(path) as directories:
             return open_file(directories, path)
-
-    # Trash
-
-    def trash_entries(
-        self, prefix: str = "", after: str = "", limit: int = 1000
-    ) -> list[TrashEntry]:
-        """What was removed from paths below `prefix`, oldest first; go on `after` the last id.
-
-        Raises: MirrorError.
-        """
-        with self._session(TRASH) as directories:
-            return list(islice(trash.entries(directories, prefix, after), limit))
-
-    def restore(
-        self,
-        entry_id: str | None = None,
-        *,
-        prefix: str | None = None,
-        wanted: Callable[[TrashEntry], bool] = lambda _: True,
-        overwrite: bool = False,
-    ) -> list[Restored]:
-        """Put one entry back to its path, or the newest `wanted` one of each path below `prefix`.
-
-        What is at the path is kept and the entry stays in the trash, unless `overwrite` says
-        that the two change places. Raises: FileMissing (no such entry), MirrorError.
-        """
-        if (entry_id is None) == (prefix is None):
-            raise ValueError("restore takes either an entry's id or a prefix")
-        with self._prepared(TRASH) as directories:
-            if entry_id is not None:
-                chosen = [trash.find(directories, entry_id)]
-            else:
-                chosen = trash.newest(filter(wanted, trash.entries(directories, prefix or "", "")))
-            replaced = TrashFolder(directories, "replaced", self._clock()) if overwrite else None
-            done = [trash.put_back(directories, self._calls, each, replaced) for each in chosen]
-            self._durability.require_folders(directories)
-            return done
-
-    def prune_trash(
-        self, older_than_seconds: float, now: float, stopped: Callable[[], bool] = lambda: False
-    ) -> int:
-        """Remove for good what was trashed longer ago than that; the number of files.
-
-        Ends early, at any file, once `stopped()` says so. Raises: MirrorError.
-        """
-        with self._prepared(TRASH) as directories:
-            return emptying.prune(directories, now - older_than_seconds, stopped).files
-
-    def shrink_trash(
-        self,
-        older_than_seconds: float,
-        now: float,
-        stopped: Callable[[], bool] = lambda: False,
-        *,
-        max_percent: float | None = None,
-    ) -> Emptied:
-        """Remove the oldest for good while the trash takes a larger share of the disk than that.
-
-        Also while less is free than downloads want; nothing that was trashed since so long ago.
-        Ends early as `prune_trash` does. Raises: MirrorError.
-        """
-        with self._prepared(TRASH) as directories:
-            nbytes = emptying.excess(directories, max_percent, self._min_free_percent)
-            return emptying.shrink(directories, now - older_than_seconds, stopped, nbytes)
 
     # How
 
