@@ -39,7 +39,7 @@ Adopt = Annotated[
     bool,
     typer.Option(
         "--adopt",
-        help="Take over a directory that mirrored another bucket, or the ledger of another directory.",
+        help="Take over another bucket's directory, or another directory's ledger.",
     ),
 ]
 RunId = Annotated[int, typer.Argument(min=1, help="Number of the run, as in: datasync runs.")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from datasync.services.storage.ledger import Ledger, backends, sqlite_url
+from datasync.services.storage.ledger import Ledger, sqlite_backend, sqlite_url
 from tests.engine.test_ledger_objects import put, row
 
 LIMIT = 256 * 1024
@@ -22,7 +22,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ledger(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
-    monkeypatch.setattr(backends, "LOG_BYTES", LIMIT)
+    monkeypatch.setattr(sqlite_backend, "LOG_BYTES", LIMIT)
     ledger = Ledger.open(sqlite_url(file))
     yield ledger
     ledger.close()
@@ -92,7 +92,7 @@ def test_a_log_that_cannot_be_emptied_leaves_the_connection_its_patience(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(ledger, row("a"), row("b"))
-    monkeypatch.setattr(backends, "LOG_BYTES", 1)
+    monkeypatch.setattr(sqlite_backend, "LOG_BYTES", 1)
     monkeypatch.setattr(ledger._database.backend, "_log_limit", 1)
     with ledger._database.write() as connection:
         raw = connection.connection.driver_connection

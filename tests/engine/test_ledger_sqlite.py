@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
 from datasync.errors import DiskFull, LedgerBusy, LedgerError
 from datasync.models.sync_models import ListedObject, RunKind, Settlement, State
-from datasync.services.storage.ledger import Ledger, opening, spool, sqlite_url
+from datasync.services.storage.ledger import Ledger, migrating, opening, spool, sqlite_url
 from datasync.services.storage.ledger.tables import successor
 from tests.engine.test_ledger_objects import KEYS, SHARED, put, row
 
@@ -229,11 +230,14 @@ class TestDisk:
             connection.exec_driver_sql("SELECT nonsense")
 
     def test_a_ledger_that_cannot_be_written_says_what_to_do(self, file: Path) -> None:
-        def lock(connection: Any, _record: object) -> None:
-            connection.execute("PRAGMA query_only=ON")
+        def for_reading(*_: object) -> sqlite3.Connection:
+            return sqlite3.connect(f"file:{file}?mode=ro", uri=True, check_same_thread=False)
 
         filled(file, 3)
-        with listening("connect", lock), pytest.raises(LedgerError, match="readonly") as caught:
+        with (
+            listening("do_connect", for_reading),
+            pytest.raises(LedgerError, match="readonly") as caught,
+        ):
             Ledger.open(f"sqlite:///{file}")
         assert "writable" in caught.value.hint
         ledger = Ledger.open(f"sqlite:///{file}")
@@ -360,3 +364,12 @@ class TestSpool:
 )
 def test_the_successor_of_a_prefix(prefix: bytes, end: bytes | None) -> None:
     assert successor(prefix) == end
+
+
+def test_the_latest_version_is_the_last_step(file: Path) -> None:
+    """Else each start would load Alembic for nothing, or leave the last step undone."""
+    head = ScriptDirectory(str(migrating.MIGRATIONS)).get_current_head()
+    assert migrating.LATEST == head
+    assert migrating.LATEST in migrating.known_versions()
+    Ledger.open(f"sqlite:///{file}").close()
+    assert opening.inspect_database(f"sqlite:///{file}", 1.0).found == head

@@ -27,7 +27,7 @@ from typing import Any
 
 import pytest
 
-from datasync.services.storage.ledger.backends import SqliteBackend
+from datasync.services.storage.ledger.sqlite_backend import SqliteBackend
 from datasync.utils import file_utils
 
 BLOCK = 4096

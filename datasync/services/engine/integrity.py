@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from awscrt import checksums
-
 from datasync.errors import ChecksumMismatch, LengthMismatch, TornRead
 from datasync.models.sync_models import ListedObject, ObjectHead, ObjectRow, Verdict
 
@@ -152,6 +150,8 @@ class Digest(Protocol):
 
 class _Crc:
     def __init__(self, verdict: Verdict) -> None:
+        from awscrt import checksums  # not at the top: few objects need it, and it is large
+
         self._function: Callable[[bytes, int], int] = getattr(checksums, verdict.value)
         self._length = _CRC_BYTES[verdict]
         self._sum = 0

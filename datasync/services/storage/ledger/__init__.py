@@ -3,14 +3,13 @@
 Written after the disk is durable; it may lag behind the disk, never lead it. Knows nothing of
 S3, of files in the mirror, of settings or of HTTP. One subject a module: `tables`, `objects`,
 `dirty`, `settling`, `scope`, `runs`, `plans`, `outcomes`, `failures`, `figures`, `event_figures`,
-`claim`, `spool`; below them `database` (transactions) and `backends` (SQLite, PostgreSQL and its
-`patience`); `opening` brings the tables
-up to date.
+`claim`, `spool`; below them `database` (transactions), `sqlite_backend`, and `postgres_backend`
+with its `patience`; `opening` finds the one that a URL means, `migrating` brings its tables up to
+date.
 """
 
 from pathlib import Path
 
-from datasync.services.storage.ledger.backends import SqliteBackend
 from datasync.services.storage.ledger.claim import Claim
 from datasync.services.storage.ledger.database import Database
 from datasync.services.storage.ledger.dirty import DirtyKeys
@@ -25,6 +24,7 @@ from datasync.services.storage.ledger.runs import Runs
 from datasync.services.storage.ledger.scope import OutsideScope
 from datasync.services.storage.ledger.settling import Settling
 from datasync.services.storage.ledger.spool import ListingSpool
+from datasync.services.storage.ledger.sqlite_backend import SqliteBackend
 
 __all__ = ["Ledger", "ListingSpool", "measured", "sqlite_url"]
 

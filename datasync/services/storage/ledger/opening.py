@@ -5,31 +5,29 @@ Several processes may start at once; they take turns. Knows no table's meaning.
 
 import fcntl
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import URL, Connection, inspect, make_url
 from sqlalchemy.exc import ArgumentError
 
 from datasync.errors import LedgerBusy, LedgerError
-from datasync.services.storage.ledger.backends import NO_LINK, PostgresBackend, SqliteBackend
+from datasync.services.storage.ledger.backends import Backend
 from datasync.services.storage.ledger.database import Database
+from datasync.services.storage.ledger.migrating import (
+    LATEST,
+    VERSION_TABLE,
+    known_versions,
+    migrated,
+    version_of,
+)
+from datasync.services.storage.ledger.sqlite_backend import NO_LINK, SqliteBackend
 from datasync.utils.file_utils import DiskCalls, sync_folder_at
 
-MIGRATIONS = Path(__file__).parent.parent / "migrations"
-VERSION_TABLE = "ledger_version"  # as `migrations/env.py` has it
 OPEN_SECONDS = 60.0  # another process may be migrating a large ledger
-
-_alembic = threading.Lock()  # Alembic keeps its context in module globals
 
 
 def sqlite_url(path: Path) -> str:
@@ -46,7 +44,7 @@ def open_database(url: str, busy_seconds: float) -> tuple[Database, bool]:
     try:
         if isinstance(backend, SqliteBackend):
             return _open_sqlite(backend)
-        return _migrated(Database(backend)), False
+        return migrated(Database(backend)), False
     except OSError as error:
         raise LedgerError(f"the ledger cannot be opened: {error.strerror}") from error
 
@@ -65,13 +63,10 @@ def inspect_database(url: str, busy_seconds: float) -> LedgerVersion:
 
     Raises: LedgerError, LedgerBusy.
     """
-    steps = ScriptDirectory(str(MIGRATIONS))
-    known = frozenset(step.revision for step in steps.walk_revisions())
-    latest = str(steps.get_current_head())
-    return LedgerVersion(_version_of(_backend(url, busy_seconds)), latest, known)
+    return LedgerVersion(_found_version(_backend(url, busy_seconds)), LATEST, known_versions())
 
 
-def _version_of(backend: SqliteBackend | PostgresBackend) -> str | None:
+def _found_version(backend: Backend) -> str | None:
     if isinstance(backend, SqliteBackend):
         backend.refuse_links()
         if not backend.path.exists():
@@ -79,15 +74,16 @@ def _version_of(backend: SqliteBackend | PostgresBackend) -> str | None:
     database = Database(backend)
     try:
         with database.read() as connection:
-            options = {"version_table": VERSION_TABLE}
-            return MigrationContext.configure(connection, opts=options).get_current_revision()
+            return version_of(connection)
     finally:
         database.close()
 
 
-def _backend(url: str, busy_seconds: float) -> SqliteBackend | PostgresBackend:
+def _backend(url: str, busy_seconds: float) -> Backend:
     parsed = _parse(url)
     if parsed.get_backend_name() in ("postgresql", "postgres"):
+        from datasync.services.storage.ledger.postgres_backend import PostgresBackend
+
         return PostgresBackend(parsed, busy_seconds)
     return SqliteBackend(_file_of(parsed), busy_seconds)
 
@@ -184,7 +180,9 @@ def _start(backend: SqliteBackend) -> Database:
             _refuse_foreign(connection, backend.path.name)
         with database.read() as connection:
             backend.use_wal(connection)
-        _migrated(database)
+        migrated(database)
+        with database.write() as connection:  # a ledger that takes nothing says so at the start
+            connection.exec_driver_sql("PRAGMA user_version = 1")
         backend.remember()
     except BaseException:
         database.close()
@@ -220,22 +218,3 @@ def _set_aside(path: Path) -> None:
         source = Path(f"{path}{suffix}")
         if source.exists():
             source.rename(f"{aside}{suffix}")
-
-
-def _migrated(database: Database) -> Database:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    try:
-        with _alembic, database.write(durable=True, turn="migrate") as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except CommandError as error:
-        database.close()
-        raise LedgerError(
-            f"the ledger is of another version of DataSync: {error}",
-            hint="Start the newer version again, or move the ledger away to have it rebuilt.",
-        ) from error
-    except BaseException:
-        database.close()
-        raise
-    return database

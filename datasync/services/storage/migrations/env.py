@@ -1,6 +1,6 @@
 """Alembic's entry: applies the steps on the connection, and in the transaction, it is given.
 
-Only `datasync.services.storage.ledger.opening` runs it; there is no alembic.ini.
+Only `datasync.services.storage.ledger.migrating` runs it; there is no alembic.ini.
 """
 
 from alembic import context
