@@ -1,0 +1,98 @@
+"""What is mirrored in each workload, and what changed in the bucket between its rounds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.light import Item
+
+STRIDE = 28_657  # odd, so that neighbours differ in every byte
+
+
+def _item(number: int, size: int, generation: int = 0, **more: object) -> Item:
+    key = f"data/{number // 1000:04}/{number:07}.bin"
+    offset = number * STRIDE + generation * 1_000_003
+    return Item(key, size, offset, age=number % 86_400 + generation * 100_000, **more)  # type: ignore[arg-type]
+
+
+def cold(count: int, size: int) -> Callable[[int], list[Item]]:
+    return lambda _: [_item(number, size) for number in range(count)]
+
+
+def large(count: int, size: int, part: int, *, has_crc: bool) -> Callable[[int], list[Item]]:
+    return lambda _: [
+        _item(number, size, part_size=part, has_crc=has_crc) for number in range(count)
+    ]
+
+
+def changing(count: int, size: int) -> Callable[[int], list[Item]]:
+    """Each round 1 % of the keys are new versions, 0.5 % are gone, as many others are there."""
+
+    def items(round_number: int) -> list[Item]:
+        absent = 1 + round_number % 2  # of 200
+        return [
+            _item(number, size, round_number if number % 100 == 7 else 0)
+            for number in range(count)
+            if number % 200 != absent
+        ]
+
+    return items
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`items` gives the bucket's objects of a round; `fresh`: the folders are empty before each."""
+
+    name: str
+    text: str
+    items: Callable[[int], list[Item]]
+    fresh: bool
+    goals: str
+    delay_ms: float = 0.0
+    large: bool = False
+    rounds: int = 5
+
+
+MIB, GIB = 2**20, 2**30
+WORKLOADS: Sequence[Workload] = (
+    Workload("W1", "20,000 x 4 KiB, cold", cold(20_000, 4096), True, "0.6, then 0.35"),
+    Workload(
+        "W1b",
+        "4,000 x 4 KiB, cold, 20 ms of delay",
+        cold(4_000, 4096),
+        True,
+        "0.6, then 0.4",
+        delay_ms=20,
+    ),
+    Workload("W2", "2,000 x 256 KiB, cold", cold(2_000, 2**18), True, "0.75, then 0.5"),
+    Workload(
+        "W3",
+        "4 x 1 GiB, cold, stored CRC64NVME",
+        large(4, GIB, 16 * MIB, has_crc=True),
+        True,
+        "1.0, then 0.8",
+        large=True,
+    ),
+    Workload(
+        "W3-md5",
+        "4 x 1 GiB, cold, MD5 of parts only",
+        large(4, GIB, 16 * MIB, has_crc=False),
+        True,
+        "1.3, then 0.8",
+        large=True,
+    ),
+    Workload(
+        "W4",
+        "100,000 keys, nothing changed",
+        cold(100_000, 16),
+        False,
+        "0.5 of rclone tuned and 0.15 of s5cmd sync, then 0.25",
+    ),
+    Workload("W5", "1,000,000 keys, nothing changed", cold(1_000_000, 16), False, "as W4"),
+    Workload("W6", "100,000 keys, 1 % changed, 0.5 % gone", changing(100_000, 4096), False, "0.5"),
+)
+QUICK: Sequence[Workload] = (
+    Workload("W1", "2,000 x 4 KiB, cold", cold(2_000, 4096), True, "0.6", rounds=3),
+    Workload("W2", "300 x 256 KiB, cold", cold(300, 2**18), True, "0.75", rounds=3),
+    Workload("W4", "10,000 keys, nothing changed", cold(10_000, 16), False, "0.5", rounds=3),
+    Workload("W6", "10,000 keys, 1 % changed", changing(10_000, 4096), False, "0.5", rounds=3),
+)
