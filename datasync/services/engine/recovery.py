@@ -12,6 +12,7 @@ from datasync.services.engine.outcomes import held_file
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror, Note, conflict_path_for, path_for
 
+_UNPROVED = 0  # no file's own time: one that is ours, but not proved, must not pass for intact
 _REASON = "placed just before the service ended; the next look at it proves it"
 
 
@@ -44,11 +45,14 @@ def _noted_file(note: Note, found: Iterable[object]) -> FileStat | None:
 def _claim(note: Note, file: FileStat, row: ObjectRow | None) -> ObjectRow | None:
     """The row that says the file is ours; None when the one that is there says so."""
     held = held_file(row)
-    same = row is not None and row.etag == note.etag  # else it may be as long and as old by chance
-    if held is not None and held.path == file.path and same:
-        return None
-    if row is not None and held is not None and same and replace(held, path=file.path) == file:
-        return replace(row, path=file.path)  # it only moved aside
+    if row is not None and held is not None:
+        if held.path == file.path:
+            if row.etag == note.etag or held != file:
+                return None
+            # As long and as old as the noted one: nobody knows which of the two it is.
+            return replace(row, state=State.FAILED, mtime_ns=_UNPROVED, reason=_REASON)
+        if row.etag == note.etag and replace(held, path=file.path) == file:
+            return replace(row, path=file.path)  # it only moved aside
     return ObjectRow(
         key=note.key,
         etag=note.etag,
@@ -57,6 +61,6 @@ def _claim(note: Note, file: FileStat, row: ObjectRow | None) -> ObjectRow | Non
         state=State.FAILED,
         path=file.path,
         local_size=file.size,
-        mtime_ns=0,  # ours, but not proved: it must not pass for intact
+        mtime_ns=_UNPROVED,
         reason=_REASON,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.model.play import Play
+from tests.support.fake_objects import etag_of
 
 
 @pytest.fixture
@@ -52,6 +53,20 @@ def test_a_file_placed_right_before_a_kill_whose_object_is_then_put_back(play: P
     play.put_back("a")
     play.settle()
     assert play.world.tree() == before
+
+
+@pytest.mark.parametrize("step", ["os.rename", "settle"])
+def test_no_row_tells_of_a_version_that_was_noted_and_never_placed(play: Play, step: str) -> None:
+    """Size and date are those of the file that is there: it is nobody's word on which it is."""
+    play.put("a", 20)
+    play.run()
+    older = play.world.row("a").etag
+    play.overwrite("a")
+    play.killed(step)
+    with play.world.service._leading():  # the next start looks at what was noted
+        there = etag_of(play.world.tree()["a"], ())
+        assert play.world.row("a").etag in (older, there)
+    play.settle()
 
 
 def test_a_folder_marker_that_is_archived_takes_the_place_of_a_file(play: Play) -> None:

@@ -7,14 +7,14 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, inspect, make_url
 from sqlalchemy.exc import ArgumentError
 
-from datasync.errors import LedgerBusy, LedgerError
+from datasync.errors import DiskFull, LedgerBusy, LedgerError
 from datasync.services.storage.ledger.backends import Backend
 from datasync.services.storage.ledger.database import Database
 from datasync.services.storage.ledger.migrating import (
@@ -181,13 +181,18 @@ def _start(backend: SqliteBackend) -> Database:
         with database.read() as connection:
             backend.use_wal(connection)
         migrated(database)
-        with database.write() as connection:  # a ledger that takes nothing says so at the start
-            connection.exec_driver_sql("PRAGMA user_version = 1")
+        _require_writing(database)
         backend.remember()
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _require_writing(database: Database) -> None:
+    """Raises: LedgerError where it may only be read. A full disk is no reason not to start."""
+    with suppress(DiskFull), database.write() as connection:
+        connection.exec_driver_sql("PRAGMA user_version = 1")
 
 
 def _refuse_foreign(connection: Connection, name: str) -> None:
