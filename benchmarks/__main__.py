@@ -1,8 +1,8 @@
 """Measures DataSync beside rclone, s5cmd and the AWS CLI.
 
-    python -m benchmarks                 every workload, 5 rounds each
-    python -m benchmarks W1 W4 -r 3      these, 3 rounds each
-    python -m benchmarks --quick         a small part, in under 3 minutes
+python -m benchmarks                 every workload, 5 rounds each
+python -m benchmarks W1 W4 -r 3      these, 3 rounds each
+python -m benchmarks --quick         a small part, in under 3 minutes
 """
 
 import argparse
@@ -26,7 +26,9 @@ def main() -> None:
     wanted = parser.parse_args()
     known = {each.name: each for each in (QUICK if wanted.quick else WORKLOADS)}
     if unknown := set(wanted.workloads) - known.keys():
-        parser.error(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        parser.error(
+            f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(known)}"
+        )
     results: dict[str, list[Result]] = {}
     sections: list[str] = []
     for name in wanted.workloads or known:

@@ -62,5 +62,3 @@ def peak_of(pid: int) -> float:
 def _cpu(process: psutil.Process) -> float:
     spent = process.cpu_times()
     return float(spent.user + spent.system)
-
-

@@ -62,9 +62,7 @@ def _spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} - {max(values):.2f})"
 
 
-def _ratio(
-    ours: Sequence[Figure], theirs: Sequence[Figure], of: Callable[[Figure], float]
-) -> str:
+def _ratio(ours: Sequence[Figure], theirs: Sequence[Figure], of: Callable[[Figure], float]) -> str:
     ratios = [of(our) / of(their) for our, their in zip(ours, theirs, strict=True)]
     return f"{statistics.median(ratios):.2f}"
 
