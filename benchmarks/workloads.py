@@ -8,10 +8,13 @@ from benchmarks.light import Item
 STRIDE = 28_657  # odd, so that neighbours differ in every byte
 
 
-def _item(number: int, size: int, generation: int = 0, **more: object) -> Item:
+def _item(
+    number: int, size: int, generation: int = 0, *, part_size: int = 0, has_crc: bool = False
+) -> Item:
     key = f"data/{number // 1000:04}/{number:07}.bin"
     offset = number * STRIDE + generation * 1_000_003
-    return Item(key, size, offset, age=number % 86_400 + generation * 100_000, **more)  # type: ignore[arg-type]
+    age = number % 86_400 + generation * 100_000
+    return Item(key, size, offset, age, part_size, has_crc)
 
 
 def cold(count: int, size: int) -> Callable[[int], list[Item]]:
