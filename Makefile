@@ -22,7 +22,7 @@ define install_file
 @$(BIN)/python scripts/link_project.py
 endef
 
-.PHONY: run test check lint audit soak bench lock clean help install install-dev
+.PHONY: run test check lint audit soak bench bench-quick lock clean help install install-dev
 .DEFAULT_GOAL := help
 
 run: install  ## install everything and start the service (without a bucket: a demo)
@@ -48,8 +48,11 @@ lint: install-dev  ## format, style, types, import contracts
 audit: install-dev  ## known vulnerabilities of the packages; says so when it cannot find out
 	@$(BIN)/python scripts/audit.py
 
-bench:  ## reserved for the benchmarks
-	@echo "Reserved: benchmarks/ will hold the measurements against rclone and s5cmd."
+bench: install-dev  ## measure against rclone, s5cmd and, where it is installed, the AWS CLI: hours
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: install-dev  ## a small part of it, in under 3 minutes
+	@$(BIN)/python -m benchmarks --quick --out $(or $(TMPDIR),/tmp)/datasync-bench-quick $(ARGS)
 
 # Stamps: an install is skipped while its stamp is newer than the file it was made from.
 install: $(VENV)/.installed  ## install what the service and its demo need

