@@ -241,7 +241,7 @@ def check_file(story: Story, file: dict[str, Any]) -> None:
 
 
 def download(service: ServiceProcess, key: str) -> httpx.Response:
-    return httpx.get(f"{service.url}/sync/download/{quote(key)}", trust_env=False)
+    return httpx.get(f"{service.url}/sync/download/{quote(key)}", trust_env=False, verify=False)
 
 
 def while_it_is_stopped_the_bucket_changes(story: Story) -> None:

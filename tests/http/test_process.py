@@ -92,7 +92,9 @@ def wait_for_ping(process: subprocess.Popen[str], port: int) -> None:
     deadline = time.monotonic() + 30
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            httpx.get(f"http://127.0.0.1:{port}/ping", trust_env=False).raise_for_status()
+            httpx.get(
+                f"http://127.0.0.1:{port}/ping", trust_env=False, verify=False
+            ).raise_for_status()
             return
         except httpx.HTTPError:
             time.sleep(0.05)
@@ -314,14 +316,14 @@ def test_the_workers_of_gunicorn_agree_and_believe_no_forwarding_header(
     }
     with started(GUNICORN + [f"127.0.0.1:{port}"], tmp_path, settings, port):
         base = f"http://127.0.0.1:{port}"
-        run_id = httpx.post(f"{base}/sync/trigger?background=true", trust_env=False).json()[
-            "run_id"
-        ]
+        run_id = httpx.post(
+            f"{base}/sync/trigger?background=true", trust_env=False, verify=False
+        ).json()["run_id"]
         for _ in range(12):  # new connections: both workers answer
-            shown = httpx.get(f"{base}/sync/runs/{run_id}", trust_env=False)
+            shown = httpx.get(f"{base}/sync/runs/{run_id}", trust_env=False, verify=False)
             assert shown.json()["id"] == run_id
             forged = {"X-Forwarded-For": "127.0.0.1"}
-            refused = httpx.get(f"{base}/sync/runs", headers=forged, trust_env=False)
+            refused = httpx.get(f"{base}/sync/runs", headers=forged, trust_env=False, verify=False)
             assert refused.status_code == 401
 
 
@@ -334,12 +336,16 @@ class Waiting:
         self._thread = threading.Thread(target=self._ask)
         self._thread.start()
         deadline = time.monotonic() + 10
-        while not httpx.get(f"{self._base}/sync/runs", trust_env=False).json()["runs"]:
+        while not httpx.get(f"{self._base}/sync/runs", trust_env=False, verify=False).json()[
+            "runs"
+        ]:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
     def _ask(self) -> None:
-        self._answers.append(httpx.post(f"{self._base}/sync/trigger", timeout=30, trust_env=False))
+        self._answers.append(
+            httpx.post(f"{self._base}/sync/trigger", timeout=30, trust_env=False, verify=False)
+        )
 
     def assert_answered(self) -> None:
         self._thread.join(15)

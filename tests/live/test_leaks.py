@@ -77,7 +77,7 @@ class Failing:
         self._faults = cycle(FAULTS)
         self._asked: set[str] = set()
         self._keys = 0
-        self._http = httpx.Client(base_url=service.url, trust_env=False, timeout=30)
+        self._http = httpx.Client(base_url=service.url, trust_env=False, verify=False, timeout=30)
         s3.script(self._reply)
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ class Service:
         self._thread = threading.Thread(target=self.server.run, args=([self._listener],))
         self.parts: Components
         self.api = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", timeout=30.0, trust_env=False
+            base_url=f"http://127.0.0.1:{self.port}", timeout=30.0, trust_env=False, verify=False
         )
 
     def _compose(self, settings: Settings) -> Components:

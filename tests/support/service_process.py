@@ -77,15 +77,19 @@ class ServiceProcess:
     def _up(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
         try:
-            return httpx.get(f"{self.url}/ping", trust_env=False).status_code == 200
+            return httpx.get(f"{self.url}/ping", trust_env=False, verify=False).status_code == 200
         except httpx.TransportError:
             return False
 
     def get(self, path: str, **more: Any) -> Any:
-        return httpx.get(f"{self.url}{path}", trust_env=False, timeout=30, **more).json()
+        return httpx.get(
+            f"{self.url}{path}", trust_env=False, verify=False, timeout=30, **more
+        ).json()
 
     def post(self, path: str, **more: Any) -> Any:
-        return httpx.post(f"{self.url}{path}", trust_env=False, timeout=120, **more).json()
+        return httpx.post(
+            f"{self.url}{path}", trust_env=False, verify=False, timeout=120, **more
+        ).json()
 
     def datasync(self, *arguments: str) -> Any:
         """The JSON that a `datasync` command prints, run beside the service."""
