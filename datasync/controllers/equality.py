@@ -132,6 +132,7 @@ def read_facts(
     options: SyncOptions | None = None,
 ) -> MirrorFacts:
     """The facts of now; `options` has the limits of deletes. Raises: LedgerError."""
+    ledger.require_claim()  # what another directory proved says nothing of this one
     last, since = _recent_runs(ledger, scope)
     outdated = last is not None and rule.is_outdated(last, clock())
     totals = ledger.totals()

@@ -11,6 +11,7 @@ from datasync.config.settings import Settings
 from datasync.errors import AccessDenied, ConfigurationError, LedgerError, MirrorUnavailable
 from datasync.models.sync_models import ObjectRow, RunKind, Settlement, State
 from datasync.services.storage.ledger import sqlite_url
+from tests.support.fake_bucket import FakeBucket
 from tests.support.scripted_server import Peer, ScriptedServer, Seen, answer, refuse
 from tests.support.xml_pages import page
 
@@ -88,13 +89,17 @@ def test_two_directories_never_share_one_ledger(server: ScriptedServer, tmp_path
         settings(server, tmp_path / name, "").model_copy(update={"database_url": database})
         for name in ("one", "two")
     )
-    first = compose(one)
+    bucket = FakeBucket()
+    first = compose(one, make_bucket=lambda _: bucket)
     with pytest.raises(ConfigurationError, match=f"another directory, {tmp_path / 'one'}"):
         compose(two)
     compose(one).close()  # a second process of the same service
     compose(two, adopt=True).close()
     with pytest.raises(LedgerError, match=f"taken over by the service of {tmp_path / 'two'}"):
         first.service.run(RunKind.RECONCILE, "")
+    health = first.controller.health()
+    assert "taken over" in health.message
+    assert (health.status, health.in_sync) == ("unhealthy", False)
     first.close()
     with pytest.raises(ConfigurationError, match="another directory"):
         compose(one)
