@@ -251,10 +251,10 @@ class S3SyncService:
 
     def _told(self, done: Sequence[Done]) -> None:
         told = [item.outcome for item in done if item.outcome is not None]
-        failed = [told_of(item) for item in told if item.status is OutcomeStatus.FAILED]
-        others = [told_of(item) for item in told if item.status is not OutcomeStatus.FAILED]
-        log_many(LOGGER, "warning", failed)
-        log_many(LOGGER, "info", others)
+        failed = (item for item in told if item.status is OutcomeStatus.FAILED)
+        others = (item for item in told if item.status is not OutcomeStatus.FAILED)
+        log_many(LOGGER, "warning", map(told_of, failed))
+        log_many(LOGGER, "info", map(told_of, others))
         broken = [item.broken for item in done if item.broken is not None]
         if broken or told:
             self._unrecorded = broken[-1] if broken else None

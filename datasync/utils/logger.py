@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -378,17 +378,19 @@ def get_logger(name: str) -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.wrap_logger(_Writer(name), processors=_processors))
 
 
-def log_many(name: str, level: str, events: Sequence[Mapping[str, object]]) -> None:
+def log_many(name: str, level: str, events: Iterable[Mapping[str, object]]) -> None:
     """Write many lines at once: one lock of the file and one write for all of them.
 
-    Each event is a mapping with "event", its text, and the line's fields.
+    Each event is a mapping with "event", its text, and the line's fields. They are asked for only
+    where the level is written.
     """
     number = _number(level)
-    if number < _state.level or not events:
+    if number < _state.level:
         return
     context = structlog.contextvars.get_contextvars()
     lines = [_line(level.lower(), **{"logger": name, **context, **event}) for event in events]
-    _write(number, "\n".join(lines))
+    if lines:
+        _write(number, "\n".join(lines))
 
 
 def bind_request(**fields: object) -> AbstractContextManager[None]:

@@ -29,12 +29,17 @@ from datasync.services.storage.mirror import (
 )
 
 GROUP = 1_000
+# A group has a price of its own, whatever its size. While bulk work keeps coming, so many results
+# are waited for, but never long, and not at all when nothing else is at work, or for an event.
+GATHERED = 250
+GATHER_SECONDS = 0.03
 
 
 class Committer(threading.Thread):
     """Takes results in any number from any thread; reports what is settled through `settled`.
 
     `counts` gives the tallies that are saved with outcomes, by run, as they are with those.
+    `at_work` is the number of tasks whose results are here or still to come.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Committer(threading.Thread):
         counts: Callable[[Sequence[Outcome]], dict[int, RunCounts]],
         problem: Callable[[Exception], None],
         *,
+        at_work: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(name="commit", daemon=True)
@@ -53,11 +59,13 @@ class Committer(threading.Thread):
         self._settled = settled
         self._recorder = Recorder(ledger, counts, problem)
         self._problem = problem
+        self._at_work = at_work
         self._clock = clock
         self._queue: deque[Result] = deque()
         lock = threading.Lock()
         self._ready = threading.Condition(lock)
         self._taken = threading.Condition(lock)
+        self._urgent = False  # a result that waits is that of an event
         self._stopping = False
         self._ended = False
 
@@ -74,8 +82,11 @@ class Committer(threading.Thread):
         """Take results over; after the end they are dropped, and nothing of them stays staged."""
         with self._ready:
             if not self._ended:
+                first = not self._queue
                 self._queue.extend(results)
-                self._ready.notify()
+                self._urgent = self._urgent or any(result.task.urgent for result in results)
+                if first or self._is_enough():
+                    self._ready.notify()
                 return
         _abandoned(results, Interrupted("the commit has ended"))
 
@@ -104,9 +115,17 @@ class Committer(threading.Thread):
         with self._ready:
             while not self._queue and not self._stopping:
                 self._ready.wait()
+            self._ready.wait_for(self._is_enough, GATHER_SECONDS)
             self._ended = not self._queue
             self._taken.notify_all()
-            return [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            batch = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            self._urgent = self._urgent and bool(self._queue)
+            return batch
+
+    def _is_enough(self) -> bool:
+        if self._urgent or self._stopping:
+            return True
+        return len(self._queue) >= min(GATHERED, self._at_work())
 
     def _commit(self, batch: Sequence[Result]) -> list[Done]:
         keys = [result.task.key for result in batch]

@@ -61,10 +61,11 @@ class TaskQueues:
             taken = _pop(self._urgent, urgent_room)
             taken += _pop(self._again, urgent_room - len(taken) - FRESH_RESERVE)
             if self._accepting():
+                full = not self._has_room()
                 bulk = _pop(self._bulk, max(room - len(taken), bulk_share))
                 bulk += _pop(self._proofs, proofs)
                 taken += bulk
-                if bulk:
+                if full and self._has_room():
                     self._changed.notify_all()
         return taken
 

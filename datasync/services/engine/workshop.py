@@ -111,7 +111,14 @@ class Workshop:
         self._waiting: dict[str, deque[Task]] = {}  # keys at work, and who waits for each
         self._tallies: dict[int, Tally] = {}
         self._lock = threading.Lock()
-        self._committer = Committer(mirror, ledger, self._released, self._counts_with, problem)
+        self._committer = Committer(
+            mirror,
+            ledger,
+            self._released,
+            self._counts_with,
+            problem,
+            at_work=lambda: len(self._waiting),
+        )
         self._pool = TransferPool(
             bucket,
             mirror,

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from datasync.services.storage.directories import Directories
 from datasync.services.storage.staging import OWNER, STAGING, Staging, lock_of_the_dead
@@ -44,7 +44,7 @@ class Notes:
         Raises: DiskFull, MirrorError.
         """
         if notes:
-            lines = [json.dumps(astuple(note)) + "\n" for note in notes]
+            lines = [_line(note) for note in notes]
             self._staging().note("".join(lines).encode())
 
     def forget(self) -> None:
@@ -64,6 +64,10 @@ class Notes:
                 if name.endswith(OWNER) and (name == own or _is_dead(folder, name)):
                     found += _notes_in(folder, name)
         return found
+
+
+def _line(note: Note) -> str:
+    return json.dumps((note.key, note.etag, note.size, note.mtime_ns)) + "\n"
 
 
 def _is_dead(folder: int, owner: bytes) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, literal, or_, select
 
 from datasync.errors import RunMissing, RunNotHeld
 from datasync.models.sync_models import Run, RunCounts, RunKind, RunStatus
@@ -18,6 +18,11 @@ from datasync.services.storage.ledger.tables import RUN_COUNTS, ByteText, encode
 _TURN = "runs"
 _UNFINISHED = (RunStatus.QUEUED.value, RunStatus.RUNNING.value)
 _SELECT = select(*runs.columns)
+_PUT_COUNTS = (
+    runs.update()
+    .where(runs.c.id == bindparam("run"))
+    .values({name: bindparam(name) for name in RUN_COUNTS})
+)
 _APPLIES = and_(runs.c.status == RunStatus.HELD.value, runs.c.approved)
 
 
@@ -42,7 +47,8 @@ def run_of(values: Values) -> Run:
 
 def put_counts(connection: Connection, run_id: int, counts: RunCounts) -> None:
     """Replace a run's tallies. Raises: RunMissing."""
-    _change(connection, run_id, asdict(counts))
+    if connection.execute(_PUT_COUNTS, {"run": run_id, **asdict(counts)}).rowcount == 0:
+        raise RunMissing(f"there is no run {run_id}")
 
 
 def covers(prefix: str) -> ColumnElement[bool]:
