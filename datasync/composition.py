@@ -193,7 +193,7 @@ def prepared_mirror(settings: Settings, adopt: bool = False) -> Mirror:
         settings.root, durable=options.durable, min_free_percent=options.min_free_percent
     )
     try:
-        if not adopt and not mirror.is_marked() and _files_known(settings):
+        if not adopt and mirror.marked_id() is None and _files_known(settings):
             raise MirrorUnavailable(
                 "LOCAL_DOWNLOAD_DIR is no mirror yet, though the ledger knows the files in it",
                 hint="Mount what belongs there; or start once with --adopt to fill it anew.",

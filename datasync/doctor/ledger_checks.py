@@ -14,6 +14,7 @@ from datasync.doctor.findings import Finding, failed, passed, warned
 from datasync.errors import DataSyncError
 from datasync.services.engine.lease import LEASE_FILE
 from datasync.services.storage.ledger.opening import inspect_database
+from datasync.services.storage.mirror import Mirror
 from datasync.services.storage.paths import INTERNAL
 
 BUSY_SECONDS = 5.0
@@ -26,6 +27,7 @@ class LedgerCheck:
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.ledger_url()
+        self._root = settings.root
         self._kind = "SQLite" if self._url.startswith("sqlite") else "PostgreSQL"
         self.is_current = False
 
@@ -34,6 +36,12 @@ class LedgerCheck:
         version = inspect_database(self._url, BUSY_SECONDS)
         if version.found is None:
             return passed(f"none yet ({self._kind}); the first start makes it")
+        if version.owner is not None and version.owner[0] != Mirror(self._root).marked_id():
+            return failed(
+                f"{self._kind}: it belongs to another directory, {version.owner[1]}",
+                "Give each directory a database of its own; or, when that one is given up, start "
+                "once with --adopt to use its ledger for this one.",
+            )
         self.is_current = version.found == version.latest
         if self.is_current:
             return passed(f"{self._kind}, version {version.found}")

@@ -11,7 +11,8 @@ from datasync.doctor.findings import Level
 from datasync.doctor.ledger_checks import LedgerCheck, look_at_lease
 from datasync.doctor.rounds import looked
 from datasync.doctor.settings_checks import look_at_log_file
-from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.ledger import Ledger, sqlite_url
+from datasync.services.storage.mirror import Mirror
 from tests.support.doctor import Patient, settings_of
 from tests.support.servers import free_ports
 
@@ -77,6 +78,22 @@ def test_a_ledger_in_postgresql(patient: Patient, postgres_url: str) -> None:
     assert "none yet (PostgreSQL)" in LedgerCheck(patient.settings).look().found
     Ledger.open(postgres_url).close()
     assert LedgerCheck(patient.settings).look().found.startswith("PostgreSQL, version 0")
+
+
+def test_a_ledger_of_another_directory(patient: Patient, tmp_path: Path) -> None:
+    patient.prepare()
+    url = sqlite_url(tmp_path / "elsewhere.db")
+    patient.settings = settings_of(patient.root, database_url=url)
+    ledger = Ledger.open(url)
+    ledger.claim("another", "/data/another")
+    finding = LedgerCheck(patient.settings).look()
+    assert finding.level is Level.FAIL
+    assert "/data/another" in finding.found and "--adopt" in finding.advice
+    marked = Mirror(patient.root).marked_id()
+    assert marked is not None
+    ledger.claim(marked, str(patient.root), over=True)
+    ledger.close()
+    assert LedgerCheck(patient.settings).look().level is Level.PASS
 
 
 def test_a_postgresql_that_is_not_there(patient: Patient) -> None:

@@ -133,15 +133,16 @@ class Mirror(MirrorTrash):
             raise MirrorUnavailable("the mirror's folder was not prepared")
         return self._marker.mirror_id
 
-    def is_marked(self) -> bool:
-        """Whether the folder is there and somebody made it a mirror. Changes nothing.
+    def marked_id(self) -> str | None:
+        """The id of the folder, if it is there and somebody made it a mirror. Changes nothing.
 
         Raises: ConfigurationError (its marker cannot be read), MirrorError.
         """
         if not os.path.isdir(self.root):  # pathlib's raises where it may not look
-            return False
+            return None
         with self._session(MARKER) as directories:
-            return read_marker(directories) is not None
+            marker = read_marker(directories)
+        return marker.mirror_id if marker is not None else None
 
     def check(self) -> DiskFull | None:
         """Prove that the prepared root is there and can be written. Changes nothing.

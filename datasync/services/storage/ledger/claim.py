@@ -1,12 +1,18 @@
 """Whose ledger this is: one that lies elsewhere than in the mirror serves one directory only."""
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from datasync.errors import ConfigurationError, LedgerError
 from datasync.services.storage.ledger.database import Database, fetch
 from datasync.services.storage.ledger.tables import mirror
 
 _ONLY = 1
+
+
+def owner_of(connection: Connection) -> tuple[str, str] | None:
+    """The id of the directory that claimed the ledger, and where it was then."""
+    found = fetch(connection, select(mirror.c.mirror_id, mirror.c.folder))
+    return (found[0][0], found[0][1]) if found else None
 
 
 class Claim:
@@ -23,8 +29,8 @@ class Claim:
         Raises: ConfigurationError (it is another one's), LedgerError, LedgerBusy.
         """
         with self._database.write(durable=True, turn="claim") as connection:
-            found = fetch(connection, select(mirror.c.mirror_id, mirror.c.folder))
-            known, place = found[0] if found else (mirror_id, folder)
+            found = owner_of(connection)
+            known, place = found or (mirror_id, folder)
             if known != mirror_id and not over:
                 raise ConfigurationError(
                     f"DATABASE_URL is the ledger of another directory, {place}",
@@ -32,7 +38,7 @@ class Claim:
                     "up, start once with --adopt to use its ledger for this one.",
                 )
             values = {"mirror_id": mirror_id, "folder": folder}
-            if not found:
+            if found is None:
                 connection.execute(mirror.insert().values(only=_ONLY, **values))
             elif (known, place) != (mirror_id, folder):
                 connection.execute(mirror.update().values(values))
@@ -46,9 +52,9 @@ class Claim:
         if self._mirror_id is None:
             return
         with self._database.read() as connection:
-            found = fetch(connection, select(mirror.c.mirror_id, mirror.c.folder))
-        if found and found[0][0] != self._mirror_id:
+            found = owner_of(connection)
+        if found is not None and found[0] != self._mirror_id:
             raise LedgerError(
-                f"the ledger was taken over by the service of {found[0][1]}",
+                f"the ledger was taken over by the service of {found[1]}",
                 hint="Stop this service, or give it a DATABASE_URL of its own.",
             )

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 
 from datasync.errors import DiskFull, LedgerBusy, LedgerError
 from datasync.services.storage.ledger.backends import Backend
+from datasync.services.storage.ledger.claim import owner_of
 from datasync.services.storage.ledger.database import Database
 from datasync.services.storage.ledger.migrating import (
     LATEST,
@@ -51,11 +52,16 @@ def open_database(url: str, busy_seconds: float) -> tuple[Database, bool]:
 
 @dataclass(frozen=True, slots=True)
 class LedgerVersion:
-    """The version a ledger is of, None when there is none yet, and those this program knows."""
+    """The version a ledger is of, None when there is none yet, and those this program knows.
+
+    `owner`: the id of the directory that a ledger of the latest version belongs to, and where that
+    is, if the ledger lies elsewhere.
+    """
 
     found: str | None
     latest: str
     known: frozenset[str]
+    owner: tuple[str, str] | None
 
 
 def inspect_database(url: str, busy_seconds: float) -> LedgerVersion:
@@ -63,18 +69,20 @@ def inspect_database(url: str, busy_seconds: float) -> LedgerVersion:
 
     Raises: LedgerError, LedgerBusy.
     """
-    return LedgerVersion(_found_version(_backend(url, busy_seconds)), LATEST, known_versions())
+    found, owner = _found(_backend(url, busy_seconds))
+    return LedgerVersion(found, LATEST, known_versions(), owner)
 
 
-def _found_version(backend: Backend) -> str | None:
+def _found(backend: Backend) -> tuple[str | None, tuple[str, str] | None]:
     if isinstance(backend, SqliteBackend):
         backend.refuse_links()
         if not backend.path.exists():
-            return None
+            return None, None
     database = Database(backend)
     try:
         with database.read() as connection:
-            return version_of(connection)
+            version = version_of(connection)
+            return version, owner_of(connection) if version == LATEST else None
     finally:
         database.close()
 
