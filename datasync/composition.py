@@ -18,7 +18,13 @@ from datasync.config.settings import Settings, unusable
 from datasync.controllers.health import HealthCheck
 from datasync.controllers.intake import Intake
 from datasync.controllers.sync_controller import SyncController
-from datasync.errors import ConfigurationError, DataSyncError, MirrorError, MirrorUnavailable
+from datasync.errors import (
+    ConfigurationError,
+    DataSyncError,
+    DiskFull,
+    MirrorError,
+    MirrorUnavailable,
+)
 from datasync.models.sync_models import RunKind, RunStatus, Settlement
 from datasync.services.events.journal import Journal
 from datasync.services.events.sns import SnsGate, https_fetch
@@ -86,7 +92,7 @@ def compose(
         undo.callback(bucket.close)
         mirror = prepared_mirror(settings, adopt)
         undo.callback(mirror.close)
-        ledger = Ledger.open(settings.ledger_url())
+        ledger = opened_ledger(settings, mirror)
         undo.callback(ledger.close)
         if ledger.rebuilt:
             get_logger("datasync.ledger").warning(
@@ -193,11 +199,8 @@ def prepared_mirror(settings: Settings, adopt: bool = False) -> Mirror:
         settings.root, durable=options.durable, min_free_percent=options.min_free_percent
     )
     try:
-        if not adopt and mirror.marked_id() is None and _files_known(settings):
-            raise MirrorUnavailable(
-                "LOCAL_DOWNLOAD_DIR is no mirror yet, though the ledger knows the files in it",
-                hint="Mount what belongs there; or start once with --adopt to fill it anew.",
-            )
+        if not adopt and mirror.marked_id() is None:
+            _refuse_known_files(settings)
         mirror.prepare(bucket_identity=bucket_identity(settings), adopt=adopt)
     except MirrorError as error:
         if (reason := _wrong_place(error.__cause__)) is None:
@@ -207,13 +210,21 @@ def prepared_mirror(settings: Settings, adopt: bool = False) -> Mirror:
     return mirror
 
 
-def _files_known(settings: Settings) -> bool:
-    """Whether a ledger that lies elsewhere remembers files: the mirror's own would be gone too."""
+def _refuse_known_files(settings: Settings) -> None:
+    """A ledger that lies elsewhere remembers files: the mirror's own would be gone with them.
+
+    Raises: MirrorUnavailable, ConfigurationError (they are another directory's), LedgerError.
+    """
     if settings.database_url is None:
-        return False
+        return
     ledger = Ledger.open(settings.ledger_url())
     try:
-        return ledger.count() > 0
+        if ledger.count() > 0:
+            ledger.refuse_others(str(settings.root))
+            raise MirrorUnavailable(
+                "LOCAL_DOWNLOAD_DIR is no mirror yet, though the ledger knows the files in it",
+                hint="Mount what belongs there; or start once with --adopt to fill it anew.",
+            )
     finally:
         ledger.close()
 
@@ -281,6 +292,19 @@ def disprove(ledger: Ledger) -> None:
     run, _ = ledger.request_run(RunKind.RECONCILE, "", now, join=False)
     reason = "the directory was taken over with --adopt"
     ledger.finish_run(run.id, RunStatus.INTERRUPTED, now, error=reason)
+
+
+def opened_ledger(settings: Settings, mirror: Mirror) -> Ledger:
+    """The ledger. On a disk too full to bring it up to date, old trash goes first.
+
+    Raises: LedgerError, MirrorError.
+    """
+    try:
+        return Ledger.open(settings.ledger_url())
+    except DiskFull:
+        if not mirror.prune_trash(settings.sync_options().trash_retention_seconds, time.time()):
+            raise
+    return Ledger.open(settings.ledger_url())
 
 
 def forget_plans(ledger: Ledger) -> None:

@@ -41,8 +41,9 @@
     │   ├── FileMissing             the ledger does not hold the key, or its file is gone
     │   └── FileDrifted             the file on disk is not the one that was synced
     ├── LedgerError                 the database
-    │   └── LedgerBusy              locked or unreachable for now
-    │       └── JournalFull           more events wait to be written than are let in
+    │   ├── LedgerBusy              locked or unreachable for now
+    │   │   └── JournalFull           more events wait to be written than are let in
+    │   └── LedgerTaken             it belongs to another directory by now
     ├── RunError
     │   ├── RunMissing              no run with this id
     │   ├── RunNotHeld              approve or cancel on a run that is over
@@ -291,6 +292,12 @@ class LedgerBusy(LedgerError):
 
 class JournalFull(LedgerBusy):
     hint = "Send the events again after the time in Retry-After; none of them was taken."
+
+
+class LedgerTaken(LedgerError):
+    hint = (
+        "Stop this service, or give it a DATABASE_URL of its own; datasync doctor says whose it is."
+    )
 
 
 class RunError(DataSyncError):

@@ -88,7 +88,11 @@ def test_a_ledger_of_another_directory(patient: Patient, tmp_path: Path) -> None
     ledger.claim("another", "/data/another")
     finding = LedgerCheck(patient.settings).look()
     assert finding.level is Level.FAIL
-    assert "/data/another" in finding.found and "--adopt" in finding.advice
+    assert "another directory, /data/another" in finding.found and "--adopt" in finding.advice
+    ledger.claim("another", str(patient.root))
+    finding = LedgerCheck(patient.settings).look()
+    assert finding.level is Level.FAIL
+    assert "not there" in finding.found and "Mount" in finding.advice
     marked = Mirror(patient.root).marked_id()
     assert marked is not None
     ledger.claim(marked, str(patient.root), over=True)

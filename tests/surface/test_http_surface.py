@@ -85,6 +85,7 @@ ERROR_STATUS = {
     errors.NetworkFailure: 502,
     errors.TransferStalled: 504,
     errors.LedgerBusy: 503,
+    errors.LedgerTaken: 503,
     errors.LedgerError: 503,
     errors.MirrorUnavailable: 503,
     errors.SlowDown: 503,

@@ -90,6 +90,12 @@ class Committer(threading.Thread):
                 return
         _abandoned(results, Interrupted("the commit has ended"))
 
+    def hurry(self) -> None:
+        """Somebody waits for a key whose result may be here: gather no longer."""
+        with self._ready:
+            self._urgent = bool(self._queue)
+            self._ready.notify()
+
     def stop(self, timeout_seconds: float) -> None:
         """Commit what has been put, then end."""
         with self._ready:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from datasync.errors import DataSyncError, DiskFull, InternalFault, LedgerBusy
+from datasync.errors import DataSyncError, DiskFull, InternalFault, LedgerBusy, LedgerTaken
 from datasync.models.sync_models import (
     DirtyKey,
     ObjectRow,
@@ -23,7 +23,7 @@ from datasync.services.engine.group import Done, Group
 from datasync.services.storage.ledger import Ledger
 
 TRIES = 5
-_PASSING = (LedgerBusy, DiskFull)  # not the doing of any key
+_PASSING = (LedgerBusy, LedgerTaken, DiskFull)  # not the doing of any key
 
 
 class Recorder:

@@ -10,7 +10,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from datasync.errors import DataSyncError, DiskFull, LeaseHeld, RunNotHeld
+from datasync.errors import (
+    DataSyncError,
+    DiskFull,
+    LeaseHeld,
+    LedgerTaken,
+    MirrorError,
+    RunNotHeld,
+)
 from datasync.models.sync_models import Run, RunKind, RunStatus, SyncOptions
 from datasync.services.engine.dispatch import Dispatcher, Moment
 from datasync.services.engine.group import Done
@@ -28,6 +35,7 @@ TURN_SECONDS = 1.0
 BREATH_SECONDS = 0.025
 RETRY_SECONDS = 60.0
 HOUSEKEEPING_END_SECONDS = 0.5
+TAKEN_SECONDS = 60.0  # until a ledger that went to another directory is asked for again
 _UNCLEAN = frozenset({RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.INTERRUPTED})
 
 
@@ -209,6 +217,9 @@ class Runner(threading.Thread):
             except LeaseHeld:
                 self._elsewhere()
                 self._stopping.wait(TURN_SECONDS)
+            except LedgerTaken as error:
+                self._failed(error)
+                self._stopping.wait(TAKEN_SECONDS)
             except Exception as error:  # the edge of this thread: tell, pause, begin again
                 self._failed(error)
                 self._stopping.wait(5 * TURN_SECONDS)
@@ -218,11 +229,11 @@ class Runner(threading.Thread):
         runs = _RunThread(engine, self._ledger, self._failed, self._bell.ring)
         house = Housekeeping(self._mirror, self._ledger, self._options, self._failed)
         try:
+            self._ledger.require_claim()
             house.look(time.monotonic())  # on a full disk nothing else may get as far
             self._open(engine, house)
             while not self._stopping.is_set():
                 self._lease.require()
-                self._ledger.require_claim()
                 began = time.monotonic()
                 self._turn(engine, runs, house)
                 self._bell.wait(TURN_SECONDS)
@@ -233,6 +244,7 @@ class Runner(threading.Thread):
             engine.stop()
             house.stop()
             runs.join(self._close_within)
+            self._end_runs(runs)
             engine.close(max(1.0, deadline - time.monotonic()))
             house.join(HOUSEKEEPING_END_SECONDS)
 
@@ -241,17 +253,23 @@ class Runner(threading.Thread):
             engine.open(self._stopping.is_set)
         except DiskFull:  # what makes room ends with this lead: let it get somewhere first
             until = time.monotonic() + RELIEF_SECONDS
-            while house.busy and time.monotonic() < until:
+            had_room = self._has_room()  # it is another disk, or a quota: nobody knows when
+            while house.busy and time.monotonic() < until and (had_room or not self._has_room()):
                 if self._stopping.wait(BREATH_SECONDS):
                     break
             raise
 
+    def _has_room(self) -> bool:
+        with suppress(MirrorError):
+            return self._mirror.check() is None
+        return False
+
     def _turn(self, engine: Engine, runs: "_RunThread", house: Housekeeping) -> None:
         try:
             now = time.monotonic()
+            self._ledger.require_claim()
             house.look(now)  # first: it makes room on a disk that is too full to work on
-            while runs.finished:
-                self._schedule.ended(runs.finished.popleft().status, now)
+            self._end_runs(runs)
             if runs.idle and runs.unrecorded:  # else it would look as if it went on for ever
                 self._ledger.interrupt_runs(time.time())
                 runs.unrecorded = False
@@ -263,9 +281,15 @@ class Runner(threading.Thread):
                 runs.begin(run)
             engine.resume()
             engine.dispatch()
+        except LedgerTaken:
+            raise
         except DataSyncError as error:
             self._failed(error)
             self._stopping.wait(TURN_SECONDS)
+
+    def _end_runs(self, runs: "_RunThread") -> None:
+        while runs.finished:
+            self._schedule.ended(runs.finished.popleft().status, time.monotonic())
 
     def _plan_ahead(self, now: float) -> None:
         if now >= self._schedule.due_at:

@@ -156,6 +156,7 @@ class Workshop:
             if len(begun) < len(tasks):
                 late = {task.key for task in tasks}.difference(task.key for task in begun)
                 begun += map(self._overtaken, self._pool.recall(late))
+                self._committer.hurry()
             self._pool.submit(begun)
 
     def _overtaken(self, queued: Task) -> Task:

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from datasync.errors import DiskFull, Interrupted, JournalFull, LedgerBusy
+from datasync.errors import DiskFull, Interrupted, JournalFull, LedgerBusy, LedgerTaken
 from datasync.models.sync_models import EventNote
 from datasync.services.storage.ledger import Ledger, measured
 from datasync.utils.logger import get_logger
@@ -20,7 +20,7 @@ WAITING = 50_000  # events that may wait for a commit; beyond it senders are ask
 GATHER_SECONDS = 0.01  # that a commit waits for more, while senders come side by side
 QUIET_SECONDS = 1.0  # after that delays have a commit of their own
 STOP_SECONDS = 5.0
-PASSING = (LedgerBusy, DiskFull)  # not the doing of any entry
+PASSING = (LedgerBusy, LedgerTaken, DiskFull)  # not the doing of any entry
 
 # Hears on the journal's thread that an entry is on stable storage, or why it is not.
 Told = Callable[[Exception | None], None]
@@ -64,8 +64,8 @@ class Journal:
     def submit(self, entries: Sequence[Entry]) -> None:
         """Hand entries over, all of them; each is told None once it is on stable storage.
 
-        It is told LedgerBusy or DiskFull when it is not, which is no fault of its own, or else
-        what the ledger has against it: LedgerError, KeyRejected.
+        It is told LedgerBusy, LedgerTaken or DiskFull when it is not, which is no fault of its
+        own, or else what the ledger has against it: LedgerError, KeyRejected.
 
         Raises: JournalFull when too many wait already, Interrupted after `close`. Any number is
         admitted while nothing waits: else there would be some that nobody ever admits.

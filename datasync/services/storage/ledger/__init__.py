@@ -10,7 +10,6 @@ date.
 
 from pathlib import Path
 
-from datasync.services.storage.ledger.claim import Claim
 from datasync.services.storage.ledger.database import Database
 from datasync.services.storage.ledger.dirty import DirtyKeys
 from datasync.services.storage.ledger.event_figures import EventFigures, measured
@@ -42,7 +41,6 @@ class Ledger(
     Failures,
     Figures,
     EventFigures,
-    Claim,
 ):
     """One ledger, used by many threads; open it in the process that uses it, never before a fork.
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
 )
 
 from datasync.models.sync_models import DirtyKey, EventNote
+from datasync.services.storage.ledger.claim import Claim
 from datasync.services.storage.ledger.database import Database, Many, Values, fetch, in_parts
 from datasync.services.storage.ledger.event_figures import DUPLICATES
 from datasync.services.storage.ledger.figures import (
@@ -72,7 +73,7 @@ def dirty_key(values: Values) -> DirtyKey:
     return DirtyKey(values[0].decode(), *values[1:])
 
 
-class DirtyKeys:
+class DirtyKeys(Claim):
     """Marks, and the questions a worker asks of them."""
 
     _database: Database
@@ -118,6 +119,7 @@ class DirtyKeys:
             return {}
         values = _marked(notes, events)
         with self._database.write(durable=bool(notes)) as connection:
+            self.require_claim(connection)
             marks = self._next_marks(connection) if notes else 0
             if events and notes:
                 known = _count_dirty(connection, list(values))

@@ -13,7 +13,7 @@ from datasync.services.storage.ledger.backends import Insert, first_line
 from datasync.services.storage.ledger.patience import PatientConnection
 
 # Numbers of PostgreSQL's advisory locks; arbitrary, but never to be changed.
-TURNS = {"migrate": 7_301_001, "runs": 7_301_002, "settle": 7_301_003, "claim": 7_301_004}
+TURNS = {"migrate": 7_301_001, "runs": 7_301_002, "settle": 7_301_003}
 
 
 class PostgresBackend:

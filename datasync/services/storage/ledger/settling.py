@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam
 
 from datasync.models.sync_models import Settlement
+from datasync.services.storage.ledger.claim import Claim
 from datasync.services.storage.ledger.database import Database, Many, Values
 from datasync.services.storage.ledger.dirty import DirtySettling
 from datasync.services.storage.ledger.event_figures import outcome_figures
@@ -20,8 +21,8 @@ from datasync.services.storage.ledger.runs import put_counts
 from datasync.services.storage.ledger.tables import encode, objects
 
 
-class Settling:
-    """Applies settlements."""
+class Settling(Claim):
+    """Applies settlements, while the ledger is ours."""
 
     _database: Database
 
@@ -40,6 +41,7 @@ class Settling:
         removed = [encode(key) for key in settlement.removed]
         # Not `durable`: the ledger may lag behind the disk, and a power cut repeats work only.
         with self._database.write(turn="settle") as connection:
+            self.require_claim(connection)
             if rows or removed:
                 self._replace(connection, list(rows.values()), removed)
             self._marks.settle(connection, settlement.cleared, settlement.deferred)
