@@ -322,7 +322,8 @@ class Play(Meddling):
         """All faults are over: what is left differs in nothing, and is known to be right."""
         self.forget_faults()
         run = self._run_and_approve()
-        if obstacles := self._obstacles(self.bucket.objects):
+        held = {row.key for row in self.world.ledger.rows(limit=1000)}
+        if obstacles := self._obstacles(held.union(self.bucket.objects)):
             if self._obstacles(mirrored := self.truth.mirrored()):
                 assert run.status is RunStatus.PARTIAL and not self.world.in_sync
                 self._assert_reported(mirrored)
@@ -347,7 +348,8 @@ class Play(Meddling):
         return self.run()
 
     def _obstacles(self, keys: Iterable[str]) -> list[str]:
-        """What is not ours and keeps an object out: where it needs a folder, or a file aside."""
+        """What is not ours and keeps an object out, or its file from going: where it needs a folder,
+        or a file aside."""
         homes = [self.truth.homes.of(key) for key in keys]
         needed = {above for home, _ in homes for above in map(str, Path(home).parents)}
         taken = {aside for home, aside in homes if (self.world.root / home).is_dir()}

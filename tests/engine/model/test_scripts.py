@@ -69,6 +69,16 @@ def test_no_row_tells_of_a_version_that_was_noted_and_never_placed(play: Play, s
     play.settle()
 
 
+def test_an_object_goes_whose_folder_somebody_replaced_by_a_link(play: Play) -> None:
+    """Its file may be behind the link: it is reported until the link is gone."""
+    play.put("a", 20)
+    play.put("a/b", 20)
+    play.run()
+    play.remove_folder("a", "link")
+    play.delete("a/b")
+    play.settle()
+
+
 def test_a_folder_marker_that_is_archived_takes_the_place_of_a_file(play: Play) -> None:
     play.put("dir/", 20)
     play.run()
