@@ -348,8 +348,10 @@ class Play(Meddling):
         return self.run()
 
     def _obstacles(self, keys: Iterable[str]) -> list[str]:
-        """What is not ours and keeps an object out, or its file from going: where it needs a folder,
-        or a file aside."""
+        """What is not ours and keeps an object out, or its file from going.
+
+        It is where the object needs a folder, or its file aside.
+        """
         homes = [self.truth.homes.of(key) for key in keys]
         needed = {above for home, _ in homes for above in map(str, Path(home).parents)}
         taken = {aside for home, aside in homes if (self.world.root / home).is_dir()}
