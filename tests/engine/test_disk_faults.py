@@ -55,8 +55,12 @@ class Story:
         self.before = world.tree()
 
     def act(self) -> list[str]:
-        """One event and one run; the errors of whoever asked for them."""
-        steps = (lambda: self.world.service.mark([("small", "event")]), self.world.sync)
+        """One event, in a group of its own, and one run; the errors of whoever asked for them."""
+        steps = (
+            lambda: self.world.service.mark([("small", "event")]),
+            lambda: self.world.sync("none/"),
+            self.world.sync,
+        )
         said = []
         for step in steps:
             try:

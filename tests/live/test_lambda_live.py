@@ -150,8 +150,8 @@ class TestSources:
 
     def test_a_queue_keeps_only_what_was_refused(self, aws: Aws, recorder: ScriptedServer) -> None:
         dead_url, dead_arn = aws.queue("batches-dead")
-        redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": "1"})
-        url, arn = aws.queue("batches", VisibilityTimeout="9", RedrivePolicy=redrive)
+        redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": "2"})
+        url, arn = aws.queue("batches", VisibilityTimeout="6", RedrivePolicy=redrive)
         for number in range(4):
             body = json.dumps(S3_EVENT) if number != 2 else '{"bad": 1}'
             aws.sqs.send_message(QueueUrl=url, MessageBody=body)
@@ -160,7 +160,7 @@ class TestSources:
         assert aws.messages(dead_url) == ['{"bad": 1}']
         eventually(lambda: _depth(aws, url) == 0, SECONDS)
         good = [body for body in posted(recorder) if "bad" not in json.dumps(body)]
-        assert sum(len(body["Records"]) for body in good) == 3
+        assert sum(len(body["Records"]) for body in good) >= 3  # a queue may deliver twice
 
 
 class TestServiceDown:
