@@ -51,7 +51,7 @@ audit: install-dev  ## known vulnerabilities of the packages; says so when it ca
 bench: install-dev  ## measure against rclone, s5cmd and, where it is installed, the AWS CLI: hours
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: install-dev  ## a small part of it, in under 3 minutes
+bench-quick: install-dev  ## a small part of it, in about 5 minutes
 	@$(BIN)/python -m benchmarks --quick --out $(or $(TMPDIR),/tmp)/datasync-bench-quick $(ARGS)
 
 # Stamps: an install is skipped while its stamp is newer than the file it was made from.

@@ -3,7 +3,7 @@
 python -m benchmarks                       everything: hours
 python -m benchmarks W1 W4 -r 3            these workloads, 3 rounds each
 python -m benchmarks --server seaweed      only beside this server
-python -m benchmarks --quick               a small part, in under 3 minutes
+python -m benchmarks --quick               a small part, in about 5 minutes
 """
 
 import argparse

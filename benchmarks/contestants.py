@@ -88,6 +88,8 @@ def contestants(*, fresh: bool, large: bool) -> list[Contestant]:
     if fresh:
         found.append(_s5cmd("s5cmd cp", "cp"))
     if aws := shutil.which("aws"):
-        command = (aws, "s3", "sync", "--only-show-errors", "s3://{bucket}", "{folder}", "--delete")
+        # Without --exact-timestamps it overlooks new versions of the same size.
+        options = ("--delete", "--exact-timestamps", "--only-show-errors")
+        command = (aws, "s3", "sync", *options, "s3://{bucket}", "{folder}")
         found.append(Contestant("aws s3 sync", command))
     return found

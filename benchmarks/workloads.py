@@ -1,20 +1,21 @@
 """What is mirrored in each workload, and what changed in the bucket between its rounds."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.light import Item
+from benchmarks.light import BORN, Item
 
 STRIDE = 28_657  # odd, so that neighbours differ in every byte
 
 
 def _item(
-    number: int, size: int, generation: int = 0, *, part_size: int = 0, has_crc: bool = False
+    number: int, size: int, *, version: int = 0, part_size: int = 0, has_crc: bool = False
 ) -> Item:
+    """An object; `version` is 0, or the seconds since BORN at which it was put again."""
     key = f"data/{number // 1000:04}/{number:07}.bin"
-    offset = number * STRIDE + generation * 1_000_003
-    age = number % 86_400 + generation * 100_000
-    return Item(key, size, offset, age, part_size, has_crc)
+    offset = number * STRIDE + version * 1_000_003
+    return Item(key, size, offset, version or number % 86_400, part_size, has_crc)
 
 
 def cold(count: int, size: int) -> Callable[[int], list[Item]]:
@@ -28,12 +29,16 @@ def large(count: int, size: int, part: int, *, has_crc: bool) -> Callable[[int],
 
 
 def changing(count: int, size: int) -> Callable[[int], list[Item]]:
-    """Each round 1 % of the keys are new versions, 0.5 % are gone, as many others are there."""
+    """Each round 1 % of the keys are new versions, 0.5 % are gone, as many others are there.
+
+    New versions are of this moment: who goes by dates must find them newer than his files.
+    """
 
     def items(round_number: int) -> list[Item]:
         absent = 1 + round_number % 2  # of 200
+        now = int(time.time() - BORN.timestamp())
         return [
-            _item(number, size, round_number if number % 100 == 7 else 0)
+            _item(number, size, version=now if number % 100 == 7 else 0)
             for number in range(count)
             if number % 200 != absent
         ]
