@@ -2,7 +2,7 @@
 go on by themselves when there is room again."""
 
 import errno
-import time
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from datasync.services.engine.shortage import LOOK_SECONDS, Shortage
 from datasync.services.engine.tasks import Task
 from datasync.services.storage import emptying
 from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.mirror import Mirror
 from tests.support.disk import Space
 from tests.support.world import World, eventually
 
@@ -153,12 +154,17 @@ def test_old_trash_goes_on_a_disk_too_full_for_the_ledger(
     full = DiskFull("database or disk is full")
     for write in ("request_run", "interrupt_runs"):
         monkeypatch.setattr(Ledger, write, _raising(full))
-    walk = emptying.prune
+    walk, look, waited_for = emptying.prune, Mirror.check, threading.Event()
+
+    def looked(mirror: Mirror) -> DiskFull | None:
+        waited_for.set()
+        return look(mirror)
 
     def slowly(*arguments: Any) -> emptying.Emptied:
-        time.sleep(0.3)  # the start has failed by now
+        assert waited_for.wait(10)  # the start has failed, and looks for the room it is to get
         return walk(*arguments)
 
+    monkeypatch.setattr(Mirror, "check", looked)
     monkeypatch.setattr(emptying, "prune", slowly)
     world.service.start()
     eventually(lambda: world.trash() == [])

@@ -182,13 +182,36 @@ def test_a_reader_that_stops_reading_is_cut_off(big: Service, shorten: Shorten) 
     assert "unexpected error" not in big.log()
 
 
-def test_a_slow_reader_is_not_cut_off(big: Service, shorten: Shorten) -> None:
+def test_a_slow_reader_is_not_cut_off(
+    big: Service, shorten: Shorten, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a little each time that it begins to be watched, and is looked at three times."""
     shorten(1.0, "STALL")
-    began, count = time.monotonic(), 0
+    watches, looks = list[bool](), list[None]()
+    watch, look = connections.Connection._watch_reader, connections.Connection._stalled
+
+    def watching(connection: connections.Connection, watched: bool) -> None:
+        watch(connection, watched)
+        if watched:
+            watches.append(watched)
+
+    def looking(connection: connections.Connection) -> None:
+        looks.append(None)
+        look(connection)
+
+    def little(slow: socket.socket) -> int:
+        seen = len(watches)
+        pieces = [slow.recv(60_000, socket.MSG_WAITALL) for _ in range(4)]  # more than its window
+        eventually(lambda: len(watches) > seen)
+        return sum(map(len, pieces))
+
+    monkeypatch.setattr(connections.Connection, "_watch_reader", watching)
+    monkeypatch.setattr(connections.Connection, "_stalled", looking)
+    count = 0
     with download(big) as slow:
-        while time.monotonic() < began + 3:  # three times the bound
-            count += len(slow.recv(2_000))
-            time.sleep(0.005)
+        eventually(lambda: watches)
+        while len(looks) < 3:
+            count += little(slow)
         while piece := slow.recv(2**20):
             count += len(piece)
     assert count > 40_000_000

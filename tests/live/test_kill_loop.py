@@ -10,7 +10,6 @@ import random
 import secrets
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -59,12 +58,17 @@ class Loop:
         """One life: what was accepted before becomes current; then it ends at some moment."""
         with self.service(runs=self.random.random() < 0.5) as service:
             if self.random.random() < 0.2:  # not even up, or just so
-                time.sleep(self.random.uniform(0.0, 0.6))
+                self._let_pass(self.random.randrange(40))
             else:
                 self._catch_up(service)
-                time.sleep(self.random.choice([0.0, 0.02, 0.1, 0.3]))
+                self._let_pass(self.random.choice([0, 1, 7, 20]))
             service.kill()
         self.assert_ledger_follows()
+
+    def _let_pass(self, steps: int) -> None:
+        """Wait until the writer has done so much more."""
+        until = self.writer.steps + steps
+        eventually(lambda: self.writer.steps >= until, 30)
 
     def _catch_up(self, service: ServiceProcess) -> None:
         accepted = dict(self.history.accepted)

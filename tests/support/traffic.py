@@ -106,6 +106,7 @@ class Writer:
         self._bucket = bucket
         self._history = history
         self._random = random.Random(seed)
+        self.steps = 0
         self._http = httpx.Client(trust_env=False, verify=False, timeout=5)
         self.url: str | None = None  # where the service is to be told
 
@@ -125,6 +126,7 @@ class Writer:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
         if self._random.random() < 0.8 and self._is_told(key):
             self._history.accepted[key] = number
+        self.steps += 1
 
     def _is_told(self, key: str) -> bool:
         record = envelopes.records(envelopes.s3_record(key, bucket=self._bucket))
