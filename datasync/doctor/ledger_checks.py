@@ -13,6 +13,7 @@ from datasync.config.settings import Settings
 from datasync.doctor.findings import Finding, failed, passed, warned
 from datasync.errors import DataSyncError
 from datasync.services.engine.lease import LEASE_FILE
+from datasync.services.storage.ledger.claim import of_another
 from datasync.services.storage.ledger.opening import inspect_database
 from datasync.services.storage.mirror import Mirror
 from datasync.services.storage.paths import INTERNAL
@@ -36,8 +37,9 @@ class LedgerCheck:
         version = inspect_database(self._url, BUSY_SECONDS)
         if version.found is None:
             return passed(f"none yet ({self._kind}); the first start makes it")
-        if version.owner is not None and (wrong := self._of_another(*version.owner)):
-            return wrong
+        if version.owner is not None and version.owner[0] != Mirror(self._root).marked_id():
+            wrong = of_another(version.owner[1], str(self._root))
+            return failed(f"{self._kind}: {wrong}", wrong.hint)
         self.is_current = version.found == version.latest
         if self.is_current:
             return passed(f"{self._kind}, version {version.found}")
@@ -49,21 +51,6 @@ class LedgerCheck:
         return failed(
             f"{self._kind}, version {version.found}: of a newer DataSync than this one",
             "Use that version, or move the ledger away to have it built anew.",
-        )
-
-    def _of_another(self, owner: str, place: str) -> Finding | None:
-        marked = Mirror(self._root).marked_id()
-        if marked == owner:
-            return None
-        if marked is None or place == str(self._root):
-            return failed(
-                f"{self._kind}: it belongs to a mirror at {place}, which is not there",
-                "Mount what belongs there; or start once with --adopt to fill it anew.",
-            )
-        return failed(
-            f"{self._kind}: it belongs to another directory, {place}",
-            "Give each directory a database of its own; or, when that one is given up, start "
-            "once with --adopt to use its ledger for this one.",
         )
 
 

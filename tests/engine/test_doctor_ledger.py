@@ -92,7 +92,7 @@ def test_a_ledger_of_another_directory(patient: Patient, tmp_path: Path) -> None
     ledger.claim("another", str(patient.root))
     finding = LedgerCheck(patient.settings).look()
     assert finding.level is Level.FAIL
-    assert "not there" in finding.found and "Mount" in finding.advice
+    assert "is not the directory" in finding.found and "Mount" in finding.advice
     marked = Mirror(patient.root).marked_id()
     assert marked is not None
     ledger.claim(marked, str(patient.root), over=True)

@@ -30,10 +30,12 @@ class ClaimContract:
     def test_a_ledger_that_knows_of_no_object_is_anybodys(self, ledger: Ledger, url: str) -> None:
         """A container with an empty bucket, and a new directory at each start."""
         ledger.claim("one", "/data")
+        ledger.mark([("a", "event")], 1.0)
         ledger.close()
         again = Ledger.open(url)
         again.claim("two", "/data")
         again.require_claim()
+        assert list(again.dirty(["a"])) == ["a"]  # it was accepted
         again.close()
 
     def test_who_lost_it_to_another_directory_can_write_nothing_more(

@@ -117,8 +117,8 @@ EQUALITY = (
         4,
         "two directories share one ledger",
         f"{STORAGE}ledger/claim.py",
-        "                if not over and _has_rows(connection):\n",
-        "                if False:\n",
+        "                elif _has_rows(connection):\n",
+        "                elif False:\n",
         ("unit/test_composition.py::test_two_directories_never_share_one_ledger",),
     ),
     Mutation(

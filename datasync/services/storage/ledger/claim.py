@@ -26,9 +26,9 @@ class Claim:
     def claim(self, mirror_id: str, folder: str, *, over: bool = False) -> None:
         """Make it the ledger of this directory, if it is nobody's yet, or knows of no object.
 
-        With `over` it is taken from another directory in any case; the service of that one stops
-        working with it. It begins empty then: what it says is not about the files of this one.
-        `folder` is for messages.
+        It keeps the marks of accepted events then. With `over` it is taken from another directory
+        in any case; the service of that one stops working with it. It begins empty then: what it
+        says is not about the files of this one. `folder` is for messages.
 
         Raises: ConfigurationError (it is another one's), LedgerError, LedgerBusy, DiskFull.
         """
@@ -37,9 +37,10 @@ class Claim:
         with self._database.write(durable=True, turn="settle") as connection:
             owner = owner_of(connection)
             if owner is not None and owner[0] != mirror_id:
-                if not over and _has_rows(connection):
-                    raise _of_another(owner[1], folder)
-                _empty(connection)
+                if over:
+                    _empty(connection)
+                elif _has_rows(connection):
+                    raise of_another(owner[1], folder)
             if owner is None:
                 values = {"only": _ONLY, "mirror_id": mirror_id, "folder": folder}
                 connection.execute(mirror.insert(), values)
@@ -53,7 +54,7 @@ class Claim:
         with self._database.read() as connection:
             owner = owner_of(connection)
         if owner is not None and owner[1] != plain(folder):
-            raise _of_another(owner[1], folder)
+            raise of_another(owner[1], folder)
 
     def require_claim(self, connection: Connection | None = None) -> None:
         """Prove that a ledger that was claimed is still ours, within a transaction if one is given.
@@ -81,7 +82,8 @@ def _empty(connection: Connection) -> None:
             connection.execute(table.delete())
 
 
-def _of_another(owner: str, folder: str) -> ConfigurationError:
+def of_another(owner: str, folder: str) -> ConfigurationError:
+    """The error of a ledger that belongs to the directory at `owner`, and not to this one."""
     if owner == folder:
         return ConfigurationError(
             f"LOCAL_DOWNLOAD_DIR, {folder}, is not the directory that DATABASE_URL knows there",
