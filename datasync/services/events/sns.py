@@ -143,14 +143,16 @@ class SnsGate:
             raise ProofUnavailable("too many messages wait for a certificate of SNS")
         try:
             with self._lock:  # one fetch for all who wait for it
-                if url not in self._certificates:
-                    made = self._fetched(url)
-                    while len(self._certificates) >= CERTIFICATES:
-                        self._certificates.pop(next(iter(self._certificates)))
-                    self._certificates[url] = made
-                return self._certificates[url]
+                return self._certificates.get(url) or self._kept(url)
         finally:
             self._places.release()
+
+    def _kept(self, url: str) -> "Certificate":
+        made = self._fetched(url)
+        while len(self._certificates) >= CERTIFICATES:
+            self._certificates.pop(next(iter(self._certificates)))
+        self._certificates[url] = made
+        return made
 
     def _fetched(self, url: str) -> "Certificate":
         from cryptography import x509
