@@ -10,9 +10,6 @@ import json
 import os
 import random
 import secrets
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +21,7 @@ from datasync.errors import JournalFull
 from datasync.models.sync_models import RunStatus
 from datasync.services.events.journal import Journal
 from tests.support import envelopes
+from tests.support.traffic import Busy
 from tests.support.world import OPTIONS, World, eventually
 
 STORIES = int(os.environ.get("EVENT_STORIES", "25"))
@@ -70,22 +68,6 @@ class Reader:
             return
         if content not in self.versions:
             self.wrong = self.wrong or f"{file.name}: {len(content)} bytes that no version had"
-
-    @contextmanager
-    def looking(self) -> Iterator[None]:
-        over = threading.Event()
-
-        def watch() -> None:
-            while not over.is_set():
-                self.look()
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
 
 
 class Story:
@@ -168,7 +150,7 @@ def test_thousands_of_stories_end_equal(tmp_path: Path) -> None:
         story = Story(world, intake, first + number)
         world.service.start()
         try:
-            with story.reader.looking():
+            with Busy(story.reader.look, 0.0):
                 story.tell()
                 story.end()
         finally:

@@ -17,16 +17,9 @@ from datasync.services.storage.bucket import S3Bucket
 from datasync.services.storage.s3.credentials import NOTHING_FOUND, ChainCredentials, source
 from datasync.services.storage.s3.endpoint import S3Config
 from datasync.services.storage.s3.signing import Credentials
+from tests.support.clocks import StandingClock
 from tests.support.receivers import fetch
 from tests.support.world import eventually
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Role:
@@ -146,7 +139,7 @@ def test_a_profile_that_does_not_exist_is_an_error_of_ours(bare: pytest.MonkeyPa
 
 
 def test_static_credentials_stay_the_same_object() -> None:
-    clock = Clock()
+    clock = StandingClock()
     chain = ChainCredentials(lambda: BotocoreCredentials("key", "secret"), clock)
     first = chain()
     clock.now = 100.0
@@ -155,7 +148,7 @@ def test_static_credentials_stay_the_same_object() -> None:
 
 
 def test_temporary_credentials_are_renewed(role: Role) -> None:
-    clock = Clock()
+    clock = StandingClock()
     chain = ChainCredentials(role.resolve, clock)
     first = chain()
     clock.now = 1.5
@@ -169,7 +162,7 @@ def test_temporary_credentials_are_renewed(role: Role) -> None:
 
 
 def test_a_renewal_that_hangs_holds_up_nobody_while_the_old_set_is_valid(role: Role) -> None:
-    clock = Clock()
+    clock = StandingClock()
     chain = ChainCredentials(role.resolve, clock)
     first = chain()
     role.hang()
@@ -187,7 +180,7 @@ def test_a_renewal_that_hangs_holds_up_nobody_while_the_old_set_is_valid(role: R
 def test_a_renewal_that_hangs_until_the_old_set_is_over_is_waited_for_only_so_long(
     role: Role,
 ) -> None:
-    clock = Clock()
+    clock = StandingClock()
     chain = ChainCredentials(role.resolve, clock)
     first = chain()
     role.hang()
@@ -208,7 +201,7 @@ def test_a_renewal_that_hangs_until_the_old_set_is_over_is_waited_for_only_so_lo
 
 
 def test_a_refused_set_is_not_used_while_its_renewal_hangs(role: Role) -> None:
-    clock = Clock()
+    clock = StandingClock()
     chain = ChainCredentials(role.resolve, clock)
     first = chain()
     role.hang()
@@ -225,7 +218,7 @@ def test_a_refused_set_is_not_used_while_its_renewal_hangs(role: Role) -> None:
 
 
 def test_a_chain_that_hangs_at_the_start_is_waited_for_only_so_long(role: Role) -> None:
-    chain = ChainCredentials(role.resolve, Clock())
+    chain = ChainCredentials(role.resolve, StandingClock())
     role.hang()
 
     with pytest.raises(CredentialsOutdated):
@@ -274,7 +267,7 @@ def test_credentials_that_no_header_can_carry_are_rejected(odd: BotocoreCredenti
 def test_a_failed_renewal_is_told_once_the_old_set_is_over_and_not_for_every_request(
     role: Role,
 ) -> None:
-    clock = Clock()
+    clock = StandingClock()
     chain = ChainCredentials(role.resolve, clock)
     first = chain()
     role.fails, clock.now = True, 1.5
@@ -300,7 +293,7 @@ def test_a_failed_renewal_is_told_once_the_old_set_is_over_and_not_for_every_req
 
 
 def test_credentials_that_appear_later_are_found() -> None:
-    clock, found = Clock(), [None, BotocoreCredentials("key", "secret")]
+    clock, found = StandingClock(), [None, BotocoreCredentials("key", "secret")]
     chain = ChainCredentials(lambda: found.pop(0), clock)
     with pytest.raises(CredentialsRejected):
         chain()
@@ -316,7 +309,7 @@ def test_a_session_that_another_program_renewed_is_read_anew_once_refused(
         "[default]\naws_access_key_id = {0}\naws_secret_access_key = s\naws_session_token = {0}\n"
     )
     (tmp_path / "credentials").write_text(text.format("old"))
-    clock = Clock()
+    clock = StandingClock()
     chain = ChainCredentials(lambda: Session().get_credentials(), clock)
     assert chain().token == "old"
     (tmp_path / "credentials").write_text(text.format("new"))
@@ -329,7 +322,7 @@ def test_a_session_that_another_program_renewed_is_read_anew_once_refused(
 
 
 def test_a_burst_of_refusals_begins_the_chain_anew_once() -> None:
-    clock, asked = Clock(), list[float]()
+    clock, asked = StandingClock(), list[float]()
 
     def resolve() -> BotocoreCredentials:
         asked.append(clock.now)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from botocore.credentials import Credentials as BotocoreCredentials
 
 from datasync.errors import (
     AccessDenied,
@@ -39,9 +38,10 @@ from datasync.errors import (
 from datasync.models.sync_models import ObjectHead, ObjectRequest
 from datasync.services.storage.bucket import S3Bucket, S3Channel
 from datasync.services.storage.s3.client import S3Client
-from datasync.services.storage.s3.credentials import ChainCredentials, source
+from datasync.services.storage.s3.credentials import source
 from datasync.services.storage.s3.endpoint import S3Config
 from tests.support.receivers import Collector, drain, fetch
+from tests.support.rotation import guarded, outdated_chain
 from tests.support.scripted_server import (
     DATE,
     Peer,
@@ -622,18 +622,8 @@ def test_a_complaint_without_a_date_teaches_nothing(
 def test_credentials_that_expire_during_a_run_are_replaced(
     server: ScriptedServer, config: S3Config, status: str, code: str
 ) -> None:
-    sets = [BotocoreCredentials("OLD", "hush", "t1"), BotocoreCredentials("NEW", "hush", "t2")]
-    now = [0.0]
-    chain = ChainCredentials(lambda: sets.pop(0), lambda: now[0])
-    chain()
-    now[0] = 3600.0
-
-    def guarded(peer: Peer, seen: Seen) -> bool:
-        renewed = "Credential=NEW/" in seen.headers["authorization"]
-        return (good(BODY) if renewed else refuse(status, code))(peer, seen)
-
-    server.script(guarded)
-    bucket = S3Bucket(replace(config, credentials=chain))
+    server.script(guarded(good(BODY), refuse(status, code)))
+    bucket = S3Bucket(replace(config, credentials=outdated_chain()[0]))
     channel = bucket.channel(3)
     for token in range(3):
         channel.start(GET, None, token)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from datasync.services.storage.mirror import Mirror
+from tests.support.clocks import StandingClock
 from tests.support.disk import BUCKET, RecordingCalls
 
 
@@ -25,6 +26,19 @@ def mirror(root: Path, calls: RecordingCalls) -> Iterator[Mirror]:
     with Mirror(root, calls=calls) as mirror:
         mirror.prepare(bucket_identity=BUCKET)
         calls.calls.clear()
+        yield mirror
+
+
+@pytest.fixture
+def clock() -> StandingClock:
+    return StandingClock()
+
+
+@pytest.fixture
+def clocked(root: Path, calls: RecordingCalls, clock: StandingClock) -> Iterator[Mirror]:
+    """A mirror whose time is that of `clock`."""
+    with Mirror(root, calls=calls, clock=clock) as mirror:
+        mirror.prepare(bucket_identity=BUCKET)
         yield mirror
 
 

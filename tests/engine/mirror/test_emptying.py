@@ -1,7 +1,7 @@
 """What leaves the trash before its time: beyond its share of the disk, and where room is short."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,30 +9,17 @@ import pytest
 from datasync.services.storage import emptying
 from datasync.services.storage.looking import DiskUsage
 from datasync.services.storage.mirror import Mirror
-from tests.support.disk import RecordingCalls, put
+from tests.support.clocks import StandingClock
+from tests.support.disk import put
 
 HOUR = 3600.0
 SIZE = 65_536
 Disk = Callable[[float, float], None]
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def mirror(root: Path, calls: RecordingCalls, clock: Clock) -> Iterator[Mirror]:
-    with Mirror(root, calls=calls, clock=clock, min_free_percent=1.0) as mirror:
-        mirror.prepare(bucket_identity="s3://bucket")
-        yield mirror
+def mirror(clocked: Mirror) -> Mirror:
+    return clocked
 
 
 @pytest.fixture
@@ -48,7 +35,7 @@ def disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
     return set_to
 
 
-def fill_trash(mirror: Mirror, clock: Clock, hours: int) -> None:
+def fill_trash(mirror: Mirror, clock: StandingClock, hours: int) -> None:
     """One file of each hour: `0`, `1`, ... the newest of the last one."""
     for hour in range(hours):
         clock.now = hour * HOUR
@@ -59,12 +46,12 @@ def left(mirror: Mirror) -> list[str]:
     return [entry.path for entry in mirror.trash_entries()]
 
 
-def shrink(mirror: Mirror, clock: Clock, max_percent: float | None) -> int:
+def shrink(mirror: Mirror, clock: StandingClock, max_percent: float | None) -> int:
     return mirror.shrink_trash(HOUR, clock.now, max_percent=max_percent).files
 
 
 def test_beyond_its_share_of_the_disk_the_oldest_go(
-    mirror: Mirror, clock: Clock, disk: Disk
+    mirror: Mirror, clock: StandingClock, disk: Disk
 ) -> None:
     fill_trash(mirror, clock, 6)
     disk(100, 50)
@@ -75,7 +62,7 @@ def test_beyond_its_share_of_the_disk_the_oldest_go(
 
 
 def test_what_went_there_within_the_hour_stays_whatever_its_share(
-    mirror: Mirror, clock: Clock, disk: Disk
+    mirror: Mirror, clock: StandingClock, disk: Disk
 ) -> None:
     fill_trash(mirror, clock, 4)
     disk(100, 0)
@@ -84,7 +71,7 @@ def test_what_went_there_within_the_hour_stays_whatever_its_share(
 
 
 def test_a_full_disk_gets_back_what_it_lacks_and_no_more(
-    mirror: Mirror, clock: Clock, disk: Disk
+    mirror: Mirror, clock: StandingClock, disk: Disk
 ) -> None:
     fill_trash(mirror, clock, 6)
     disk(100, 2)  # 1 % must stay free, and 1 % is wanted beyond it
@@ -96,7 +83,7 @@ def test_a_full_disk_gets_back_what_it_lacks_and_no_more(
 
 
 def test_a_file_with_another_name_gives_nothing_back(
-    mirror: Mirror, clock: Clock, disk: Disk, root: Path, tmp_path: Path
+    mirror: Mirror, clock: StandingClock, disk: Disk, root: Path, tmp_path: Path
 ) -> None:
     fill_trash(mirror, clock, 5)
     [oldest] = root.glob(".datasync/trash/*/d/0")
@@ -107,7 +94,7 @@ def test_a_file_with_another_name_gives_nothing_back(
 
 
 def test_names_that_no_key_has_are_weighed_and_removed(
-    mirror: Mirror, clock: Clock, disk: Disk, root: Path
+    mirror: Mirror, clock: StandingClock, disk: Disk, root: Path
 ) -> None:
     fill_trash(mirror, clock, 4)
     [folder] = root.glob(".datasync/trash/*/d/0")
@@ -122,7 +109,7 @@ def test_names_that_no_key_has_are_weighed_and_removed(
 
 
 def test_a_disk_that_does_not_count_its_space_gets_nothing_back(
-    mirror: Mirror, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    mirror: Mirror, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill_trash(mirror, clock, 3)
     monkeypatch.setattr(emptying, "disk_usage", lambda _root: DiskUsage(0, 0))

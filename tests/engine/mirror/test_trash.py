@@ -2,43 +2,28 @@
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from datasync.errors import FileMissing, MirrorError, PathConflict
 from datasync.services.storage.mirror import Mirror, TrashEntry
-from tests.support.disk import RecordingCalls, put, put_all, tree
+from tests.support.clocks import StandingClock
+from tests.support.disk import BUCKET, RecordingCalls, put, put_all, tree
 
 DAY = 86_400.0
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def mirror(root: Path, calls: RecordingCalls, clock: Clock) -> Iterator[Mirror]:
-    with Mirror(root, calls=calls, clock=clock) as mirror:
-        mirror.prepare(bucket_identity="s3://bucket")
-        yield mirror
+def mirror(clocked: Mirror) -> Mirror:
+    return clocked
 
 
 def _trash(mirror: Mirror, key: str, data: bytes, label: str = "run-1") -> None:
     assert mirror.remove([put(mirror, key, data).file], label=label) == [True]
 
 
-def test_an_entry_tells_what_and_when(mirror: Mirror, clock: Clock, root: Path) -> None:
+def test_an_entry_tells_what_and_when(mirror: Mirror, clock: StandingClock, root: Path) -> None:
     clock.now = 1_700_000_000.9
     _trash(mirror, "d/a b", b"123", label="held plan/№7")
     assert mirror.trash_entries() == [
@@ -46,7 +31,7 @@ def test_an_entry_tells_what_and_when(mirror: Mirror, clock: Clock, root: Path) 
     ]
 
 
-def test_paging_finds_every_entry_once(mirror: Mirror, clock: Clock) -> None:
+def test_paging_finds_every_entry_once(mirror: Mirror, clock: StandingClock) -> None:
     keys = ["a", "a.b", "a/b/c", "a/b-", "a0", "z/y/x/w", "%FF", "ü/ü", "A", "a/b/c/d"]
     for number, some in enumerate([keys[:2], keys[3:9], keys[2:3], keys[9:]]):
         clock.now = number
@@ -67,7 +52,7 @@ def test_paging_finds_every_entry_once(mirror: Mirror, clock: Clock) -> None:
     assert {entry.path for entry in below} == {"a/b/c", "a/b-", "a/b/c/d"}
 
 
-def test_paging_goes_on_when_the_last_entry_is_gone(mirror: Mirror, clock: Clock) -> None:
+def test_paging_goes_on_when_the_last_entry_is_gone(mirror: Mirror, clock: StandingClock) -> None:
     published = put_all(mirror, [(key, b"1") for key in ("a", "b/c", "b/d", "e")])
     mirror.remove([item.file for item in published], label="x")
     first = mirror.trash_entries(limit=2)
@@ -117,7 +102,7 @@ def test_restoring_with_overwriting_swaps_the_two(
 
 
 def test_restoring_below_a_prefix_takes_the_newest_of_each_path(
-    mirror: Mirror, clock: Clock, root: Path
+    mirror: Mirror, clock: StandingClock, root: Path
 ) -> None:
     for number in range(12):  # within one second, and over ten of them
         _trash(mirror, "d/a", b"%d" % number)
@@ -176,7 +161,7 @@ def test_one_that_vanishes_does_not_stop_the_others(
 
 
 def test_pruning_removes_what_is_old_and_nothing_else(
-    mirror: Mirror, clock: Clock, root: Path
+    mirror: Mirror, clock: StandingClock, root: Path
 ) -> None:
     put(mirror, "kept", b"1")
     for number in range(3):
@@ -193,7 +178,7 @@ def test_pruning_removes_what_is_old_and_nothing_else(
     assert tree(root) == {"kept": b"1"}
 
 
-def test_pruning_ends_early_at_any_file(mirror: Mirror, clock: Clock) -> None:
+def test_pruning_ends_early_at_any_file(mirror: Mirror, clock: StandingClock) -> None:
     for number in range(2):
         clock.now = number * DAY
         for key in ("a/b", "a/c", "d"):
@@ -205,7 +190,7 @@ def test_pruning_ends_early_at_any_file(mirror: Mirror, clock: Clock) -> None:
 
 
 def test_pruning_goes_on_beside_a_folder_that_cannot_be_removed(
-    mirror: Mirror, clock: Clock, root: Path, monkeypatch: pytest.MonkeyPatch
+    mirror: Mirror, clock: StandingClock, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
         clock.now = number * DAY
@@ -264,11 +249,11 @@ def test_a_restore_that_is_not_durable_is_not_reported_done(
 
 @pytest.mark.parametrize("happening", ["pruned", "restored"])
 def test_a_folder_of_the_trash_that_goes_just_before_its_file_comes(
-    mirror: Mirror, root: Path, calls: RecordingCalls, clock: Clock, happening: str
+    mirror: Mirror, root: Path, calls: RecordingCalls, clock: StandingClock, happening: str
 ) -> None:
     """Another process empties the trash, or restores the folder's only file, at that moment."""
     with Mirror(root, clock=clock) as other:
-        other.prepare(bucket_identity="s3://bucket")
+        other.prepare(bucket_identity=BUCKET)
         _trash(mirror, "d/before", b"0")
         file = put(mirror, "d/a", b"1").file
         calls.before["rename_new"] = [

@@ -6,13 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
-from botocore.credentials import Credentials as BotocoreCredentials
 
 from datasync.models.sync_models import RunStatus
-from datasync.services.storage.s3.credentials import ChainCredentials
 from tests.engine.network.faults import HTML
 from tests.support.network import ATTEMPTS, NetworkWorld
 from tests.support.s3_front import TRULY, Spoilt, cut, end
+from tests.support.rotation import guarded, outdated_chain
 from tests.support.scripted_server import Peer, ScriptedServer, Seen, answer, refuse
 from tests.support.world import eventually
 
@@ -127,22 +126,12 @@ def test_a_proxy_that_answers_everything_with_html(held: NetworkWorld) -> None:
 
 
 def test_credentials_that_expire_during_a_run_are_rotated(net: NetworkWorld) -> None:
-    sets = [BotocoreCredentials("OLD", "hush", "t1"), BotocoreCredentials("NEW", "hush", "t2")]
-    now = [0.0]
-    chain = ChainCredentials(lambda: sets.pop(0), lambda: now[0])
-    chain()
-    now[0] = 3600.0
-
-    def guarded(peer: Peer, seen: Seen) -> bool:
-        renewed = "Credential=NEW/" in seen.headers["authorization"]
-        return (net.front.truly if renewed else expired)(peer, seen)
-
     expired = refuse("400 Bad Request", "ExpiredToken")
-    net.credentials = chain
+    net.credentials, sets = outdated_chain()
     net.reopen()
     for number in range(20):
         net.bucket.put(f"{number}", NEW)
-        net.front.script(f"{number}", guarded)
+        net.front.script(f"{number}", guarded(net.front.truly, expired))
 
     net.gets_equal()
 
