@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from datasync.models.values import value
+
 
 class Operation(StrEnum):
     """What is, or was, done to a key."""
@@ -73,7 +75,7 @@ class OutcomeStatus(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ListedObject:
     """One entry of a listing, as S3 said it.
 
@@ -98,7 +100,7 @@ class ListingPage:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ObjectRequest:
     """One GET or HEAD of an object.
 
@@ -118,7 +120,7 @@ class ObjectRequest:
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ObjectHead:
     """What the head of an S3 answer says of an object.
 
@@ -143,7 +145,7 @@ class ObjectHead:
     parts_count: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ObjectRow:
     """A row of the ledger: what we hold, or know, of a key.
 
@@ -204,7 +206,7 @@ class EventNote:
     happened: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Outcome:
     """What was done to a key and why. `run_id` is None for work that events asked for."""
 
@@ -276,7 +278,7 @@ class Run:
     approved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FileStat:
     """Size and mtime of a published file: what the ledger remembers to find drift."""
 
@@ -306,7 +308,7 @@ class SyncOptions:
     interval_seconds: float | None = 3600.0  # None: no periodic reconciliation
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Action:
     """What a plan intends for a key. `listed` is None for keys that a listing no longer shows.
 

@@ -190,14 +190,15 @@ def test_the_matrix_has_every_kind_of_step(faults: Faults, story: Story) -> None
     """Else the rest of this module would prove less than it says."""
     steps = "\n".join(faults.seen)
     for step in (
-        *("_create: open", "_require: statvfs", "write_at: pwrite", "_read_at: pread"),
+        *("_create: open", "_look: statvfs", "write_at: pwrite", "_read_at: pread"),
         *("sync_all: syncfs", "StagedFile.sync: fsync", "_finished: utime", "_put: rename\n"),
+        *("_place_new: renameat2", "stage_whole: utime", "stage_whole: fstat"),
         *("_put: renameat2", "displace: renameat2", "of_folders: fsync", "of_folders: syncfs"),
         *(
             "_to_trash: renameat2",
             "_step: mkdir",
             "prune: rmdir",
-            "Staging.remove: unlink",
+            "StagingFolder.remove: unlink",
             "flock",
         ),
         *("settle: commit", "_write_marks: commit", "finish_run: commit", "rows: execute"),

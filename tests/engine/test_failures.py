@@ -1,5 +1,6 @@
 """What goes wrong inside: the disk, the ledger, lying answers, mistakes. Each key on its own."""
 
+import errno
 import os
 import threading
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ from datasync.models.sync_models import (
 )
 from datasync.services.engine import fetch, integrity, proof, scan, transfer
 from datasync.services.storage.ledger import Ledger
-from datasync.services.storage.mirror import Mirror, StagedFile
+from datasync.services.storage.mirror import Mirror
+from datasync.utils.file_utils import DiskCalls
 from tests.support import fail
 from tests.support.world import World, eventually
 
@@ -127,8 +129,7 @@ def test_a_full_disk_fails_the_keys_with_its_name_and_keeps_the_old_files(
     for key, size in sizes.items():
         world.bucket.put(key, os.urandom(size))
     with monkeypatch.context() as patched:
-        patched.setattr(StagedFile, "write", _raising(DiskFull("no space left")))
-        patched.setattr(StagedFile, "write_at", _raising(DiskFull("no space left")))
+        patched.setattr(DiskCalls, "write_at", _raising(OSError(errno.ENOSPC, "no space left")))
         patched.setattr(Mirror, "check", lambda mirror: None)
         run = world.sync()
     assert run.status is RunStatus.PARTIAL

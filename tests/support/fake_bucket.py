@@ -25,7 +25,7 @@ from datasync.errors import (
     TransferStalled,
 )
 from datasync.models.sync_models import ListedObject, ListingPage, ObjectHead, ObjectRequest
-from datasync.services.storage.bucket import Channel
+from datasync.services.storage.bucket import BucketElsewhere, Channel
 from tests.support import fail
 from tests.support.fail import Fault
 from tests.support.fake_channel import FakeChannel
@@ -196,6 +196,9 @@ class FakeBucket:
             raise TransferStalled("scripted stall")
         if fault:
             self.suffer(fault)
+
+    def elsewhere(self) -> BucketElsewhere | None:
+        return None  # it is in the memory of this process
 
     def close(self) -> None:
         self.closed = True

@@ -301,7 +301,8 @@ class Recorder:
 
     def _utime(self, original: Any, path: Any, times: Any = None, **named: Any) -> None:
         original(path, times, **named)
-        status = os.stat(path, dir_fd=named.get("dir_fd"), follow_symlinks=False)
+        by_handle = isinstance(path, int)
+        status = os.stat(path, dir_fd=named.get("dir_fd"), follow_symlinks=by_handle)
         inode = self._known(status)
         if inode is not None:
             self._record.append(Step(frozenset({inode}), mtime=(inode, status.st_mtime_ns)))

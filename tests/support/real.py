@@ -8,7 +8,7 @@ from pathlib import Path
 from datasync.composition import Components, compose, s3_bucket
 from datasync.config.settings import Settings, load_settings
 from datasync.models.sync_models import ListingPage, ObjectHead, ObjectRequest, Run, RunKind
-from datasync.services.storage.bucket import Bucket, Channel, Receiver
+from datasync.services.storage.bucket import Bucket, BucketElsewhere, Channel, Receiver
 from tests.support.s3_server import S3Server
 
 
@@ -48,6 +48,9 @@ class CountingBucket:
 
     def channel(self, max_in_flight: int) -> Channel:
         return CountingChannel(self._bucket.channel(max_in_flight), self.counts)
+
+    def elsewhere(self) -> BucketElsewhere | None:
+        return None  # what another process asks for would not be counted
 
     def parts(self, key: str, etag: str, count: int) -> tuple[int, ...]:
         self.counts["parts"] += 1

@@ -18,16 +18,18 @@ from datasync.errors import (
 from datasync.models.sync_models import ObjectHead, ObjectRequest, SyncOptions, Verdict
 from datasync.services.engine.integrity import (
     LARGE_BYTES,
+    SIZE_ONLY,
     Digest,
     check_listed,
     digest_for,
     expect,
     prove,
+    prove_whole,
 )
 from datasync.services.engine.planner import oversize_reason
 from datasync.services.engine.proof import ReadBack
 from datasync.services.engine.ranges import Ranges
-from datasync.services.engine.tasks import Found, Result, Task
+from datasync.services.engine.tasks import Found, Result, Task, modified
 from datasync.services.storage.bucket import Answer, Bucket, Channel
 from datasync.services.storage.mirror import Mirror, StagedFile
 
@@ -67,6 +69,7 @@ class Fetch:
         self._courier = courier
         self._chunks: list[bytes] = []
         self._staged: StagedFile | None = None
+        self._expectation = SIZE_ONLY
         self._digest: Digest | None = None
         self._ranges: Ranges | None = None
         self._refusal: ObjectArchived | None = None
@@ -112,7 +115,7 @@ class Fetch:
             raise ObjectTooLarge(
                 f"{self.task.key!r}: " + oversize_reason(head.size, options.max_bytes)
             )
-        expectation = expect(head, verify=options.verify)
+        self._expectation = expectation = expect(head, verify=options.verify)
         if head.size <= MEMORY_BYTES and not expectation.needs_parts:
             return
         self._staged = self._courier.mirror.stage(head.size)
@@ -233,18 +236,14 @@ class Fetch:
     def _stage_small(self, head: ObjectHead) -> Verdict:
         body = b"".join(self._chunks)
         self._check_length(len(body))
-        digest = digest_for(expect(head, verify=self._courier.options.verify))
-        digest.update(body)
-        verdict = self._proved(digest)
+        verdict = prove_whole(self._expectation, body, self.task.key)
         self._chunks = []
-        self._staged = self._courier.mirror.stage(len(body))
-        self._staged.write(body)
+        mtime = modified(self.task.listed, head)
+        self._staged = self._courier.mirror.stage_whole(body, mtime)
         return verdict
 
     def _proved(self, digest: Digest) -> Verdict:
-        assert self.head is not None
-        expectation = expect(self.head, verify=self._courier.options.verify)
-        return prove(expectation, digest, self.task.key)
+        return prove(self._expectation, digest, self.task.key)
 
     def _check_length(self, length: int) -> None:
         assert self.head is not None
@@ -282,7 +281,7 @@ class Fetch:
     def read_back(self) -> ReadBack:
         head, staged = self.head, self._staged
         assert head is not None and staged is not None
-        expectation = expect(head, verify=self._courier.options.verify)
+        expectation = self._expectation
         bucket, key = self._courier.bucket, self.task.key
         return ReadBack(
             staged, expectation, lambda: bucket.parts(key, head.etag, expectation.count)

@@ -7,10 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from datasync.models.sync_models import DirtyKey, ObjectRow, Outcome
+from datasync.models.values import value
 from datasync.services.engine.tasks import ANSWERS, Result, Task
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Done:
     """A task that is settled: on disk, in the ledger. `row` is the key's row now.
 

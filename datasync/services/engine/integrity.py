@@ -8,11 +8,12 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from datasync.errors import ChecksumMismatch, LengthMismatch, TornRead
 from datasync.models.sync_models import ListedObject, ObjectHead, ObjectRow, Verdict
+from datasync.models.values import value
 
 PLAIN_ETAG = re.compile(r"[0-9a-f]{32}\Z")
 PARTS_COUNT = re.compile(r"[1-9][0-9]{0,4}\Z")
@@ -31,7 +32,7 @@ _STRONGEST_FIRST = (
 _CRC_BYTES = {Verdict.CRC64NVME: 8, Verdict.CRC32C: 4, Verdict.CRC32: 4}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Expectation:
     """The digest a body must have.
 
@@ -236,3 +237,13 @@ def prove(expectation: Expectation, digest: Digest, key: str) -> Verdict:
             f"{digest.value().hex() or 'incomplete'}, S3 says {expectation.digest.hex()}"
         )
     return expectation.verdict
+
+
+def prove_whole(expectation: Expectation, body: bytes, key: str) -> Verdict:
+    """The verdict of a body that is all there. Raises: ChecksumMismatch."""
+    if expectation.verdict is Verdict.MD5:
+        if hashlib.md5(body, usedforsecurity=False).digest() == expectation.digest:
+            return Verdict.MD5
+    digest = digest_for(expectation)
+    digest.update(body)
+    return prove(expectation, digest, key)

@@ -22,7 +22,7 @@ from datasync.models.sync_models import (
 )
 from datasync.services.engine.levels import defer_seconds
 from datasync.services.engine.planner import unmirrored
-from datasync.services.engine.tasks import Found, Result, Task
+from datasync.services.engine.tasks import Found, Result, Task, modified
 
 
 def held_file(row: ObjectRow | None) -> FileStat | None:
@@ -33,13 +33,8 @@ def held_file(row: ObjectRow | None) -> FileStat | None:
 
 
 def last_modified(result: Result) -> int:
-    """The listing's date when it speaks of the same version, so that the next one agrees."""
-    listed, head = result.task.listed, result.head
-    if head is None:
-        return listed.last_modified if listed is not None else 0
-    if listed is not None and listed.etag == head.etag:
-        return listed.last_modified
-    return head.last_modified
+    """The time of the version that a result speaks of."""
+    return modified(result.task.listed, result.head)
 
 
 def same_file(row: ObjectRow, asked: ObjectRow) -> bool:

@@ -17,6 +17,7 @@ from datasync.models.sync_models import (
     State,
     SyncOptions,
 )
+from datasync.models.values import value
 
 DAY_SECONDS = 86_400.0
 COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -32,7 +33,7 @@ class OnDisk(Enum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Pair:
     """A key as the listing and the ledger see it; at least one of them knows it."""
 

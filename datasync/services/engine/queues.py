@@ -1,6 +1,7 @@
 """The tasks that wait for a transfer loop: events ahead of bulk work, files to prove apart.
 
 Of the events those that are looked at for the first time go ahead of those that failed before.
+Small downloads of a run are light: worker processes take them, where there are any.
 
 Knows no loop, no bucket and no disk.
 """
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
 from datasync.models.sync_models import Operation
+from datasync.services.engine.integrity import LARGE_BYTES
 from datasync.services.engine.tasks import Task
 
 BULK_QUEUE = 2_000
@@ -17,9 +19,10 @@ FRESH_RESERVE = 4
 
 
 class TaskQueues:
-    """Four queues. Safe to use from threads.
+    """Five queues. Safe to use from threads.
 
-    Bulk tasks, and files to prove among them, are given out only while `accepting()` says so.
+    Bulk tasks, light ones and files to prove among them, are given out only while `accepting()`
+    says so. While `reserved`, light ones are given to workers only.
     """
 
     def __init__(self, accepting: Callable[[], bool]) -> None:
@@ -27,12 +30,26 @@ class TaskQueues:
         self._urgent: deque[Task] = deque()
         self._again: deque[Task] = deque()
         self._bulk: deque[Task] = deque()
+        self._light: deque[Task] = deque()
         self._proofs: deque[Task] = deque()
         self._changed = threading.Condition()
+        self.reserved = False
 
     @property
     def empty(self) -> bool:
-        return not (self._urgent or self._again or self._bulk or self._proofs)
+        """Whether nothing waits for the loops of this process."""
+        return not (
+            self._urgent
+            or self._again
+            or self._bulk
+            or self._proofs
+            or (self._light and not self.reserved)
+        )
+
+    @property
+    def light(self) -> int:
+        """How many light tasks wait."""
+        return len(self._light)
 
     @property
     def fresh_wait(self) -> bool:
@@ -62,11 +79,23 @@ class TaskQueues:
             taken += _pop(self._again, urgent_room - len(taken) - FRESH_RESERVE)
             if self._accepting():
                 full = not self._has_room()
-                bulk = _pop(self._bulk, max(room - len(taken), bulk_share))
+                share = max(room - len(taken), bulk_share)
+                bulk = _pop(self._bulk, share)
+                if not self.reserved:
+                    bulk += _pop(self._light, share - len(bulk))
                 bulk += _pop(self._proofs, proofs)
                 taken += bulk
-                if full and self._has_room():
-                    self._changed.notify_all()
+                self._tell_room(full)
+        return taken
+
+    def take_light(self, room: int) -> list[Task]:
+        """Up to `room` light tasks."""
+        with self._changed:
+            if not self._accepting():
+                return []
+            full = not self._has_room()
+            taken = _pop(self._light, room)
+            self._tell_room(full)
         return taken
 
     def recall(self, keys: Collection[str]) -> list[Task]:
@@ -81,15 +110,21 @@ class TaskQueues:
         if task.urgent:
             failed = task.mark is not None and task.mark.attempts > 0
             return self._again if failed else self._urgent
-        return self._proofs if task.operation is Operation.ADOPT else self._bulk
+        if task.operation is Operation.ADOPT:
+            return self._proofs
+        return self._light if _is_light(task) else self._bulk
+
+    def _tell_room(self, was_full: bool) -> None:
+        if was_full and self._has_room():
+            self._changed.notify_all()
 
     def _has_room(self) -> bool:
-        return len(self._bulk) + len(self._proofs) < BULK_QUEUE
+        return len(self._bulk) + len(self._light) + len(self._proofs) < BULK_QUEUE
 
     def _take_out(self, chosen: Callable[[Task], bool]) -> list[Task]:
         found: list[Task] = []
         with self._changed:
-            for queue in (self._bulk, self._proofs):
+            for queue in (self._bulk, self._light, self._proofs):
                 kept = [task for task in queue if not chosen(task)]
                 if len(kept) < len(queue):
                     found += filter(chosen, queue)
@@ -97,6 +132,12 @@ class TaskQueues:
                     queue.extend(kept)
             self._changed.notify_all()
         return found
+
+
+def _is_light(task: Task) -> bool:
+    listed = task.listed
+    small = listed is not None and listed.size <= LARGE_BYTES
+    return small and task.operation is Operation.DOWNLOAD and not task.here
 
 
 def _pop(queue: deque[Task], count: int) -> list[Task]:

@@ -14,6 +14,7 @@ from datasync.models.sync_models import (
     Operation,
     Verdict,
 )
+from datasync.models.values import value
 from datasync.services.storage.mirror import StagedFile
 
 
@@ -25,7 +26,7 @@ class Task:
     `intact` says that our file is the one the ledger remembers, so that an unchanged object need
     not be sent again. `found` is a file at the key's path whose content is not known to us.
     `action` is a planned one that needs no transfer. `approved` says that somebody has seen that
-    the file may go. `failures` counts tries that failed.
+    the file may go. `failures` counts tries that failed. `here`: no worker process has it.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Task:
     approved: bool = False
     failures: int = 0
     started: float = 0.0
+    here: bool = False
 
 
 class Found(Enum):
@@ -62,7 +64,7 @@ class Found(Enum):
 ANSWERS = frozenset({Found.STAGED, Found.UNCHANGED, Found.MISSING, Found.ARCHIVED, Found.OVERSIZE})
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Result:
     """What came of a task. `staged` belongs to whoever holds the result."""
 
@@ -81,3 +83,12 @@ def recorded(action: Action, run_id: int | None) -> Result:
     task = Task(action.key, action.operation, action.row, action.listed, run_id=run_id)
     task.action = action
     return Result(task, Found.RECORDED)
+
+
+def modified(listed: ListedObject | None, head: ObjectHead | None) -> int:
+    """The time of a version: the listing's when it speaks of it, so that the next one agrees."""
+    if head is None:
+        return listed.last_modified if listed is not None else 0
+    if listed is not None and listed.etag == head.etag:
+        return listed.last_modified
+    return head.last_modified

@@ -21,6 +21,7 @@ from datasync.errors import (
     TransferStalled,
 )
 from datasync.models.sync_models import Operation, SyncOptions, Verdict
+from datasync.services.engine.crew import Crew
 from datasync.services.engine.fetch import Fetch
 from datasync.services.engine.hashing import HashingThreads, Then, Work
 from datasync.services.engine.integrity import LARGE_BYTES
@@ -64,6 +65,8 @@ class TransferPool:
         accepting: Callable[[], bool],
         problem: Callable[[Exception], None],
         *,
+        loops: int = LOOPS,
+        workers: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bucket = bucket
@@ -78,7 +81,10 @@ class TransferPool:
         self.queues = TaskQueues(accepting)
         self.stopping = False
         self.withdrawn: set[int] = set()  # runs whose work is to end
-        count = min(LOOPS, options.concurrency or LOOPS)
+        self._crew = Crew(
+            bucket, mirror, options, self.queues, deliver, problem, self._wake, count=workers
+        )
+        count = min(loops, options.concurrency or loops)
         self._loops = [TransferLoop(self, index, count) for index in range(count)]
 
     def start(self) -> None:
@@ -92,6 +98,7 @@ class TransferPool:
         self.stopping = True
         self._wake()
         deadline = self.clock() + timeout_seconds
+        self._crew.stop(timeout_seconds)
         for loop in self._loops:
             loop.end(max(0.1, deadline - self.clock()))
         for threads in (self.hashing, self.proving):
@@ -101,7 +108,9 @@ class TransferPool:
         """Queue tasks; never waits."""
         if tasks:
             self.queues.put(tasks)
-            self._wake()
+            self._crew.look()
+            if not self.queues.empty:
+                self._wake()
 
     def wait_for_room(self, interrupted: Callable[[], bool]) -> None:
         """Wait while too many bulk tasks are queued.
@@ -121,6 +130,7 @@ class TransferPool:
         failed by `Interrupted`, and so do any that follow until `forget`."""
         self.withdrawn.add(run_id)
         tasks = self.queues.withdraw(run_id)
+        tasks += self._crew.withdraw(run_id)
         for loop in self._loops:
             loop.withdraw(run_id)
         return tasks
@@ -128,6 +138,7 @@ class TransferPool:
     def forget(self, run_id: int) -> None:
         """The run is over."""
         self.withdrawn.discard(run_id)
+        self._crew.forget(run_id)
 
     def bytes_in_flight(self, run_id: int | None) -> int:
         """Bytes received so far of objects that are not finished."""

@@ -20,6 +20,7 @@ from datasync.models.sync_models import (
     SyncOptions,
 )
 from datasync.services.engine.commit import Committer
+from datasync.services.engine.crew import worker_count
 from datasync.services.engine.group import Done
 from datasync.services.engine.outcomes import add, held_file
 from datasync.services.engine.tasks import Result, Task
@@ -126,6 +127,7 @@ class Workshop:
             self._committer.put,
             lambda: self._committer.backlog < BACKLOG,
             problem,
+            workers=worker_count(options),
         )
 
     def start(self) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from datasync.errors import DataSyncError, LengthMismatch, ObjectTooLarge, UnexpectedAnswer
 from datasync.models.sync_models import ListingPage, ObjectHead, ObjectRequest
+from datasync.models.values import value
 from datasync.services.storage.s3.answers import object_head, parse_lines
 from datasync.services.storage.s3.client import UNTOLD, S3Client, first_byte
 from datasync.services.storage.s3.credentials import PATIENCE_SECONDS
@@ -35,7 +36,7 @@ class Receiver(Protocol):
         """The next bytes of the body, in order."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Answer:
     """How a request ended: with a head (200, 206, 304) or with an error, never both.
 
@@ -107,6 +108,12 @@ class Bucket(Protocol):
         Raises: BucketError saying what is wrong.
         """
 
+    def elsewhere(self) -> "BucketElsewhere | None":
+        """What another process needs to read this bucket as we do now; None: none can.
+
+        Raises: CredentialsRejected, CredentialsOutdated (there are none at the moment).
+        """
+
     def close(self) -> None:
         """Free connections; questions under way and later ones raise Interrupted.
 
@@ -117,11 +124,25 @@ class Bucket(Protocol):
 # The S3 adapter
 
 
+@dataclass(frozen=True, slots=True)
+class BucketElsewhere:
+    """A bucket with the credentials of the moment, and the server's clock against ours.
+
+    It can be pickled, and is equal to one made later unless the credentials have changed since.
+    """
+
+    config: S3Config
+    offset_seconds: float
+
+    def open(self) -> Bucket:
+        return S3Bucket(self.config, self.offset_seconds)
+
+
 class S3Bucket:
     """An S3 bucket over HTTP. See the `Bucket` port; makes no request before it is asked to."""
 
-    def __init__(self, config: S3Config) -> None:
-        self._client = S3Client(config)
+    def __init__(self, config: S3Config, offset_seconds: float = 0.0) -> None:
+        self._client = S3Client(config, offset_seconds=offset_seconds)
         self._listing = Listing(self._client)
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ListingPage]:
@@ -138,6 +159,9 @@ class S3Bucket:
 
     def check(self, timeout_seconds: float) -> None:
         check_listing(self._client, timeout_seconds)
+
+    def elsewhere(self) -> BucketElsewhere | None:
+        return BucketElsewhere(self._client.frozen(), self._client.offset_seconds)
 
     def close(self) -> None:
         self._client.close()
@@ -181,17 +205,19 @@ class S3Channel:
         self._client = client
         self._max = max_in_flight
         self._loop = client.new_loop(max_in_flight)
-        self._calls: set[_Call] = set()
+        self._calls: dict[object, list[_Call]] = {}  # by their tokens
+        self._open = 0
         self._queue: deque[_Call] = deque()
         self._answers: list[Answer] = []
 
     @property
     def in_flight(self) -> int:
-        return len(self._calls) + len(self._answers)
+        return self._open + len(self._answers)
 
     def start(self, request: ObjectRequest, receiver: Receiver | None, token: object) -> None:
         call = _Call(request, receiver, token)
-        self._calls.add(call)
+        self._calls.setdefault(token, []).append(call)
+        self._open += 1
         if self._loop.active < self._max:
             self._send(call)
         else:
@@ -218,13 +244,14 @@ class S3Channel:
         self._loop.wake()
 
     def cancel(self, token: object) -> None:
-        self._answers = [answer for answer in self._answers if answer.token != token]
-        for call in [each for each in self._calls if each.token == token]:
+        if self._answers:
+            self._answers = [answer for answer in self._answers if answer.token != token]
+        for call in list(self._calls.get(token, ())):
             self._forget(call)
 
     def close(self) -> None:
-        for call in list(self._calls):
-            self._forget(call)
+        for token in list(self._calls):
+            self.cancel(token)
         self._answers.clear()
         self._loop.close()
 
@@ -316,8 +343,13 @@ class S3Channel:
             self._forget(call)
 
     def _forget(self, call: _Call) -> None:
-        call.over = True
-        self._calls.discard(call)
+        if not call.over:
+            call.over = True
+            self._open -= 1
+            calls = self._calls[call.token]
+            calls.remove(call)
+            if not calls:
+                del self._calls[call.token]
         if call.transfer is not None:
             self._loop.drop(call.transfer)
             call.transfer = None

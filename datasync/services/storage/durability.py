@@ -5,7 +5,8 @@ from pathlib import Path
 
 from datasync.errors import MirrorError, PathConflict
 from datasync.services.storage.directories import Directories, translated
-from datasync.services.storage.staging import Staging, StagedFile
+from datasync.services.storage.staged_file import StagedFile
+from datasync.services.storage.staging import Staging
 from datasync.utils.file_utils import DiskCalls, sync_folder_at
 
 # On a quiet ext4, syncfs is ahead from two files on (0.27 ms against 0.36; 32 files: 0.7 against

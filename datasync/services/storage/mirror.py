@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +23,7 @@ from datasync.services.storage.directories import (
     look,
     make_root,
     open_root,
+    translated,
     translating,
 )
 from datasync.services.storage.durability import Durability
@@ -41,7 +42,8 @@ from datasync.services.storage.mirror_trash import MirrorTrash
 from datasync.services.storage.notes import Note, Notes
 from datasync.services.storage.paths import INTERNAL, conflict_path_for, keys_above, path_for
 from datasync.services.storage.publishing import Publication, Published, Publisher
-from datasync.services.storage.staging import STAGING, StagedFile, Staging, sweep
+from datasync.services.storage.staged_file import STAGING, StagedFile
+from datasync.services.storage.staging import Staging, StagingFolder, sweep
 from datasync.services.storage.trash import TRASH, Restored, TrashEntry, TrashFolder
 from datasync.utils.file_utils import DiskCalls
 
@@ -55,11 +57,29 @@ __all__ = [
     "Published",
     "Restored",
     "StagedFile",
+    "Staging",
     "TrashEntry",
     "conflict_path_for",
     "keys_above",
     "path_for",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorElsewhere:
+    """What another process needs to stage files for a mirror, as it is now."""
+
+    root: Path
+    identity: tuple[int, int]
+    staging: tuple[int, int]
+    token: bytes
+    min_free_percent: float
+
+    def open(self, guest: bytes) -> "Mirror":
+        """The mirror of the owner, which publishes and removes what is staged here."""
+        mirror = Mirror(self.root, min_free_percent=self.min_free_percent)
+        mirror.visit(self, guest)
+        return mirror
 
 
 class Mirror(MirrorTrash):
@@ -86,10 +106,11 @@ class Mirror(MirrorTrash):
         self._identity: tuple[int, int] | None = None  # device and inode of the prepared root
         self._marker: Marker | None = None  # of the prepared root
         self.taken_over = False  # `prepare` found the mirror of another bucket
-        self._staging: Staging | None = None
+        self._staging: StagingFolder | None = None
+        self._host: tuple[MirrorElsewhere, bytes] | None = None  # for whom we stage, and as whom
         self._staging_path = os.fsencode(self.root / STAGING)
         self._lock = threading.Lock()
-        self.notes = Notes(self._current_staging, self._prepared)
+        self.notes = Notes(self.staging, self._prepared)
 
     def __enter__(self) -> Self:
         return self
@@ -159,6 +180,25 @@ class Mirror(MirrorTrash):
             return full
         return None
 
+    def elsewhere(self) -> MirrorElsewhere:
+        """What another process needs to stage for us. Raises: MirrorUnavailable, MirrorError."""
+        staging = self.staging()
+        assert self._identity is not None
+        return MirrorElsewhere(
+            self.root, self._identity, staging.identity, staging.token, self._min_free_percent
+        )
+
+    def visit(self, host: MirrorElsewhere, guest: bytes) -> None:
+        """Stage for another process from now on, under a name that no other guest has."""
+        self._identity = host.identity
+        self._host = (host, guest)
+
+    def staging(self) -> Staging:
+        """This process's hold on the staging folder. Raises: MirrorUnavailable, MirrorError."""
+        staging = self._current_staging()
+        assert isinstance(staging, Staging)  # only a guest's is none
+        return staging
+
     def require_room(self, size: int) -> None:
         """Raises: DiskFull when `size` more bytes would not fit now; MirrorError."""
         with translating(STAGING):
@@ -182,6 +222,13 @@ class Mirror(MirrorTrash):
         """
         return self._current_staging().stage(size)
 
+    def stage_whole(self, data: bytes, mtime: int) -> StagedFile:
+        """A new file with these bytes and this time, in seconds.
+
+        Raises: DiskFull, MirrorUnavailable, MirrorError.
+        """
+        return self._current_staging().stage_whole(data, mtime)
+
     def publish(self, batch: Sequence[Publication]) -> list[Published | MirrorError]:
         """Give staged files their names, durably; one entry per item, in order.
 
@@ -194,7 +241,7 @@ class Mirror(MirrorTrash):
             with self._prepared("the mirror's folder") as directories:
                 publisher = Publisher(
                     directories,
-                    self._current_staging(),
+                    self.staging(),
                     self._durability,
                     TrashFolder(directories, "replaced", self._clock()),
                     None if self._case_sensitive else LetterCase(directories),
@@ -290,26 +337,44 @@ class Mirror(MirrorTrash):
             raise MirrorUnavailable("the mirror's folder is not the one that was prepared")
         return root
 
-    def _current_staging(self) -> Staging:
-        """The staging folder that is at its path now, owned by this very process."""
+    def _current_staging(self) -> StagingFolder:
+        """The staging folder that is at its path now, held by this very process."""
         staging = self._staging
         if staging is not None and staging.process == os.getpid():
-            with translating(STAGING), suppress(FileNotFoundError, NotADirectoryError):
+            try:
                 status = os.stat(self._staging_path, follow_symlinks=False)
-                if (status.st_dev, status.st_ino) == staging.identity:
-                    return staging
+            except (FileNotFoundError, NotADirectoryError):
+                return self._new_staging(staging)
+            except OSError as error:
+                raise translated(error, STAGING) from error
+            if (status.st_dev, status.st_ino) == staging.identity:
+                return staging
         return self._new_staging(staging)
 
-    def _new_staging(self, outdated: Staging | None) -> Staging:
+    def _new_staging(self, outdated: StagingFolder | None) -> StagingFolder:
         with self._lock:
             if self._staging is outdated or self._staging is None:
                 with self._prepared(STAGING) as directories:
-                    self._staging = self._own_staging(directories, self._min_free_percent)
+                    if self._host is None:
+                        self._staging = self._own_staging(directories, self._min_free_percent)
+                    else:
+                        self._staging = self._guest_staging(directories, *self._host)
             return self._staging
 
     def _own_staging(self, directories: Directories, min_free_percent: float = 0.0) -> Staging:
         folder = os.dup(directories.open(STAGING, create=True))
         return Staging(folder, self._calls, min_free_percent)
+
+    def _guest_staging(
+        self, directories: Directories, host: MirrorElsewhere, guest: bytes
+    ) -> StagingFolder:
+        folder = os.dup(directories.open(STAGING))
+        name = b"%s-%s" % (host.token, guest)
+        staging = StagingFolder(folder, self._calls, host.min_free_percent, lambda: name)
+        if staging.identity != host.staging:
+            staging.close()
+            raise MirrorUnavailable("the staging folder is not the one of its owner")
+        return staging
 
     def _claim(self, directories: Directories, identity: str, adopt: bool) -> Marker:
         try:

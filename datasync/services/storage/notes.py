@@ -9,15 +9,16 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 
 from datasync.services.storage.directories import Directories
-from datasync.services.storage.staging import OWNER, STAGING, Staging, lock_of_the_dead
+from datasync.services.storage.staged_file import STAGING
+from datasync.services.storage.staging import OWNER, Staging, lock_of_the_dead
+from datasync.models.values import value
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Note:
     """A file that is about to get a name of its key. Size in bytes, time in nanoseconds."""
 

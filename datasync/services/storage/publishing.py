@@ -8,23 +8,30 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from datasync.errors import KeyRejected, MirrorError, PathConflict
 from datasync.models.sync_models import FileStat
+from datasync.models.values import value
 from datasync.services.storage.directories import Directories, look, translated
 from datasync.services.storage.durability import Durability, error_for
 from datasync.services.storage.letter_case import LetterCase
-from datasync.services.storage.paths import check_path, conflict_of, path_for, split
+from datasync.services.storage.paths import (
+    check_path,
+    conflict_name,
+    conflict_of,
+    path_for,
+    split,
+)
 from datasync.services.storage.placing import Spot, displace
-from datasync.services.storage.staging import Staging, StagedFile
+from datasync.services.storage.staged_file import StagedFile
+from datasync.services.storage.staging import Staging
 from datasync.services.storage.trash import TRASH, TrashFolder
 from datasync.utils.file_utils import DiskCalls
 
 _LOOKS = 8  # how often a target may change under us before it is called a conflict
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Publication:
     """A staged file and the key it is for.
 
@@ -38,7 +45,7 @@ class Publication:
     held: FileStat | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Published:
     """The file as it is now. `trashed`: something that was not ours went to the trash first."""
 
@@ -83,7 +90,7 @@ class Publisher:
         if not item.staged.intact:
             return MirrorError(f"{item.key!r}: a write error was reported, its bytes may be lost")
         try:
-            path, trashed = self._place(item)
+            path, trashed = self._place_new(item) or self._place(item)
         except MirrorError as error:
             return error
         except KeyRejected as error:
@@ -92,6 +99,24 @@ class Publisher:
             path = path_for(item.key) if item.held is None else item.held.path
             return translated(error, path)
         return Published(FileStat(path, status.st_size, status.st_mtime_ns), trashed)
+
+    def _place_new(self, item: Publication) -> tuple[str, bool] | None:
+        """The one step that a file takes whose name is free; None when there is more to it."""
+        if item.held is not None or self._letter_case is not None:
+            return None
+        path = path_for(item.key)
+        folder, _, name = path.rpartition("/")
+        source = item.staged.staging.folder
+        try:
+            handle = self._directories.open(folder, create=True)
+            if look(conflict_name(name).encode(), handle) is not None:
+                return None
+            self._directories.touched.add(folder)
+            self._calls.rename_new(item.staged.name, source, name.encode(), handle)
+        except (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+        item.staged.published()
+        return path, False
 
     def _place(self, item: Publication) -> tuple[str, bool]:
         """Compare and swap: others may make and remove files and folders at any moment."""
@@ -158,12 +183,14 @@ def _finished(item: Publication) -> os.stat_result | MirrorError:
     """Close a staged file and give it its time; what it is then, or what is wrong with it."""
     staged = item.staged
     staged.seal()
-    folder, times = staged.staging.folder, (item.mtime, item.mtime)
+    folder = staged.staging.folder
     try:
-        found = look(staged.name, folder)
-        if found is not None and not staged.is_ours(found):
-            return _swapped(item)
-        os.utime(staged.name, times, dir_fd=folder, follow_symlinks=False)
+        if staged.mtime != item.mtime:
+            found = look(staged.name, folder)
+            if found is not None and not staged.is_ours(found):
+                return _swapped(item)
+            times = (item.mtime, item.mtime)
+            os.utime(staged.name, times, dir_fd=folder, follow_symlinks=False)
         status = os.stat(staged.name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return MirrorError(f"{item.key!r}: the staged file is gone")

@@ -92,8 +92,8 @@ def test_a_file_appears_while_nothing_can_be_exchanged_or_linked(root: Path) -> 
         mirror.prepare(bucket_identity="s3://bucket")
         (root / "a").write_bytes(b"first")
         calls.calls.clear()
-        # to the slot, back, the old one to the slot, and now the new one to its name
-        steps: list[Callable[[], object]] = [lambda: None] * 3
+        # the taken name, the slot, back, the old one to the slot, and now the new one there
+        steps: list[Callable[[], object]] = [lambda: None] * 4
         calls.before["rename_new"] = [*steps, _writes(root / "a", b"second")]
         assert put(mirror, "a", b"ours").trashed
         assert tree(root) == {"a": b"ours"}

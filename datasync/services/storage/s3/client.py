@@ -27,6 +27,7 @@ from datasync.errors import (
 )
 from datasync.models.sync_models import ObjectHead, ObjectRequest
 from datasync.services.storage.s3.answers import Fields, object_head, parse_lines
+from datasync.services.storage.s3.credentials import PATIENCE_SECONDS, GivenCredentials
 from datasync.services.storage.s3.endpoint import S3Config, locate
 from datasync.services.storage.s3.loop import Ended, LoopOptions, Transfer, TransferLoop
 from datasync.services.storage.s3.refusals import (
@@ -69,11 +70,17 @@ class Exchange:
 class S3Client:
     """Requests to one bucket. Safe to use from several threads."""
 
-    def __init__(self, config: S3Config, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: S3Config,
+        clock: Callable[[], float] = time.time,
+        *,
+        offset_seconds: float = 0.0,
+    ) -> None:
         self.config = config
         self.location = locate(config)
         self._clock = clock
-        self._offset_seconds = 0.0  # the server's clock minus ours, once it complained
+        self.offset_seconds = offset_seconds  # the server's clock minus ours, once it complained
         self._scope: SigningScope | None = None
         self._origin = self.location.origin
         self._base = self.location.base
@@ -136,7 +143,7 @@ class S3Client:
         if patience_seconds is None:
             patience_seconds = self.config.timeout_seconds
         credentials = source(patience_seconds)  # may wait, so the time is looked at afterwards
-        stamp = stamp_of(int(self._clock() + self._offset_seconds))
+        stamp = stamp_of(int(self._clock() + self.offset_seconds))
         scope = self._scope
         if scope is None or scope.credentials is not credentials or scope.day != stamp[:8]:
             scope = scope_for(credentials, stamp[:8], self.config.region)
@@ -164,7 +171,16 @@ class S3Client:
     def _learn_clock(self, fields: Fields) -> None:
         with suppress(TypeError, ValueError):
             theirs = parsedate_to_datetime(fields.get("date", "")).timestamp()
-            self._offset_seconds = theirs - self._clock()
+            self.offset_seconds = theirs - self._clock()
+
+    def frozen(self) -> S3Config:
+        """The same for another process, with the credentials of the moment.
+
+        Raises: CredentialsRejected, CredentialsOutdated.
+        """
+        source = self.config.credentials
+        given = None if source is None else GivenCredentials(source(PATIENCE_SECONDS))
+        return replace(self.config, credentials=given)
 
     def new_loop(self, max_connections: int) -> TransferLoop:
         """A loop for the calling thread, with this bucket's timeouts and certificates."""

@@ -7,6 +7,7 @@ roles. It is built at the first use, never at import. Must not know: requests, s
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from datasync.errors import CredentialsOutdated, CredentialsRejected
@@ -62,14 +63,14 @@ def _resolve(profile: str | None) -> "BotocoreCredentials | None":
     return Session(profile=profile).get_credentials()
 
 
+@dataclass(frozen=True, slots=True)
 class GivenCredentials:
     """One set, for good."""
 
-    def __init__(self, given: Credentials) -> None:
-        self._given = given
+    given: Credentials
 
     def __call__(self, timeout_seconds: float = PATIENCE_SECONDS) -> Credentials:
-        return self._given
+        return self.given
 
     def renew(self) -> bool:
         return False

@@ -16,6 +16,8 @@ from typing import Any
 
 import pycurl
 
+from datasync.models.values import value
+
 STALLED = -1  # our own code, beside libcurl's
 RECEIVE_BYTES = 256 * 1024
 EVENTS_PER_TURN = 64
@@ -81,7 +83,7 @@ class Transfer:
         return data
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ended:
     """A transfer that is over. `code` is 0, a libcurl code or STALLED."""
 
