@@ -112,7 +112,7 @@ class Crew:
             mate.tell(Order(forget=run_id))
 
     def stop(self, timeout_seconds: float) -> None:
-        """Begin nothing more, end every worker; nothing that it has not handed over stays staged."""
+        """Begin nothing more, end every worker; what it has not handed over is removed."""
         self.stopping = True
         mates = self._all()
         for mate in mates:

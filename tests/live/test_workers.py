@@ -1,0 +1,215 @@
+"""Worker processes: what they fetch is equal; whatever happens to one costs nothing but time."""
+
+import os
+import random
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+import pytest
+
+from datasync.composition import Components, compose, s3_bucket
+from datasync.models.sync_models import ListedObject, RunKind, RunStatus, SyncOptions
+from datasync.services.engine import crew, workshop
+from datasync.services.engine.crew import Crew, Mate
+from datasync.services.engine.parcels import Order, Outfit, Report, pack, packed_task
+from datasync.services.engine.tasks import Task
+from datasync.services.storage.mirror import Mirror
+from datasync.services.storage.s3.client import S3Client
+from datasync.services.storage.s3.credentials import GivenCredentials
+from datasync.services.storage.s3.endpoint import S3Config
+from datasync.services.storage.s3.signing import Credentials
+from tests.support.real import settings_for
+from tests.support.s3_server import S3Server
+from tests.support.world import eventually
+
+COUNT = 1_200
+
+
+@pytest.fixture(scope="module")
+def objects() -> dict[str, bytes]:
+    chance = random.Random(5)
+    sizes = (0, 1, 4_096, 300_000)
+    return {
+        f"{n % 7}/{n:04} ü": chance.randbytes(sizes[n % 50 if n % 50 < 4 else 2])
+        for n in range(COUNT)
+    }
+
+
+@pytest.fixture(scope="module")
+def bucket(seaweed: S3Server, objects: dict[str, bytes]) -> str:
+    name, client = seaweed.make_bucket(), seaweed.client()
+    with ThreadPoolExecutor(8) as pool:
+        put = client.put_object
+        list(pool.map(lambda item: put(Bucket=name, Key=item[0], Body=item[1]), objects.items()))
+    return name
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
+    """What workers tell; they alone have small downloads as soon as they are started."""
+    told: list[Report] = []
+    take, look = Mate._take, Crew.look
+
+    def taking(mate: Mate, report: Report) -> None:
+        told.append(report)
+        take(mate, report)
+
+    def looking(crew: Crew) -> None:
+        look(crew)
+        crew.queues.reserved = bool(crew._all())
+
+    monkeypatch.setattr(workshop, "worker_count", lambda options: 1)
+    monkeypatch.setattr(Mate, "_take", taking)
+    monkeypatch.setattr(Crew, "look", looking)
+    return told
+
+
+@pytest.fixture
+def parts(seaweed: S3Server, bucket: str, tmp_path: Path) -> Iterator[Components]:
+    parts = compose(settings_for(seaweed, bucket, tmp_path), make_bucket=s3_bucket)
+    try:
+        yield parts
+    finally:
+        parts.service.stop()
+        parts.close()
+    assert workers() == []
+
+
+def workers() -> list[psutil.Process]:
+    children = psutil.Process().children()
+    return [child for child in children if any("engine.worker" in part for part in child.cmdline())]
+
+
+def staged_by(reports: list[Report]) -> int:
+    return sum(len(report.staged) for report in reports)
+
+
+def content(root: Path) -> dict[str, bytes]:
+    paths = [path for path in root.rglob("*") if path.is_file()]
+    inside = [path for path in paths if ".datasync" not in path.parts]
+    return {str(path.relative_to(root)): path.read_bytes() for path in inside}
+
+
+def left(root: Path) -> list[str]:
+    """What is staged."""
+    names = os.listdir(root / ".datasync/staging")
+    return [name for name in names if not name.endswith(".owner")]
+
+
+def run(parts: Components) -> RunStatus:
+    return parts.service.run(RunKind.RECONCILE, "").status
+
+
+def test_workers_fetch_what_is_small_and_end_with_the_service(
+    parts: Components, objects: dict[str, bytes], reports: list[Report]
+) -> None:
+    assert run(parts) is RunStatus.SUCCESS
+    assert content(parts.mirror.root) == objects
+    assert staged_by(reports) == COUNT
+    verdicts = {row.verdict.value for row in parts.ledger.rows(limit=COUNT) if row.verdict}
+    assert verdicts == {"md5"}
+    assert run(parts) is RunStatus.SUCCESS  # and finds nothing to do
+    assert staged_by(reports) == COUNT
+    assert left(parts.mirror.root) == []
+
+
+def at_the_first(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do this when a worker has staged files for the first time, before they are taken."""
+    take = Mate._take
+    done: list[object] = []
+
+    def taking(mate: Mate, report: Report) -> None:
+        if report.staged and not done:
+            done.append(act())
+        take(mate, report)
+
+    monkeypatch.setattr(Mate, "_take", taking)
+
+
+def test_the_tasks_of_a_worker_that_is_killed_are_done_without_it(
+    parts: Components,
+    objects: dict[str, bytes],
+    reports: list[Report],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_the_first(monkeypatch, lambda: workers()[0].send_signal(signal.SIGKILL))
+    assert run(parts) is RunStatus.SUCCESS
+    assert content(parts.mirror.root) == objects
+    assert 0 < staged_by(reports) < COUNT
+
+
+def test_a_run_that_is_cancelled_takes_its_tasks_back(
+    parts: Components,
+    objects: dict[str, bytes],
+    reports: list[Report],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_the_first(monkeypatch, lambda: parts.service.cancel(parts.ledger.runs(1)[0].id))
+    assert run(parts) is RunStatus.CANCELLED
+    assert set(content(parts.mirror.root)) <= set(objects)
+    assert run(parts) is RunStatus.SUCCESS
+    assert content(parts.mirror.root) == objects
+    parts.service.stop()
+    assert left(parts.mirror.root) == []
+
+
+def test_what_a_worker_has_no_right_to_is_asked_for_with_the_credentials_of_now(
+    parts: Components,
+    objects: dict[str, bytes],
+    reports: list[Report],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frozen = S3Client.frozen
+
+    def outdated(client: S3Client) -> S3Config:
+        return replace(frozen(client), credentials=GivenCredentials(Credentials("old", "key")))
+
+    monkeypatch.setattr(S3Client, "frozen", outdated)
+    assert run(parts) is RunStatus.SUCCESS
+    assert content(parts.mirror.root) == objects
+    assert any(report.others for report in reports) and staged_by(reports) == 0
+
+
+def test_workers_that_cannot_be_started_are_done_without(
+    parts: Components,
+    objects: dict[str, bytes],
+    reports: list[Report],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crew, "_WORKER", "datasync.no_such_module")
+    assert run(parts) is RunStatus.SUCCESS
+    assert content(parts.mirror.root) == objects
+    assert reports == []
+
+
+def test_a_worker_ends_when_the_engine_is_gone(
+    seaweed: S3Server, bucket: str, objects: dict[str, bytes], tmp_path: Path
+) -> None:
+    """As kill -9 leaves it: with its socket closed, in the middle of its work."""
+    settings = settings_for(seaweed, bucket, tmp_path)
+    with Mirror(tmp_path / "mirror") as mirror, closing(s3_bucket(settings)) as source:
+        mirror.prepare(bucket_identity="s3://bucket")
+        elsewhere = source.elsewhere()
+        assert elsewhere is not None
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = crew._started(theirs.fileno())
+        with closing(Connection(ours.detach())) as connection:
+            outfit = Outfit(elsewhere, mirror.elsewhere(), b"w1.", SyncOptions("bucket"))
+            connection.send_bytes(pack(outfit))
+            listed = [item for page in source.list() for item in page.objects]
+            tasks = [packed_task(n, _task(item)) for n, item in enumerate(listed)]
+            connection.send_bytes(pack(Order(tasks)))
+            eventually(lambda: any("-w1." in name for name in left(mirror.root)), 30)
+        assert process.wait(30) == 0
+
+
+def _task(listed: ListedObject) -> Task:
+    return Task(listed.key, listed=listed)
