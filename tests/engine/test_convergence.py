@@ -17,7 +17,7 @@ import pytest
 
 from datasync.errors import LedgerBusy, LedgerError, MirrorError, RunError
 from datasync.models.sync_models import RunCounts, RunKind, RunStatus, Settlement
-from datasync.services.engine import outcomes, ranges, scan, transfer
+from datasync.services.engine import outcomes, ranges, scan, transfer_loop
 from datasync.services.engine.runner import Engine
 from datasync.services.s3_sync_service import S3SyncService
 from datasync.services.storage.ledger import Ledger
@@ -53,7 +53,7 @@ class Chaos:
 
     def _patch(self, patch: pytest.MonkeyPatch) -> None:
         """Short pauses, faults on demand, and a hold on each engine."""
-        for module in (transfer, ranges, scan):
+        for module in (transfer_loop, ranges, scan):
             patch.setattr(module, "pause_seconds", lambda *_: 0.001)
         patch.setattr(outcomes, "defer_seconds", lambda *_: 0.001)
         settle, publish, make = Ledger.settle, Mirror.publish, S3SyncService._engine

@@ -14,7 +14,7 @@ import pytest
 
 from datasync.errors import DataSyncError
 from datasync.models.sync_models import RunStatus
-from datasync.services.engine import fetch, ranges, recording, transfer
+from datasync.services.engine import fetch, ranges, recording, transfer_loop
 from tests.support.disk import open_below
 from tests.support.faults import CAUSES, Faults, faults, reason
 from tests.support.world import World
@@ -120,7 +120,7 @@ def story(world: World, monkeypatch: pytest.MonkeyPatch, faults: Faults) -> Iter
     monkeypatch.setattr(fetch, "MEMORY_BYTES", KIB)
     monkeypatch.setattr(fetch, "LARGE_BYTES", 8 * KIB)
     monkeypatch.setattr(ranges, "RANGE_BYTES", 4 * KIB)
-    monkeypatch.setattr(transfer, "pause_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(transfer_loop, "pause_seconds", lambda *_: 0.0)
     monkeypatch.setattr(ranges, "pause_seconds", lambda *_: 0.0)
     monkeypatch.setattr(recording, "TRIES", 1)
     made = Story(world)

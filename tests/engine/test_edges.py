@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from datasync.models.sync_models import RunKind, RunStatus
-from datasync.services.engine.transfer import TransferLoop
+from datasync.services.engine.transfer_loop import TransferLoop
 from tests.support import fail
 from tests.support.world import World, eventually
 

@@ -27,7 +27,7 @@ from datasync.models.sync_models import (
     State,
     Verdict,
 )
-from datasync.services.engine import fetch, integrity, proof, scan, transfer
+from datasync.services.engine import fetch, integrity, proof, scan, transfer_loop
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 from datasync.utils.file_utils import DiskCalls
@@ -374,7 +374,7 @@ def test_a_mistake_in_one_transfer_is_reported_and_others_go_on(
 def test_a_mistake_in_a_proof_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.bucket.put("a", b"x")
     (world.root / "a").write_bytes(b"x")
-    monkeypatch.setattr(transfer, "prove_local", _raising(ZeroDivisionError("a mistake")))
+    monkeypatch.setattr(transfer_loop, "prove_local", _raising(ZeroDivisionError("a mistake")))
     run = world.sync()
     assert told(world, run.id) == {"a": "InternalFault"}
 

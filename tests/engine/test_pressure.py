@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from datasync.models.sync_models import RunKind, RunStatus, Settlement
-from datasync.services.engine import dispatch, integrity, proof, queues, transfer, workshop
+from datasync.services.engine import dispatch, integrity, proof, queues, transfer_loop, workshop
 from datasync.services.engine.commit import Committer
 from datasync.services.engine.integrity import Digest, Expectation
 from datasync.services.engine.tasks import Result
-from datasync.services.engine.transfer import TransferLoop
+from datasync.services.engine.transfer_loop import TransferLoop
 from datasync.services.storage.ledger import Ledger
 from tests.support import fail
 from tests.support.world import OPTIONS, World, eventually
@@ -30,7 +30,7 @@ def proofs_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         gate.wait()
         return prove(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(transfer, "prove_local", wait_first)
+    monkeypatch.setattr(transfer_loop, "prove_local", wait_first)
     yield gate
     gate.set()
 
@@ -84,7 +84,7 @@ def test_few_files_to_prove_are_taken_at_once(
     live.bucket.put("new", b"x")
     mark(live, "new")
     eventually(lambda: live.ledger.get("new"))
-    at_work = 2 * transfer.PROOFS_AHEAD
+    at_work = 2 * transfer_loop.PROOFS_AHEAD
     assert live.ledger.run(run.id).counts.planned <= 20 + 10 + at_work
     proofs_gate.set()
     eventually(lambda: live.status(run.id) is RunStatus.SUCCESS)
@@ -122,11 +122,11 @@ def test_records_wait_while_the_commit_is_behind(
 def test_silent_requests_leave_a_bounded_number_of_places_to_events(
     one_at_a_time: World, monkeypatch: pytest.MonkeyPatch, never: threading.Event
 ) -> None:
-    monkeypatch.setattr(transfer, "SILENT_SECONDS", 0.0)
-    monkeypatch.setattr(transfer, "SILENT_REQUESTS", 3)
+    monkeypatch.setattr(transfer_loop, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(transfer_loop, "SILENT_REQUESTS", 3)
     world = one_at_a_time
     hang(world, 40, fail.pause_until(never))
-    most = 1 + transfer.URGENT_RESERVE + 3
+    most = 1 + transfer_loop.URGENT_RESERVE + 3
     eventually(lambda: world.bucket.counts["get"] == most)
     world.bucket.put("bulk", b"x")
     world.service.request_run(prefix="bulk")  # it has a place of its own
@@ -138,10 +138,10 @@ def test_more_keys_that_hang_than_there_are_places_are_given_up_while_others_wai
     one_at_a_time: World, monkeypatch: pytest.MonkeyPatch, never: threading.Event
 ) -> None:
     for name, value in (("SILENT_SECONDS", 0.0), ("SILENT_REQUESTS", 3), ("PRESSED_SECONDS", 0.5)):
-        monkeypatch.setattr(transfer, name, value)
+        monkeypatch.setattr(transfer_loop, name, value)
     world = one_at_a_time
     hung = hang(world, 20, fail.pause_until(never))
-    eventually(lambda: world.bucket.counts["get"] > transfer.URGENT_RESERVE + 3)
+    eventually(lambda: world.bucket.counts["get"] > transfer_loop.URGENT_RESERVE + 3)
     a_fresh_event_is_worked_off(world)
     given_up = world.ledger.dirty([hung[0]])[hung[0]]
     assert given_up.attempts == 1 and "and others wait" in str(given_up.last_error)
@@ -150,12 +150,12 @@ def test_more_keys_that_hang_than_there_are_places_are_given_up_while_others_wai
 def test_keys_that_failed_before_leave_places_to_fresh_events(
     one_at_a_time: World, monkeypatch: pytest.MonkeyPatch, never: threading.Event
 ) -> None:
-    monkeypatch.setattr(transfer, "SILENT_SECONDS", 0.0)
-    monkeypatch.setattr(transfer, "SILENT_REQUESTS", 3)
+    monkeypatch.setattr(transfer_loop, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(transfer_loop, "SILENT_REQUESTS", 3)
     monkeypatch.setattr("datasync.services.engine.outcomes.defer_seconds", lambda *_: 0.0)
     world = one_at_a_time
     hang(world, 20, fail.status(403), fail.pause_until(never))
-    taken = 1 + transfer.URGENT_RESERVE + 3 - queues.FRESH_RESERVE
+    taken = 1 + transfer_loop.URGENT_RESERVE + 3 - queues.FRESH_RESERVE
     eventually(lambda: world.bucket.counts["get"] == 20 + taken)
     [loop] = [one for one in threading.enumerate() if isinstance(one, TransferLoop)]
     eventually(lambda: len(loop._pool.queues._again) == 20 - taken)

@@ -38,7 +38,7 @@ NO_DOUBT = (
     Mutation(
         1,
         "an event's word for a delete is trusted",
-        f"{ENGINE}transfer.py",
+        f"{ENGINE}transfer_loop.py",
         "        task.started = task.started or self.now()\n",
         "        task.started = task.started or self.now()\n"
         '        if task.mark is not None and "Removed" in task.mark.reason:\n'

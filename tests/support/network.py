@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from datasync.models.sync_models import Failure, Outcome, Run
-from datasync.services.engine import ranges, scan, transfer
+from datasync.services.engine import ranges, scan, transfer_loop
 from datasync.services.storage.bucket import Bucket, S3Bucket
 from datasync.services.storage.s3.credentials import CredentialSource, source
 from datasync.services.storage.s3.endpoint import S3Config
@@ -84,7 +84,7 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NetworkWorl
     """No proxies, and no pauses between two tries: how long those are is tested elsewhere."""
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
-    for module in (ranges, scan, transfer):
+    for module in (ranges, scan, transfer_loop):
         monkeypatch.setattr(module, "pause_seconds", lambda *_: 0.0)
     made = NetworkWorld(tmp_path)
     yield made

@@ -27,6 +27,7 @@ from datasync.services.engine.parcels import (
     Report,
     pack,
     name_of,
+    number_of,
     packed_task,
     unpack,
     unpacked_other,
@@ -303,17 +304,22 @@ class Mate(threading.Thread):
         if not self._ready:
             self._ready = True
             self._crew.queues.reserved = True
-        results = [each for parcel in report.staged if (each := self._staged(parcel)) is not None]
+        results: list[Result] = []
+        if report.staged:
+            staging = self._crew.mirror.staging()
+            for begun, parcel in self._taken_out(report.staged):
+                if begun is None:  # taken back meanwhile
+                    staging.remove(name_of(parcel))
+                else:
+                    results.append(unpacked_staged(begun.task, parcel, staging, begun.generation))
         refused: list[Task] = []
-        for parcel in report.others:
-            begun = self._take_out(parcel)
-            if begun is None:
-                continue
-            result = unpacked_other(begun.task, parcel)
-            if isinstance(result.error, CredentialsRejected):
-                refused.append(begun.task)  # there may be newer ones, here
-            else:
-                results.append(result)
+        for begun, parcel in self._taken_out(report.others):
+            if begun is not None:
+                result = unpacked_other(begun.task, parcel)
+                if isinstance(result.error, CredentialsRejected):
+                    refused.append(begun.task)  # there may be newer ones, here
+                else:
+                    results.append(result)
         if refused:
             self._retired = True
             self._crew.give_back(refused)
@@ -322,16 +328,9 @@ class Mate(threading.Thread):
         for text in report.problems:
             self._crew.problem(InternalFault(f"in a transfer worker: {text}"))
 
-    def _take_out(self, parcel: Parcel) -> _Begun | None:
+    def _taken_out(self, parcels: Sequence[Parcel]) -> list[tuple[_Begun | None, Parcel]]:
         with self._lock:
-            return self._begun.pop(parcel[0], None)
-
-    def _staged(self, parcel: Parcel) -> Result | None:
-        begun, staging = self._take_out(parcel), self._crew.mirror.staging()
-        if begun is None:  # taken back meanwhile
-            staging.remove(name_of(parcel))
-            return None
-        return unpacked_staged(begun.task, parcel, staging, begun.generation)
+            return [(self._begun.pop(number_of(parcel), None), parcel) for parcel in parcels]
 
 
 def _started(descriptor: int) -> "subprocess.Popen[bytes]":

@@ -93,6 +93,12 @@ def unpacked_staged(task: Task, parcel: Parcel, staging: Staging, generation: in
     return Result(task, Found.STAGED, head, staged, None, _VERDICTS[verdict], None, seconds)
 
 
+def number_of(parcel: Parcel) -> int:
+    """The number that a task was handed over with."""
+    number: int = parcel[0]
+    return number
+
+
 def name_of(parcel: Parcel) -> bytes:
     """The name of a file that was staged."""
     name: bytes = parcel[3][0]

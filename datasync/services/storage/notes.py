@@ -15,6 +15,7 @@ from datasync.services.storage.staged_file import STAGING
 from datasync.services.storage.staging import OWNER, Staging, lock_of_the_dead
 from datasync.models.values import value
 
+_quoted = json.encoder.encode_basestring_ascii
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -68,7 +69,7 @@ class Notes:
 
 
 def _line(note: Note) -> str:
-    return json.dumps((note.key, note.etag, note.size, note.mtime_ns)) + "\n"
+    return f"[{_quoted(note.key)}, {_quoted(note.etag)}, {note.size}, {note.mtime_ns}]\n"
 
 
 def _is_dead(folder: int, owner: bytes) -> bool:

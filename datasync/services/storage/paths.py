@@ -32,6 +32,8 @@ def path_for(key: str) -> str:
 
     Raises: KeyRejected (empty, longer than 1,024 bytes, or not UTF-8).
     """
+    if _is_plain(key):
+        return key
     _check_key(key)
     segments = key.split("/")
     stored = [_stored(segment) for segment in segments]
@@ -94,6 +96,20 @@ def split(path: str) -> tuple[str, bytes]:
 def join(folder: str, name: str) -> str:
     """The path of a name in a folder; "" is the root."""
     return f"{folder}/{name}" if folder else name
+
+
+def _is_plain(key: str) -> bool:
+    """Whether a key is its own path at first sight: most are."""
+    return (
+        0 < len(key) <= MAX_NAME_BYTES
+        and key.isascii()
+        and key[0] not in "/."
+        and key[-1] != "/"
+        and "//" not in key
+        and "/." not in key
+        and _ESCAPE not in key
+        and "\0" not in key
+    )
 
 
 def _check_key(key: str) -> None:

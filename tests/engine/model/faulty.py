@@ -19,7 +19,7 @@ import pytest
 
 from datasync.errors import BucketError, LedgerError
 from datasync.models.sync_models import ListedObject, ObjectHead, ObjectRequest, Settlement
-from datasync.services.engine import commit, fetch, outcomes, ranges, reconcile, scan, transfer
+from datasync.services.engine import commit, fetch, outcomes, ranges, reconcile, scan, transfer_loop
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 from datasync.utils.file_utils import DiskCalls
@@ -118,12 +118,12 @@ class ModelWorld(World):
 
 def small_sizes(patch: pytest.MonkeyPatch) -> None:
     """Everything that is done to large objects and long plans is done to small ones; no pauses."""
-    for module in (transfer, ranges, scan):
+    for module in (transfer_loop, ranges, scan):
         patch.setattr(module, "pause_seconds", lambda *_: 0.0)
     patch.setattr(outcomes, "defer_seconds", lambda *_: 0.0)
     patch.setattr(fetch, "MEMORY_BYTES", 2 * KIB)
     patch.setattr(fetch, "LARGE_BYTES", 100 * KIB)
-    patch.setattr(transfer, "LARGE_BYTES", 100 * KIB)
+    patch.setattr(transfer_loop, "LARGE_BYTES", 100 * KIB)
     patch.setattr(ranges, "RANGE_BYTES", 60 * KIB)
     patch.setattr(commit, "GROUP", 3)
     patch.setattr(scan, "ROWS", 4)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from datasync.services.engine import fetch, ranges, transfer
+from datasync.services.engine import fetch, ranges, transfer_loop
 from tests.support.network import NetworkWorld
 from tests.support.s3_front import TRULY, Spoilt, paused
 from tests.support.world import eventually
@@ -25,7 +25,7 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
     """The size of a version; from which an object is streamed, or large, is less than usual."""
     monkeypatch.setattr(fetch, "MEMORY_BYTES", 16 * KIB)
     monkeypatch.setattr(ranges, "RANGE_BYTES", 64 * KIB)
-    for module in (fetch, transfer):
+    for module in (fetch, transfer_loop):
         monkeypatch.setattr(module, "LARGE_BYTES", 64 * KIB)
     return SIZES[request.param]
 

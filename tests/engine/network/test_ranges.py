@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from datasync.models.sync_models import RunStatus
-from datasync.services.engine import fetch, ranges, transfer
+from datasync.services.engine import fetch, ranges, transfer_loop
 from tests.engine.network.faults import ANSWERS, RANGES
 from tests.support.network import ATTEMPTS, PATIENCE_SECONDS, NetworkWorld
 from tests.support.s3_front import TRULY
@@ -25,7 +25,7 @@ FAULTS = ANSWERS | RANGES
 def large(net: NetworkWorld, monkeypatch: pytest.MonkeyPatch) -> NetworkWorld:
     monkeypatch.setattr(fetch, "MEMORY_BYTES", 16 * KIB)
     monkeypatch.setattr(ranges, "RANGE_BYTES", 64 * KIB)
-    for module in (fetch, transfer):
+    for module in (fetch, transfer_loop):
         monkeypatch.setattr(module, "LARGE_BYTES", 64 * KIB)
     return net
 

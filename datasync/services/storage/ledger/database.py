@@ -6,9 +6,18 @@ Knows no table. A database belongs to the process that opened it.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, Insert
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Executable,
+    Insert,
+    Select,
+    bindparam,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
@@ -23,6 +32,7 @@ T = TypeVar("T")
 # Safely below the number of parameters that any build of SQLite or PostgreSQL takes.
 KEYS_AT_ONCE = 500
 PARAMETERS_AT_ONCE = 900
+_LENGTHS = (1, 8, 64, 250, KEYS_AT_ONCE)
 
 
 def fetch(connection: Connection, statement: Executable, **values: object) -> list[Values]:
@@ -54,6 +64,7 @@ class Many:
         self._statement = statement
         self._names = tuple(names)
         self._text: str | None = None
+        self._texts: dict[int, str] = {}  # by the number of rows
 
     def run(self, connection: Connection, rows: Sequence[Values]) -> None:
         """Run it for every row; nothing to do for none."""
@@ -64,10 +75,16 @@ class Many:
         if not isinstance(self._statement, Insert) or row.count(",") != len(self._names) - 1:
             connection.exec_driver_sql(text, list(rows))
             return
-        for part in in_parts(rows, PARAMETERS_AT_ONCE // len(self._names)):
-            values = tuple(value for each in part for value in each)
-            many = text.replace(row, ", ".join([row] * len(part)), 1)
+        most, done = PARAMETERS_AT_ONCE // len(self._names), 0
+        while done < len(rows):
+            # Few texts, so that the driver need not read one anew for each number of rows.
+            count = next(n for n in (most, most // 4, most // 16, 1) if 0 < n <= len(rows) - done)
+            many = self._texts.get(count)
+            if many is None:
+                many = self._texts[count] = text.replace(row, ", ".join([row] * count), 1)
+            values = tuple(chain.from_iterable(rows[done : done + count]))
             connection.exec_driver_sql(many, values)
+            done += count
 
     def _compiled(self, connection: Connection) -> str:
         if self._text is None:
@@ -76,6 +93,39 @@ class Many:
             assert tuple(compiled.positiontup or ()) == self._names, compiled.positiontup
             self._text = str(compiled)
         return self._text
+
+
+class ByKeys:
+    """A select of the rows of given keys, as the driver's own tuples.
+
+    A list of keys is filled up with its last one to one of few lengths, so that no statement is
+    built, nor read by the driver, for each number of keys.
+    """
+
+    def __init__(self, statement: Select[Any], key: ColumnElement[Any]) -> None:
+        self._statement = statement
+        self._key = key
+        self._texts: dict[int, str] = {}
+
+    def fetch(self, connection: Connection, keys: Sequence[bytes]) -> list[Values]:
+        """The rows of these keys, in no order; each once."""
+        found: list[Values] = []
+        for part in in_parts(keys):
+            count = next(n for n in _LENGTHS if n >= len(part))
+            asked = [*part, *[part[-1]] * (count - len(part))]
+            cursor = connection.exec_driver_sql(self._text(connection, count), tuple(asked)).cursor
+            assert cursor is not None
+            found += cursor.fetchall()
+        return found
+
+    def _text(self, connection: Connection, count: int) -> str:
+        text = self._texts.get(count)
+        if text is None:
+            asked: list[BindParameter[Any]] = [bindparam(f"key_{n}") for n in range(count)]
+            chosen = self._statement.where(self._key.in_(asked))
+            compiled = chosen.compile(dialect=connection.dialect)
+            text = self._texts[count] = str(compiled)
+        return text
 
 
 class Database:

@@ -16,7 +16,14 @@ from sqlalchemy import (
 
 from datasync.models.sync_models import DirtyKey, EventNote
 from datasync.services.storage.ledger.claim import Claim
-from datasync.services.storage.ledger.database import Database, Many, Values, fetch, in_parts
+from datasync.services.storage.ledger.database import (
+    ByKeys,
+    Database,
+    Many,
+    Values,
+    fetch,
+    in_parts,
+)
 from datasync.services.storage.ledger.event_figures import DUPLICATES
 from datasync.services.storage.ledger.figures import (
     LAST_EVENT,
@@ -47,7 +54,6 @@ _LOCK = (
     .with_for_update()
 )
 _STILL = select(dirty.c.key).where(dirty.c.key.in_(bindparam("keys", expanding=True)))
-_BY_KEYS = _SELECT.where(dirty.c.key.in_(bindparam("keys", expanding=True)))
 _HOW_MANY = (
     select(func.count())
     .select_from(dirty)
@@ -71,6 +77,10 @@ MOST_EVENTS = 10**9  # that are counted of one mark
 def dirty_key(values: Values) -> DirtyKey:
     """A mark as the driver gives it, in the table's column order."""
     return DirtyKey(values[0].decode(), *values[1:])
+
+
+def _by_keys(_: Database) -> ByKeys:
+    return ByKeys(_SELECT, dirty.c.key)
 
 
 class DirtyKeys(Claim):
@@ -179,10 +189,8 @@ class DirtyKeys(Claim):
 
         Raises: LedgerError, LedgerBusy.
         """
-        found: list[Values] = []
         with self._database.read() as connection:
-            for part in in_parts(list(map(encode, keys))):
-                found += fetch(connection, _BY_KEYS, keys=part)
+            found = self._database.prepared(_by_keys).fetch(connection, list(map(encode, keys)))
         return {mark.key: mark for mark in map(dirty_key, found)}
 
     def latest_mark(self) -> int:

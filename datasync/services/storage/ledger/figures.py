@@ -7,7 +7,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
-    bindparam,
     case,
     func,
     literal_column,
@@ -17,7 +16,7 @@ from sqlalchemy import (
 
 from datasync.models.sync_models import LedgerTotals, State
 from datasync.services.storage.ledger.backends import Insert
-from datasync.services.storage.ledger.database import Database, Many, Values, fetch, in_parts
+from datasync.services.storage.ledger.database import ByKeys, Database, Many, Values, fetch
 from datasync.services.storage.ledger.tables import IS_FAILING, dirty, figures, objects
 
 # No figure grows beyond this, and no change of one is larger: a statistic that overflowed would
@@ -30,9 +29,7 @@ DELETES_SECONDS = 300  # are counted together
 DELETES_KEPT_SECONDS = 86_400
 LAST_EVENT = "last_event"  # when the latest event that marked a key came, in milliseconds
 
-_HELD = select(objects.c.state, objects.c.path.is_not(None), objects.c.local_size).where(
-    objects.c.key.in_(bindparam("keys", expanding=True))
-)
+_HELD = select(objects.c.state, objects.c.path.is_not(None), objects.c.local_size)
 _MARK_FAILED: ColumnElement[bool] = literal_column("dirty.last_error IS NOT NULL")
 _FAILED_MARKS = select(func.count()).select_from(dirty).where(_MARK_FAILED)
 _FAILED_BOTH = (
@@ -117,12 +114,13 @@ def figures_of(values: Sequence[Values]) -> Counter[str]:
     return total
 
 
-def held_figures(connection: Connection, keys: Sequence[bytes]) -> Counter[str]:
+def held_figures(connection: Connection, database: Database, keys: Sequence[bytes]) -> Counter[str]:
     """What the stored rows of these keys add to the figures."""
-    total: Counter[str] = Counter()
-    for part in in_parts(keys):
-        total.update(figures_of(fetch(connection, _HELD, keys=list(part))))
-    return total
+    return figures_of(database.prepared(_held).fetch(connection, keys))
+
+
+def _held(_: Database) -> ByKeys:
+    return ByKeys(_HELD, objects.c.key)
 
 
 class Figures:

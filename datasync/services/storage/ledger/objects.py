@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 
 from datasync.models.sync_models import ObjectRow, State, Verdict
-from datasync.services.storage.ledger.database import Database, Many, Values, fetch, in_parts
+from datasync.services.storage.ledger.database import ByKeys, Database, Many, Values, fetch
 from datasync.services.storage.ledger.tables import encode, objects, plain, successor
 
 STATES = {state.value: state for state in State}
@@ -15,7 +15,6 @@ VERDICTS[None] = None
 
 NAMES = tuple(column.name for column in objects.columns)
 _SELECT = select(*objects.columns)
-_BY_KEYS = _SELECT.where(objects.c.key.in_(bindparam("keys", expanding=True)))
 
 
 def object_row(values: Values) -> ObjectRow:
@@ -49,12 +48,12 @@ def object_values(row: ObjectRow) -> Values:
         row.etag,
         row.size,
         row.last_modified,
-        row.state.value,
+        row.state._value_,
         None if row.path is None else encode(row.path),
         row.local_size,
         row.mtime_ns,
         row.version_id,
-        None if row.verdict is None else row.verdict.value,
+        None if row.verdict is None else row.verdict._value_,
         plain(row.reason),
         row.seen_etag,
         row.synced_at,
@@ -86,6 +85,10 @@ def key_range(
     return conditions
 
 
+def _by_keys(_: Database) -> ByKeys:
+    return ByKeys(_SELECT, objects.c.key)
+
+
 class Objects:
     """Reads of the objects table."""
 
@@ -103,10 +106,8 @@ class Objects:
 
         Raises: LedgerError, LedgerBusy, KeyRejected when a key is not UTF-8.
         """
-        found: list[Values] = []
         with self._database.read() as connection:
-            for part in in_parts(list(map(encode, keys))):
-                found += fetch(connection, _BY_KEYS, keys=part)
+            found = self._database.prepared(_by_keys).fetch(connection, list(map(encode, keys)))
         return {row.key: row for row in map(object_row, found)}
 
     def rows(

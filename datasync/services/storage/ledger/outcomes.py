@@ -56,14 +56,14 @@ def outcome_values(outcome: Outcome) -> Values:
     """An outcome as the driver takes it, without its id."""
     return (
         encode(outcome.key),
-        outcome.operation.value,
-        outcome.status.value,
+        outcome.operation._value_,
+        outcome.status._value_,
         plain(outcome.message),
         outcome.at,
         outcome.run_id,
         outcome.bytes,
         outcome.seconds,
-        None if outcome.verdict is None else outcome.verdict.value,
+        None if outcome.verdict is None else outcome.verdict._value_,
         outcome.error,
         plain(outcome.hint),
         outcome.lag_seconds,

@@ -35,7 +35,7 @@ class OutsideScope:
 
     def _forget(self, connection: Connection, rows: list[bytes], marks: list[bytes]) -> None:
         change: Counter[str] = Counter()
-        change.subtract(held_figures(connection, rows))
+        change.subtract(held_figures(connection, self._database, rows))
         for table, keys in ((objects, rows), (dirty, marks)):
             drop = table.delete().where(table.c.key == bindparam("old"))
             Many(drop, ("old",)).run(connection, [(key,) for key in keys])

@@ -57,7 +57,7 @@ class Settling(Claim):
     ) -> None:
         touched = {values[0] for values in rows}.union(removed)
         change = figures_of([(values[4], values[5] is not None, values[6]) for values in rows])
-        change.subtract(held_figures(connection, sorted(touched)))
+        change.subtract(held_figures(connection, self._database, sorted(touched)))
         self._remove.run(connection, [(key,) for key in removed])
         self._upsert.run(connection, sorted(rows))
         add_figures(connection, self._database, change)

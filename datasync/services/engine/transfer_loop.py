@@ -1,0 +1,325 @@
+"""One thread that carries objects: a channel, the tasks it has begun, and what came of them.
+
+The only place that retries an object. Knows no ledger and publishes nothing.
+"""
+
+import heapq
+import itertools
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from datasync.errors import (
+    BucketError,
+    DataSyncError,
+    InternalFault,
+    Interrupted,
+    SlowDown,
+    TransferStalled,
+)
+from datasync.models.sync_models import Operation, Verdict
+from datasync.services.engine.fetch import Fetch
+from datasync.services.engine.hashing import HashingThreads, Then, Work
+from datasync.services.engine.integrity import LARGE_BYTES
+from datasync.services.engine.levels import MAXIMUM, pause_seconds
+from datasync.services.engine.proof import prove_local
+from datasync.services.engine.tasks import Found, Result, Task
+from datasync.services.storage.bucket import Answer
+
+if TYPE_CHECKING:
+    from datasync.services.engine.transfer import TransferPool
+
+# Events may go beyond the level by this many requests, so that they never wait for bulk work.
+URGENT_RESERVE = 8
+# So many files wait for a proving thread at most: an event may take back those that queue.
+PROOFS_AHEAD = 4
+# A request that has been silent for so long is not work that an event should wait for: so many
+# of them, in one loop, leave their places to events. A channel has connections for them all.
+SILENT_SECONDS = 2.0
+SILENT_REQUESTS = MAXIMUM // 2
+# With more of them than that, events wait after all: those silent for so long are given up then,
+# and looked at again later.
+PRESSED_SECONDS = 20.0
+_IDLE_SECONDS = 5.0
+
+
+class TransferLoop(threading.Thread):
+    """One thread, one channel, many objects: the `Courier` of its fetches."""
+
+    def __init__(self, pool: "TransferPool", index: int, loops: int) -> None:
+        super().__init__(name=f"transfer-{index}", daemon=True)
+        self.bucket = pool.bucket
+        self.mirror = pool.mirror
+        self.options = pool.options
+        self.channel = pool.bucket.channel(MAXIMUM + URGENT_RESERVE)
+        self._pool = pool
+        self._loops = loops
+        self._active: set[Fetch] = set()
+        self._bulk_active = 0
+        self._proofs = 0  # tasks with the proving threads
+        self._silent = 0  # objects of which nothing has arrived for a while
+        self._taken: deque[Task] = deque()  # from the pool, not begun yet
+        self._later: list[tuple[float, int, Task]] = []
+        self._order = itertools.count()
+        self._results: list[Result] = []
+        self._posted: deque[Callable[[], None]] = deque()
+        self._expire_at = 0.0
+        self._roomy = False  # there is room for what is begun now
+
+    # The thread
+
+    def run(self) -> None:
+        try:
+            while not self._pool.stopping:
+                try:
+                    self._turn()
+                except Exception as error:  # the edge of this thread: others must go on
+                    self._pool.problem(error)
+                    self._fail_all(error)
+        finally:
+            self._end()
+
+    def wake(self) -> None:
+        self.channel.wake()
+
+    def end(self, timeout_seconds: float) -> None:
+        """Wait for the thread, once the pool is stopping; one never started is only cleared."""
+        if self.ident is None:
+            self.channel.close()
+        else:
+            self.join(timeout_seconds)
+
+    def bytes_in_flight(self, run_id: int | None) -> int:
+        fetches = self._active.copy()  # atomic under the interpreter lock
+        return sum(fetch.bytes_received for fetch in fetches if fetch.task.run_id == run_id)
+
+    def withdraw(self, run_id: int) -> None:
+        """Give up a run's tasks; safe from any thread."""
+        self._posted.append(lambda: self._withdraw(run_id))
+        self.channel.wake()
+
+    def _withdraw(self, run_id: int) -> None:
+        stopped = Interrupted("the run was ended")
+        for fetch in [fetch for fetch in self._active if fetch.task.run_id == run_id]:
+            fetch.failed(stopped)
+        waiting = [entry[2] for entry in self._later if entry[2].run_id == run_id]
+        self._later = [entry for entry in self._later if entry[2].run_id != run_id]
+        heapq.heapify(self._later)
+        self._results.extend(Result(task, Found.FAILED, error=stopped) for task in waiting)
+
+    def run_posted(self) -> None:
+        while self._posted:
+            self._posted.popleft()()
+
+    def _turn(self) -> None:
+        self.run_posted()
+        self._begin_tasks()
+        for answer in self.channel.poll(self._wait_seconds()):
+            self._answered(answer)
+        self._expire()
+        if self._results:
+            results, self._results = self._results, []
+            self._pool.deliver(results)
+
+    def _begin_tasks(self) -> None:
+        now = self.now()
+        while self._later and self._later[0][0] <= now:
+            self._begin(heapq.heappop(self._later)[2])
+        share = -(-self._pool.level.current // self._loops)
+        room = share - self.channel.in_flight
+        room -= self._more_ranges(room)
+        urgent_room = room + URGENT_RESERVE + min(self._silent, SILENT_REQUESTS)
+        bulk_share = max(1, share // 4) - self._bulk_active
+        proofs = PROOFS_AHEAD - self._proofs
+        taken = self._pool.queues.take(urgent_room, room, bulk_share, proofs)
+        if taken:
+            self._taken.extend(taken)
+            self._roomy = self._has_room(taken)
+        while self._taken:  # those behind one that fails to begin have the next turn
+            self._begin(self._taken.popleft())
+        self._roomy = False
+
+    def _more_ranges(self, room: int) -> int:
+        started = 0
+        for fetch in [fetch for fetch in self._active if fetch.large]:
+            started += fetch.more(room - started)
+        return started
+
+    def _begin(self, task: Task) -> None:
+        task.started = task.started or self.now()
+        if task.operation is Operation.ADOPT and task.found is not None:
+            self._adopt(task)
+        else:
+            self._fetch(task)
+
+    def _fetch(self, task: Task) -> None:
+        if task.run_id in self._pool.withdrawn:
+            stopped = Interrupted("the run was ended")
+            self._results.append(Result(task, Found.FAILED, error=stopped))
+            return
+        if not self._roomy and _needs_room(task):
+            try:
+                self.mirror.require_room(_nbytes(task))
+            except DataSyncError as error:
+                self._results.append(Result(task, Found.FAILED, error=error))
+                return
+        fetch = Fetch(task, self)
+        self._active.add(fetch)
+        self._bulk_active += not task.urgent
+        fetch.start()
+
+    def _has_room(self, tasks: Sequence[Task]) -> bool:
+        """Whether there is room for them all, so that nobody need ask for each of them."""
+        try:
+            self.mirror.require_room(sum(_nbytes(task) for task in tasks if _needs_room(task)))
+        except DataSyncError:
+            return False
+        return True
+
+    def _leave(self, fetch: Fetch) -> None:
+        if fetch in self._active:
+            self._active.remove(fetch)
+            self._bulk_active -= not fetch.task.urgent
+
+    def _adopt(self, task: Task) -> None:
+        """Prove the file that is there; fetch the object when it is another one."""
+        pool, found, listed = self._pool, task.found, task.listed
+        verdicts: list[Verdict | None] = []
+        assert found is not None and listed is not None
+
+        def stopped() -> bool:
+            return pool.proving.is_stopping() or task.run_id in pool.withdrawn
+
+        def work() -> None:
+            verdicts.append(prove_local(self.bucket, self.mirror, found, listed, stopped))
+
+        def then(error: Exception | None) -> None:
+            self._proofs -= 1
+            if isinstance(error, BucketError) and not error.retryable:
+                self._looked_at(task, None)  # what the question did not tell, the object will
+            elif isinstance(error, DataSyncError):
+                self._retry(task, error)
+            elif error is not None:
+                pool.problem(error)
+                self._retry(task, InternalFault(f"{type(error).__name__} in the proof"))
+            else:
+                self._looked_at(task, verdicts[0])
+
+        self._proofs += 1
+        self._elsewhere(pool.proving, work, then)
+
+    def _looked_at(self, task: Task, verdict: Verdict | None) -> None:
+        """Keep what is proved, and what cannot be proved but is as we left it; fetch the rest."""
+        if verdict is None or (verdict is Verdict.SIZE and not task.intact):
+            task.intact = False
+            self._fetch(task)
+            return
+        seconds = self.now() - task.started
+        self._results.append(
+            Result(task, Found.ADOPTED, file=task.found, verdict=verdict, seconds=seconds)
+        )
+
+    def _answered(self, answer: Answer) -> None:
+        if isinstance(answer.error, SlowDown):
+            self._pool.level.slow_down(self.now())
+        elif answer.head is not None:
+            nbytes = answer.head.length if answer.request.method == "GET" else 0
+            in_flight = self.channel.in_flight * self._loops
+            self._pool.level.completed(nbytes, self.now(), in_flight=in_flight)
+        fetch = answer.token
+        assert isinstance(fetch, Fetch)
+        fetch.answered(answer)
+
+    def _wait_seconds(self) -> float:
+        if self._posted or self._results:
+            return 0.0
+        until = self._later[0][0] - self.now() if self._later else _IDLE_SECONDS
+        waiting = not self._active and not self._proofs  # for nothing that would wake this loop
+        if waiting and not self._pool.queues.empty:  # the commit is behind: look again soon
+            return max(0.0, min(until, 0.02))
+        return max(0.0, min(until, 1.0))
+
+    def _expire(self) -> None:
+        """Give up small objects that take too long as a whole; large ones only when they stall."""
+        now = self.now()
+        if now < self._expire_at:
+            return
+        self._expire_at = now + 1.0
+        silent = {fetch: fetch.silent_seconds(now) for fetch in self._active}
+        self._silent = sum(seconds >= SILENT_SECONDS for seconds in silent.values())
+        if self._silent > SILENT_REQUESTS and self._pool.queues.fresh_wait:
+            self._make_room(silent)
+        limit = self.options.timeout_seconds
+        for fetch in [f for f in self._active if now - f.started > limit and not f.hashing]:
+            if fetch.head is None or fetch.head.size <= LARGE_BYTES:
+                fetch.failed(
+                    TransferStalled(f"{fetch.task.key!r}: not complete after {limit:g} seconds")
+                )
+
+    def _make_room(self, silent: dict[Fetch, float]) -> None:
+        for fetch, seconds in silent.items():
+            if fetch.task.urgent and seconds >= PRESSED_SECONDS:
+                fetch.task.failures = self.options.attempts  # here; its mark stays
+                stalled = f"{fetch.task.key!r}: nothing for {seconds:.0f} seconds, and others wait"
+                fetch.failed(TransferStalled(stalled))
+
+    def _fail_all(self, error: Exception) -> None:
+        fault = InternalFault(f"{type(error).__name__} in the transfer")
+        for fetch in self._active.copy():
+            fetch.abandon()
+            self._leave(fetch)
+            self._results.append(Result(fetch.task, Found.FAILED, error=fault))
+
+    def _end(self) -> None:
+        for fetch in self._active:
+            fetch.abandon()
+        self._active.clear()
+        self.channel.close()
+        if self._results:
+            self._pool.deliver(self._results)
+
+    # Courier
+
+    def now(self) -> float:
+        return self._pool.clock()
+
+    def elsewhere(self, work: Work, then: Then) -> None:
+        self._elsewhere(self._pool.hashing, work, then)
+
+    def _elsewhere(self, threads: HashingThreads, work: Work, then: Then) -> None:
+        def done(error: Exception | None) -> None:
+            self._posted.append(lambda: then(error))
+            self.channel.wake()
+
+        threads.submit(work, done)
+
+    def finish(self, fetch: Fetch, result: Result) -> None:
+        self._leave(fetch)
+        self._results.append(result)
+
+    def fail(self, fetch: Fetch, error: DataSyncError) -> None:
+        self._leave(fetch)
+        self._retry(fetch.task, error)
+
+    def _retry(self, task: Task, error: DataSyncError) -> None:
+        task.failures += 1
+        if error.retryable and task.failures < self.options.attempts:
+            pause = pause_seconds(error, task.failures, random.random())
+            heapq.heappush(self._later, (self.now() + pause, next(self._order), task))
+        else:
+            seconds = self.now() - task.started
+            self._results.append(Result(task, Found.FAILED, error=error, seconds=seconds))
+
+
+def _needs_room(task: Task) -> bool:
+    """Whether an object that would not fit is not even asked for: a run may have very many.
+
+    An event's key is asked for all the same: it may be gone.
+    """
+    return not task.urgent and task.listed is not None and task.operation is not Operation.DELETE
+
+
+def _nbytes(task: Task) -> int:
+    return task.listed.size if task.listed is not None else 0
