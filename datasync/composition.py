@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from datasync.controllers.equality import EventRule, ProofRule, in_sync, read_facts
 from datasync.config.settings import Settings, unusable
@@ -28,8 +29,6 @@ from datasync.errors import (
 from datasync.models.sync_models import RunKind, RunStatus, Settlement
 from datasync.services.events.journal import Journal
 from datasync.services.events.sns import SnsGate, https_fetch
-from datasync.services.events.sqs import Queue, SqsConfig, SqsQueue
-from datasync.services.events.sqs_consumer import QueueConsumer
 from datasync.services.file_service import FileService
 from datasync.services.s3_sync_service import S3SyncService
 from datasync.services.storage.bucket import Bucket, S3Bucket
@@ -38,6 +37,10 @@ from datasync.services.storage.mirror import Mirror
 from datasync.services.storage.s3 import credentials
 from datasync.services.storage.s3.endpoint import S3Config
 from datasync.utils.logger import configure_logging, get_logger, try_log_file
+
+if TYPE_CHECKING:  # loaded where a queue is configured
+    from datasync.services.events.sqs import Queue
+    from datasync.services.events.sqs_consumer import QueueConsumer
 
 # What makes a place the wrong one. A full or a failing disk is not the setting's fault.
 _WRONG_PLACE = {
@@ -60,8 +63,8 @@ class Components:
     journal: Journal
     intake: Intake
     topics: SnsGate
-    queue: Queue | None
-    consumer: QueueConsumer | None
+    queue: "Queue | None"
+    consumer: "QueueConsumer | None"
 
     def close(self) -> None:
         """Free connections and descriptors. Starts and stops nothing."""
@@ -114,9 +117,7 @@ def compose(
         )
         intake = Intake(journal, ledger, options, lambda: in_sync(facts()))
         queue = sqs_queue(settings)
-        consumer = (
-            QueueConsumer(queue, partial(intake.take, via="sqs"), queue_problem) if queue else None
-        )
+        consumer = queue_consumer(queue, intake) if queue else None
         health = HealthCheck(
             facts,
             str(settings.local_download_dir),
@@ -147,10 +148,12 @@ def compose(
     )
 
 
-def sqs_queue(settings: Settings) -> Queue | None:
+def sqs_queue(settings: Settings) -> "Queue | None":
     """The configured queue, None without SQS_QUEUE_URL. Connects to nothing."""
     if settings.sqs_queue_url is None:
         return None
+    from datasync.services.events.sqs import SqsConfig, SqsQueue
+
     key, secret = settings.aws_access_key_id, settings.aws_secret_access_key
     token = settings.aws_session_token
     return SqsQueue(
@@ -165,6 +168,13 @@ def sqs_queue(settings: Settings) -> Queue | None:
             ca_bundle=_ca_bundle(settings),
         )
     )
+
+
+def queue_consumer(queue: "Queue", intake: Intake) -> "QueueConsumer":
+    """What takes a queue's messages to the intake. Starts nothing."""
+    from datasync.services.events.sqs_consumer import QueueConsumer
+
+    return QueueConsumer(queue, partial(intake.take, via="sqs"), queue_problem)
 
 
 def _ca_bundle(settings: Settings) -> str | None:

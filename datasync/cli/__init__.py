@@ -4,6 +4,18 @@ Together with `app` the only part that reads settings. Holds no rule of the engi
 same parts that HTTP asks, and shows what they say.
 """
 
-from datasync.cli.entry import app, main
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
-__all__ = ["app", "main"]
+from datasync.cli import garbage
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The console script: run one command and exit with its code."""
+    garbage.put_off()
+    from datasync.cli.entry import run_command
+
+    code = run_command(sys.argv[1:] if arguments is None else arguments)
+    garbage.leave()
+    sys.exit(code)

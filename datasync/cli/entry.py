@@ -7,7 +7,7 @@ code.
 import io
 import sys
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -56,12 +56,6 @@ for _command in (sync, plan, verify, status, files, failures, retry, runs, appro
     app.command()(_command)
 app.add_typer(trash, name="trash")
 app.add_typer(forwarder, name="lambda")
-
-
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The console script: run one command and exit with its code."""
-    code = run_command(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:

@@ -1,7 +1,5 @@
 """`datasync lambda package`: the function that forwards S3 events, ready to be uploaded."""
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +8,6 @@ import typer
 from datasync.cli import exits
 from datasync.cli.terminal import byte_text, print_line, remark
 from datasync.errors import ConfigurationError
-from datasync.forwarder import handler_file, zipped
 
 DEFAULT_OUTPUT = Path("forwarder.zip")
 NEXT_STEPS = """\
@@ -27,6 +24,11 @@ def package(
     output: Annotated[Path, typer.Option(help="The file to write.")] = DEFAULT_OUTPUT,
 ) -> int:
     """Write the function as a zip file. The same version is the same bytes on every machine."""
+    import base64
+    import hashlib
+
+    from datasync.forwarder import handler_file, zipped
+
     content = zipped(handler_file())
     try:
         output.write_bytes(content)

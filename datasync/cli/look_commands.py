@@ -19,14 +19,12 @@ from datasync.cli.terminal import (
 )
 from datasync.cli.verdict import noted
 from datasync.cli.wording import in_commands
-from datasync.controllers.equality import in_sync
-from datasync.controllers.views import file_entry, run_report
-from datasync.models.s3_models import FailureEntry, FilePage, RunReport, StatsReport, Wire
 from datasync.models.sync_models import State
-from datasync.services.file_service import FileFact, FileSlice, make_token, read_token
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the wire's shapes take long to load: not for --help
     from datasync.composition import Components
+    from datasync.models.s3_models import FailureEntry, RunReport, StatsReport, StatusReport
+    from datasync.services.file_service import FileFact, FileSlice
 
 FILE_COLUMNS = (
     Column("key"),
@@ -46,18 +44,6 @@ FAILURE_COLUMNS = (
 )
 
 Token = Annotated[str | None, typer.Option(help="Go on where the last page ended.")]
-
-
-class StatusReport(Wire):
-    """What `datasync status --json` prints."""
-
-    in_sync: bool
-    concerns: list[str]
-    lag_seconds: float
-    held_run: int | None
-    engine: str | None
-    unfinished_runs: list[RunReport]
-    stats: StatsReport
 
 
 def status(json: Json = False) -> int:
@@ -110,6 +96,9 @@ def files(
         else:
             page = _held(parts, scope, token, limit, state)
     if json:
+        from datasync.controllers.views import file_entry
+        from datasync.models.s3_models import FilePage
+
         entries = [file_entry(fact) for fact in page.facts]
         document = FilePage(source="s3" if s3 else "local", files=entries, next_token=page.token)
         print_json(document.model_dump(mode="json"))
@@ -122,7 +111,9 @@ def files(
 
 def _held(
     parts: "Components", prefix: str, token: str | None, limit: int, states: list[State] | None
-) -> FileSlice:
+) -> "FileSlice":
+    from datasync.services.file_service import FileFact, FileSlice, make_token, read_token
+
     if not states:
         return parts.files.held(prefix, token, limit)
     after = read_token(token, prefix)
@@ -131,7 +122,7 @@ def _held(
     return FileSlice(facts, make_token(facts[-1].key) if len(rows) > limit else None)
 
 
-def _file_cells(fact: FileFact) -> tuple[Cell, ...]:
+def _file_cells(fact: "FileFact") -> tuple[Cell, ...]:
     row = fact.row
     return (
         fact.key,
@@ -143,13 +134,16 @@ def _file_cells(fact: FileFact) -> tuple[Cell, ...]:
     )
 
 
-def _failure_cells(entry: FailureEntry) -> tuple[Cell, ...]:
+def _failure_cells(entry: "FailureEntry") -> tuple[Cell, ...]:
     next_try = entry.next_try.timestamp() if entry.next_try else None
     return (entry.key, entry.state, entry.reason, entry.attempts, next_try, in_commands(entry.hint))
 
 
-def _status(parts: "Components") -> StatusReport:
+def _status(parts: "Components") -> "StatusReport":
+    from datasync.controllers.equality import in_sync
+    from datasync.controllers.views import run_report
     from datasync.doctor.ledger_checks import holder_of  # with SQL: not for every command
+    from datasync.models.s3_models import StatusReport
 
     facts, now = parts.controller.facts(), time.time()
     oldest = facts.totals.oldest_pending
@@ -164,7 +158,7 @@ def _status(parts: "Components") -> StatusReport:
     )
 
 
-def _print_status(report: StatusReport) -> None:
+def _print_status(report: "StatusReport") -> None:
     if report.in_sync:
         print_line("in sync: the mirror is equal to the bucket", style="green")
     else:
@@ -174,7 +168,7 @@ def _print_status(report: StatusReport) -> None:
     print_table((Column("fact", "word"), Column("value")), _status_facts(report))
 
 
-def _status_facts(report: StatusReport) -> list[tuple[str, Cell]]:
+def _status_facts(report: "StatusReport") -> list[tuple[str, Cell]]:
     stats = report.stats
     return [
         ("objects", f"{stats.objects:,} ({byte_text(stats.bytes)})"),
@@ -188,11 +182,11 @@ def _status_facts(report: StatusReport) -> list[tuple[str, Cell]]:
     ]
 
 
-def _unmirrored(stats: StatsReport) -> str:
+def _unmirrored(stats: "StatsReport") -> str:
     return f"{stats.archived:,} archived, {stats.oversize:,} oversize, {stats.rejected:,} rejected"
 
 
-def _run_line(run: RunReport) -> str:
+def _run_line(run: "RunReport") -> str:
     when = run.finished or run.started or run.requested
     done = f"{run.progress.files_done:,} of {run.progress.files_planned:,} done"
     return f"{run.kind} {run.id} {run.status}, {done}, {when:%Y-%m-%d %H:%M:%S} UTC"

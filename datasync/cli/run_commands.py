@@ -21,12 +21,12 @@ from datasync.cli.terminal import (
 )
 from datasync.cli.verdict import failing_keys, noted
 from datasync.cli.wording import in_commands
-from datasync.controllers.views import counted, run_report
-from datasync.models.s3_models import DETAILS_LIMIT, DetailStatus, RunDetail, SyncResponse
+from datasync.controllers.tallies import counted
 from datasync.models.sync_models import Run, RunKind, RunStatus
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the wire's shapes take long to load: not for --help
     from datasync.composition import Components
+    from datasync.models.s3_models import RunDetail, SyncResponse
 
 FAILURES_SHOWN = 20
 RUNS_SHOWN = 20
@@ -103,6 +103,8 @@ def runs(
     """List the runs, newest first; with a number: all about that run."""
     with opened() as parts:
         if run_id is not None:
+            from datasync.models.s3_models import DETAILS_LIMIT
+
             shown = limit or (DETAILS_LIMIT if json else DELETES_SHOWN)
             return _show_run(parts.controller.run(run_id, shown), json)
         count = limit or RUNS_SHOWN
@@ -170,7 +172,9 @@ def _conduct(parts: "Components", json: bool, work: Callable[[Conductor], Run]) 
     return exits.exit_code_of(run, failing)
 
 
-def _print_end(run: Run, answer: SyncResponse) -> None:
+def _print_end(run: Run, answer: "SyncResponse") -> None:
+    from datasync.models.s3_models import DetailStatus
+
     print_line(answer.message)
     failed = [d for d in answer.sync_details if d.status is DetailStatus.FAILED]
     for detail in failed[:FAILURES_SHOWN]:
@@ -189,6 +193,8 @@ def _print_end(run: Run, answer: SyncResponse) -> None:
 
 
 def _run_cells(run: Run) -> tuple[str | int | float | None, ...]:
+    from datasync.controllers.views import run_report
+
     report = run_report(run, time.time())
     return (
         run.id,
@@ -203,7 +209,7 @@ def _run_cells(run: Run) -> tuple[str | int | float | None, ...]:
     )
 
 
-def _show_run(run: RunDetail, json: bool) -> int:
+def _show_run(run: "RunDetail", json: bool) -> int:
     if json:
         print_json(run.model_dump(mode="json"))
         return exits.DONE

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from datasync.cli import exits
+from datasync.cli import exits, garbage
 from datasync.cli.run_commands import Adopt
 from datasync.cli.terminal import byte_text, print_line, remark
 
@@ -35,6 +35,7 @@ def serve(
     settings = load_settings(api_host=host, api_port=port)
     if adopt:
         composition.compose(settings, adopt=True).close()
+    garbage.resume()
     return app.serve(settings)
 
 
@@ -71,6 +72,7 @@ def _run_demo(port: int | None) -> int:
     # Only here: the demo's parts are heavy, and absent where only the service is installed.
     from datasync.demo import run_demo
 
+    garbage.resume()
     run_demo(port)
     return exits.DONE
 

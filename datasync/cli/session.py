@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from datasync.cli import garbage
 from datasync.cli.terminal import remark
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def opened(adopt: bool = False) -> "Iterator[Components]":
     from datasync import composition
 
     components = composition.compose(prepared(), adopt=adopt)
+    garbage.resume()
     try:
         yield components
     finally:
@@ -64,4 +66,5 @@ def read() -> "Settings":
         secrets=settings.secret_values(),
         stderr_level="CRITICAL",
     )
+    garbage.resume()
     return settings

@@ -20,7 +20,7 @@ from datasync.cli.terminal import (
     remark,
 )
 from datasync.cli.wording import in_commands
-from datasync.controllers.views import counted
+from datasync.controllers.tallies import counted
 from datasync.errors import RunMissing
 from datasync.models.sync_models import State
 

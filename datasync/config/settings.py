@@ -11,18 +11,11 @@ from pathlib import Path
 from urllib.parse import quote
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from datasync.config import checks
 from datasync.config.problems import describe, near_misses
-from datasync.config.sources import FileSource, VariableSource, env_file_values
+from datasync.config.sources import env_file_values, given_values
 from datasync.errors import ConfigurationError
 from datasync.models.sync_models import SyncOptions
 
@@ -42,14 +35,11 @@ def _field(default: Any, description: str, example: object, **bounds: Any) -> An
     return Field(default, description=description, examples=[example], **bounds)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The effective settings. Attribute names are the variables' names in lower case."""
 
-    model_config = SettingsConfigDict(
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, hide_input_in_errors=True, validate_default=True
     )
 
     aws_access_key_id: SecretStr | None = _field(
@@ -137,7 +127,7 @@ class Settings(BaseSettings):
         "SQL database of the ledger; default: SQLite inside LOCAL_DOWNLOAD_DIR.",
         "postgresql://user:password@host/datasync",
     )
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = _field(
+    api_keys: tuple[SecretStr, ...] = _field(
         (), "Keys that clients may use, by commas; none: only this machine is let in.", "key1,key2"
     )
     notification_secret: SecretStr | None = _field(
@@ -148,7 +138,7 @@ class Settings(BaseSettings):
         "Queue to take S3 events from, beside HTTP.",
         "https://sqs.eu-central-1.amazonaws.com/123456789012/datasync",
     )
-    sns_topic_arns: Annotated[tuple[str, ...], NoDecode] = _field(
+    sns_topic_arns: tuple[str, ...] = _field(
         (),
         "SNS topics whose signed messages are let in, by commas.",
         "arn:aws:sns:eu-central-1:123456789012:datasync",
@@ -160,20 +150,9 @@ class Settings(BaseSettings):
         gt=0,
         allow_inf_nan=False,
     )
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = _field(
+    cors_origins: tuple[str, ...] = _field(
         (), "Web origins that browsers may call from, by commas.", "https://ops.example.com"
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, VariableSource(settings_cls), FileSource(settings_cls)
 
     _stripped = field_validator("*", mode="before")(checks.stripped)
     _off = field_validator("log_file", mode="before")(checks.empty_is_none)
@@ -282,11 +261,9 @@ def load_settings(**overrides: Any) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)
+        return Settings(**given_values(Settings.model_fields) | given)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_lines(error))) from None
-    except SettingsError:
-        raise ConfigurationError(".env: cannot be read: bad value") from None
 
 
 def unknown_variables() -> list[str]:

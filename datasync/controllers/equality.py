@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datasync.controllers.flood import Deletes, flood_concern, recent_deletes
-from datasync.controllers.views import UNFINISHED, counted, work_done
+from datasync.controllers.tallies import UNFINISHED, counted, work_done
 from datasync.models.sync_models import LedgerTotals, Run, RunKind, RunStatus, SyncOptions
 from datasync.services.engine.planner import is_plan_outdated
 

@@ -15,6 +15,7 @@ from datasync.controllers.flood import recent_deletes
 from datasync.controllers.health import HealthCheck
 from datasync.controllers.plan import PlanReport, held_because, summarise
 from datasync.controllers.scope import Scope
+from datasync.controllers.tallies import UNFINISHED, counted
 from datasync.errors import FileMissing, KeyRejected, UnprocessableRequest
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
@@ -81,13 +82,13 @@ class SyncController:
 
     def unfinished(self, run_id: int) -> bool:
         """Whether the run is still queued or running. Raises: RunMissing, LedgerError."""
-        return self._ledger.run(run_id).status in views.UNFINISHED
+        return self._ledger.run(run_id).status in UNFINISHED
 
     def response(self, run_id: int) -> SyncResponse:
         """The sync response of a run, as it is now. Raises: RunMissing, LedgerError."""
         run = self._ledger.run(run_id)
         outcomes: Sequence[Outcome] = ()
-        if run.status not in views.UNFINISHED:
+        if run.status not in UNFINISHED:
             outcomes = self._ledger.outcomes(run_id=run_id, limit=DETAILS_LIMIT)
         return views.run_response(run, outcomes, self.in_sync())
 
@@ -171,7 +172,7 @@ class SyncController:
             shown += batch[: DETAILS_LIMIT - len(shown)]
         details = [views.queued_detail(key, "queued to be tried again") for key in shown]
         return views.marks_response(
-            details, self.in_sync(), f"Queued {views.counted(count, 'key')} to try again"
+            details, self.in_sync(), f"Queued {counted(count, 'key')} to try again"
         )
 
     def _failed_keys(self) -> Iterator[list[str]]:

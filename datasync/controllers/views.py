@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from datasync.controllers.tallies import UNFINISHED, counted, successes, work_done
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
     DetailStatus,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from datasync.services.file_service import FileFact
 
 Shown = TypeVar("Shown")
-UNFINISHED = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
 
 SYNC_STATUS = {
     RunStatus.QUEUED: SyncStatus.ACCEPTED,
@@ -58,21 +58,6 @@ def moment(seconds: float) -> datetime:
 
 def moment_or_none(seconds: float | None) -> datetime | None:
     return None if seconds is None else moment(seconds)
-
-
-def counted(count: int, noun: str) -> str:
-    """ "1 key", "2,000 keys": a number with its noun."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def successes(counts: RunCounts) -> int:
-    """Operations that succeeded."""
-    return counts.downloaded + counts.deleted + counts.adopted
-
-
-def work_done(counts: RunCounts) -> int:
-    """How many of the planned keys are settled."""
-    return successes(counts) + counts.skipped + counts.failed
 
 
 # Runs

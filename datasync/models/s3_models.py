@@ -40,7 +40,8 @@ class HealthStatus(StrEnum):
 
 
 class Wire(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    # Each is made ready when it is first used: a command uses two or three of them.
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class ErrorAnswer(Wire):
@@ -219,6 +220,18 @@ class StatsReport(Wire):
     drift: int = Field(description="Drift found by the last finished reconciliation.")
     deleted_last_hour: int = Field(description="Files deleted within an hour without approval.")
     delete_flood: bool = Field(description="They are more than a run may delete without approval.")
+
+
+class StatusReport(Wire):
+    """What `datasync status --json` prints."""
+
+    in_sync: bool
+    concerns: list[str]
+    lag_seconds: float
+    held_run: int | None
+    engine: str | None
+    unfinished_runs: list[RunReport]
+    stats: StatsReport
 
 
 class FileEntry(Wire):

@@ -4,7 +4,7 @@ import os
 import random
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -364,6 +364,35 @@ class TestSpool:
 )
 def test_the_successor_of_a_prefix(prefix: bytes, end: bytes | None) -> None:
     assert successor(prefix) == end
+
+
+def _made_of(path: Path) -> list[tuple[object, ...]]:
+    """Every table and index of a file as SQLite has it, but for the spaces between words."""
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        versions = connection.execute("SELECT version_num FROM ledger_version").fetchall()
+    return [*sorted((*row[:3], "".join((row[3] or "").split())) for row in found), *versions]
+
+
+def test_a_new_ledger_is_what_the_migrations_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, migrated = tmp_path / "new.db", tmp_path / "migrated.db"
+    Ledger.open(sqlite_url(new)).close()
+    monkeypatch.setattr(migrating, "_made", lambda database: False)
+    Ledger.open(sqlite_url(migrated)).close()
+    assert _made_of(new) == _made_of(migrated)
+    assert len(_made_of(new)) > 15
+
+
+def test_a_file_with_tables_is_migrated_from_where_it_is(tmp_path: Path) -> None:
+    """An interrupted downgrade leaves a version table without a version, beside other tables."""
+    path = tmp_path / "ledger.db"
+    Ledger.open(sqlite_url(path)).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM ledger_version")
+    with pytest.raises(LedgerError, match="already exists"):
+        Ledger.open(sqlite_url(path))
 
 
 def test_the_latest_version_is_the_last_step(file: Path) -> None:

@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from datasync.app import bind, create_app, server_config
 from datasync.composition import compose
-from datasync.cli import app as command_line
+from datasync.cli.entry import app as command_line
 from datasync.config.settings import Settings, load_settings
 from datasync.utils.logger import close_logging
 from server import app as http_app

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from datasync.controllers import views
+from datasync.controllers import tallies, views
 from datasync.models.s3_models import DETAILS_LIMIT, DetailStatus, SyncDetail, SyncStatus
 from datasync.models.sync_models import (
     Action,
@@ -71,7 +71,7 @@ def test_a_verification_says_that_it_verified() -> None:
 
 @pytest.mark.parametrize("count, text", [(0, "0 keys"), (1, "1 key"), (2000, "2,000 keys")])
 def test_a_number_has_its_noun(count: int, text: str) -> None:
-    assert views.counted(count, "key") == text
+    assert tallies.counted(count, "key") == text
 
 
 def test_progress_of_a_running_run() -> None:

@@ -1,22 +1,40 @@
 """The versions of the ledger's tables: which one a ledger has, and how it gets the latest.
 
-Alembic does it. It is loaded only where there is something to do, for loading it takes longer than
-opening a ledger.
+Alembic does it. It is loaded only where there are tables to change, for loading it takes longer
+than opening a ledger; a new SQLite ledger is made as the steps would leave it.
 """
 
 import threading
 from pathlib import Path
 
-from sqlalchemy import Connection, Select, column, inspect, select, table
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    PrimaryKeyConstraint,
+    Select,
+    String,
+    Table,
+    inspect,
+    select,
+)
 
 from datasync.errors import LedgerError
 from datasync.services.storage.ledger.database import Database, fetch
+from datasync.services.storage.ledger.tables import metadata
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 LATEST = "0004"
 VERSION_TABLE = "ledger_version"  # as `migrations/env.py` has it
 
-_VERSION: Select[tuple[str]] = select(column("version_num")).select_from(table(VERSION_TABLE))
+# As Alembic makes it.
+_versions = Table(
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+)
+_VERSION: Select[tuple[str]] = select(_versions.c.version_num)
 _alembic = threading.Lock()  # it keeps its context in module globals
 
 
@@ -44,12 +62,29 @@ def migrated(database: Database) -> Database:
     try:
         with database.read() as connection:
             version = version_of(connection)
+            is_sqlite = connection.dialect.name == "sqlite"
+        if version is None and is_sqlite and _made(database):
+            return database
         if version != LATEST:
             _migrate(database)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _made(database: Database) -> bool:
+    """Make the latest tables in a SQLite file that has none; false if it has some.
+
+    Not on PostgreSQL: there `metadata` lacks the conditions of the indexes.
+    """
+    with database.write(durable=True, turn="migrate") as connection:
+        if inspect(connection).get_table_names():
+            return False
+        _versions.create(connection, checkfirst=False)
+        connection.execute(_versions.insert().values(version_num=LATEST))
+        metadata.create_all(connection, checkfirst=False)
+    return True
 
 
 def _migrate(database: Database) -> None:
