@@ -11,11 +11,18 @@ from pathlib import Path
 from urllib.parse import quote
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from datasync.config import checks
 from datasync.config.problems import describe, near_misses
-from datasync.config.sources import env_file_values, given_values
+from datasync.config.sources import FileSource, VariableSource, env_file_values
 from datasync.errors import ConfigurationError
 from datasync.models.sync_models import SyncOptions
 
@@ -35,11 +42,14 @@ def _field(default: Any, description: str, example: object, **bounds: Any) -> An
     return Field(default, description=description, examples=[example], **bounds)
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """The effective settings. Attribute names are the variables' names in lower case."""
 
-    model_config = ConfigDict(
-        extra="ignore", frozen=True, hide_input_in_errors=True, validate_default=True
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     aws_access_key_id: SecretStr | None = _field(
@@ -127,7 +137,7 @@ class Settings(BaseModel):
         "SQL database of the ledger; default: SQLite inside LOCAL_DOWNLOAD_DIR.",
         "postgresql://user:password@host/datasync",
     )
-    api_keys: tuple[SecretStr, ...] = _field(
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = _field(
         (), "Keys that clients may use, by commas; none: only this machine is let in.", "key1,key2"
     )
     notification_secret: SecretStr | None = _field(
@@ -138,7 +148,7 @@ class Settings(BaseModel):
         "Queue to take S3 events from, beside HTTP.",
         "https://sqs.eu-central-1.amazonaws.com/123456789012/datasync",
     )
-    sns_topic_arns: tuple[str, ...] = _field(
+    sns_topic_arns: Annotated[tuple[str, ...], NoDecode] = _field(
         (),
         "SNS topics whose signed messages are let in, by commas.",
         "arn:aws:sns:eu-central-1:123456789012:datasync",
@@ -150,9 +160,20 @@ class Settings(BaseModel):
         gt=0,
         allow_inf_nan=False,
     )
-    cors_origins: tuple[str, ...] = _field(
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = _field(
         (), "Web origins that browsers may call from, by commas.", "https://ops.example.com"
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, VariableSource(settings_cls), FileSource(settings_cls)
 
     _stripped = field_validator("*", mode="before")(checks.stripped)
     _off = field_validator("log_file", mode="before")(checks.empty_is_none)
@@ -261,9 +282,11 @@ def load_settings(**overrides: Any) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given_values(Settings.model_fields) | given)
+        return Settings(**given)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_lines(error))) from None
+    except SettingsError:
+        raise ConfigurationError(".env: cannot be read: bad value") from None
 
 
 def unknown_variables() -> list[str]:

@@ -5,15 +5,14 @@ the default or to a lower source. Knows nothing of what the values mean.
 """
 
 import io
-import os
-from collections.abc import Container, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
+from pydantic_settings import EnvSettingsSource
 
 from datasync.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from dotenv.parser import Binding
 
 EMPTY_IS_A_VALUE = frozenset({"log_file"})
 ENV_FILE = Path(".env")
@@ -26,9 +25,6 @@ def env_file_values() -> dict[str, str | None]:
     """
     if not ENV_FILE.is_file():
         return {}
-    from dotenv import dotenv_values
-    from dotenv.parser import parse_stream
-
     text = _text_of(ENV_FILE)
     bad = [_line_of(each) for each in parse_stream(io.StringIO(text)) if _says_nothing(each)]
     if bad:
@@ -48,35 +44,37 @@ def _text_of(path: Path) -> str:
     raise ConfigurationError(f".env: cannot be read: {reason}")
 
 
-def _says_nothing(found: "Binding") -> bool:
+def _says_nothing(found: Binding) -> bool:
     exported = found.original.string.lstrip().startswith("export")
     return found.error or (found.key is not None and found.value is None and not exported)
 
 
-def _line_of(found: "Binding") -> int:
+def _line_of(found: Binding) -> int:
     text = found.original.string
     blank = text[: len(text) - len(text.lstrip())]
     return found.original.line + len(blank.splitlines())
 
 
-def given_values(names: Container[str]) -> dict[str, str]:
-    """What is given for these settings, by attribute name; the environment wins over `.env`.
-
-    Raises: ConfigurationError, as `env_file_values`.
-    """
-    return {**_given(env_file_values(), names), **_given(os.environ, names)}
-
-
-def _given(variables: Mapping[str, str | None], names: Container[str]) -> dict[str, str]:
-    """Those of them that say something. A prefix may be made of spaces, nothing else may."""
-    found = {variable.lower(): value for variable, value in variables.items()}
-    return {
-        name: value
-        for name, value in found.items()
-        if name in names and value is not None and _says_something(name, value)
-    }
+def _given(variables: Mapping[str, str | None]) -> Iterator[tuple[str, str | None]]:
+    """The variables that say something. A prefix may be made of spaces, nothing else may."""
+    for name, value in variables.items():
+        if value and (value.strip() or name == "s3_prefix") or name in EMPTY_IS_A_VALUE:
+            yield name, value
 
 
-def _says_something(name: str, value: str) -> bool:
-    said = value != "" if name == "s3_prefix" else value.strip() != ""
-    return said or name in EMPTY_IS_A_VALUE
+class VariableSource(EnvSettingsSource):
+    """The process environment."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        self.env_ignore_empty = False
+        return dict(_given(super()._load_env_vars()))
+
+
+class FileSource(EnvSettingsSource):
+    """The `.env` file; variables that are not ours stay out."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        self.env_ignore_empty = False
+        known = self.settings_cls.model_fields
+        found = {name.lower(): value for name, value in env_file_values().items()}
+        return {name: value for name, value in _given(found) if name in known}

@@ -2,7 +2,7 @@
 
 Every line, ours or a library's, goes the same way: level, time, context, secrets masked,
 characters that could forge a line escaped, rendered once, written. Must not know the settings:
-`configure_logging` gets plain values. Importing opens nothing. The file itself is `log_file`'s.
+`configure_logging` gets plain values. Importing opens nothing.
 """
 
 import json
@@ -12,20 +12,22 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import format_exception
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 from urllib.parse import quote
 
-if TYPE_CHECKING:
-    from datasync.utils.log_file import LogFile
+import structlog
+from concurrent_log_handler import ConcurrentRotatingFileHandler
+from structlog.typing import EventDict, FilteringBoundLogger
 
+FILE_BYTES = 10 * 2**20
+FILE_COUNT = 5
 MASK = "[redacted]"
+RETRY_SECONDS = 1.0  # between two tries of a log file that could not be written
 
 # Libraries whose own INFO and DEBUG lines carry requests, signatures or every SQL statement.
 QUIET = (
@@ -50,7 +52,7 @@ _SECRET_TEXT = re.compile(
 _SECRET_MARKS = ("mz-", "Signature=", "earer ", "@")
 _PLAIN = (bool, int, float, type(None))
 _NEEDS_QUOTES = re.compile(r"[\s=\"]|^$")
-_LEVELS = {"warn": "warning", "fatal": "critical"}
+_LEVELS = {"warn": "warning", "fatal": "critical", "exception": "error"}
 
 
 def escape_key(key: str) -> str:
@@ -120,6 +122,45 @@ class _Redaction:
         return text
 
 
+class _LogFile(ConcurrentRotatingFileHandler):
+    """The rotated file, shared by processes; a failing disk is reported once per outage.
+
+    Its lock file `.__<name>.lock` lies beside it, where every process that may write the log
+    finds it with the same rights.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILE_COUNT, encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(message)s"))
+        self._failed_at: float | None = None
+
+    def write(self, text: str) -> None:
+        """Append whole lines under one lock. Never raises OSError."""
+        if self._failed_at is not None and time.monotonic() - self._failed_at < RETRY_SECONDS:
+            return
+        failure = self._failed_at
+        self.handle(logging.LogRecord("datasync", logging.INFO, "", 0, text, None, None))
+        if self._failed_at == failure:
+            self._failed_at = None
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        first = self._failed_at is None
+        self._failed_at = time.monotonic()
+        with suppress(OSError):
+            self.close()  # drops what is buffered; the next try opens it anew
+        if first:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            _write_stderr(
+                _line(
+                    "warning",
+                    event="LOG_FILE cannot be written; lines go to stderr only until it can",
+                    file=self.baseFilename,
+                    reason=reason,
+                )
+            )
+
+
 @dataclass(slots=True)
 class _State:
     """How lines are made and where they go. Before `configure_logging`: warnings to stderr."""
@@ -128,11 +169,23 @@ class _State:
     stderr_level: int = logging.WARNING
     as_json: bool = False
     redaction: _Redaction = _Redaction()
-    file: "LogFile | None" = None
+    file: _LogFile | None = None
 
 
 _state = _State()
 _stderr_lock = threading.Lock()
+
+
+class _Writer:
+    """The end of structlog's chain: takes (level, line) as rendered by the last processor."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    def msg(self, level: int, line: str) -> None:
+        _write(level, line)
+
+    debug = info = warning = warn = error = critical = fatal = exception = log = msg
 
 
 def _write_stderr(text: str) -> None:
@@ -209,44 +262,24 @@ def _shown(value: object) -> str:
     return text
 
 
-# What every line of this task or thread carries.
-_bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default=MappingProxyType({}))
+def _render(writer: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    """structlog's last processor: the event as the arguments of `_Writer.msg`."""
+    level = _LEVELS.get(method, method)
+    number = _number(level)
+    if number < _state.level:
+        raise structlog.DropEvent
+    if writer.name:
+        event = {"event": "", "logger": writer.name, **event}
+    return (number, _line(level, **event)), {}
 
 
-class Logger:
-    """Writes lines that carry `logger=name`: an event in words, and fields."""
-
-    __slots__ = ("_name",)
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def debug(self, event: str, **fields: object) -> None:
-        self._say("debug", event, fields)
-
-    def info(self, event: str, **fields: object) -> None:
-        self._say("info", event, fields)
-
-    def warning(self, event: str, **fields: object) -> None:
-        self._say("warning", event, fields)
-
-    def error(self, event: str, **fields: object) -> None:
-        self._say("error", event, fields)
-
-    def exception(self, event: str, **fields: object) -> None:
-        """An error, with the traceback of the exception that is being handled."""
-        self._say("error", event, {"exc_info": True, **fields})
-
-    def _say(self, level: str, event: str, fields: Mapping[str, object]) -> None:
-        number = _number(level)
-        if number >= _state.level:
-            said = {"event": event, "logger": self._name, **fields}
-            _write(number, _line(level, **said, **_others(said)))
+def _with_trace(_logger: object, method: str, event: EventDict) -> EventDict:
+    if method == "exception":
+        event.setdefault("exc_info", True)
+    return event
 
 
-def _others(said: Mapping[str, object]) -> dict[str, object]:
-    """What the line carries beside its own fields, which come first and win."""
-    return {name: value for name, value in _bound.get().items() if name not in said}
+_processors: list[Any] = [structlog.contextvars.merge_contextvars, _with_trace, _render]
 
 
 class _LibraryHandler(logging.Handler):
@@ -256,7 +289,8 @@ class _LibraryHandler(logging.Handler):
         try:
             level = _LEVELS.get(record.levelname.lower(), record.levelname.lower())
             event = {"event": record.getMessage(), "logger": record.name}
-            line = _line(level, **{**_bound.get(), **event}, exc_info=record.exc_info)
+            context = structlog.contextvars.get_contextvars()
+            line = _line(level, **{**context, **event}, exc_info=record.exc_info)
             _write(record.levelno, line)
         except Exception:
             self.handleError(record)
@@ -282,25 +316,20 @@ def configure_logging(
     _state.as_json = format == "json"
     _state.redaction = _Redaction(secrets)
     _state.file = _open_file(file) if file is not None else None
+    structlog.configure(
+        processors=_processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_state.level),
+        logger_factory=_Writer,
+        cache_logger_on_first_use=False,
+    )
     _adopt_libraries()
 
 
-def _open_file(path: Path) -> "LogFile":
-    file = _log_file(path)
+def _open_file(path: Path) -> _LogFile | None:
+    file = _LogFile(path)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     return file
-
-
-def _log_file(path: Path) -> "LogFile":
-    from datasync.utils.log_file import LogFile  # only where there is one to write
-
-    return LogFile(path, _file_failed)
-
-
-def _file_failed(path: str, reason: str) -> None:
-    event = "LOG_FILE cannot be written; lines go to stderr only until it can"
-    _write_stderr(_line("warning", event=event, file=path, reason=reason))
 
 
 def try_log_file(path: Path) -> None:
@@ -309,7 +338,7 @@ def try_log_file(path: Path) -> None:
     Makes the folder and the files. Raises: OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = Path(_log_file(path).lockFilename)
+    lock = Path(_LogFile(path).lockFilename)
     for each in (path, lock):
         # Without waiting: a pipe that nobody reads would hold the start up for ever.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
@@ -341,11 +370,12 @@ def close_logging() -> None:
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _LibraryHandler)]:
         root.removeHandler(handler)
+    structlog.reset_defaults()
 
 
-def get_logger(name: str) -> Logger:
+def get_logger(name: str) -> FilteringBoundLogger:
     """A logger whose lines carry `logger=name`. Cheap; safe at import, before any configuration."""
-    return Logger(name)
+    return cast(FilteringBoundLogger, structlog.wrap_logger(_Writer(name), processors=_processors))
 
 
 def log_many(name: str, level: str, events: Iterable[Mapping[str, object]]) -> None:
@@ -357,17 +387,12 @@ def log_many(name: str, level: str, events: Iterable[Mapping[str, object]]) -> N
     number = _number(level)
     if number < _state.level:
         return
-    context = _bound.get()
+    context = structlog.contextvars.get_contextvars()
     lines = [_line(level.lower(), **{"logger": name, **context, **event}) for event in events]
     if lines:
         _write(number, "\n".join(lines))
 
 
-@contextmanager
-def bind_request(**fields: object) -> Iterator[None]:
+def bind_request(**fields: object) -> AbstractContextManager[None]:
     """While the context is open, every line of this task or thread carries these fields."""
-    token = _bound.set({**_bound.get(), **fields})
-    try:
-        yield
-    finally:
-        _bound.reset(token)
+    return structlog.contextvars.bound_contextvars(**fields)

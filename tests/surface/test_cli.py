@@ -200,13 +200,10 @@ HEAVY = {"fastapi", "starlette", "uvicorn", "httpx", "cryptography", "botocore",
 @pytest.mark.parametrize(
     "arguments, absent",
     [
-        (["--version"], HEAVY | {"datasync.config.settings", "sqlalchemy", "pycurl", "rich"}),
-        (["--help"], HEAVY | {"datasync.config.settings", "sqlalchemy", "pycurl"}),
-        (["sync", "--help"], HEAVY | {"datasync.config.settings", "sqlalchemy", "pycurl"}),
-        (
-            ["sync", "--nonsense"],
-            HEAVY | {"datasync.config.settings", "sqlalchemy", "pycurl", "rich"},
-        ),
+        (["--version"], HEAVY | {"pydantic_settings", "sqlalchemy", "pycurl", "rich"}),
+        (["--help"], HEAVY | {"pydantic_settings", "sqlalchemy", "pycurl"}),
+        (["sync", "--help"], HEAVY | {"pydantic_settings", "sqlalchemy", "pycurl"}),
+        (["sync", "--nonsense"], HEAVY | {"pydantic_settings", "sqlalchemy", "pycurl", "rich"}),
         # A new ledger is made without Alembic. Rich is for terminals.
         (["status"], HEAVY | {"rich", "boto3"}),
         (["sync"], HEAVY | {"rich", "boto3"}),
