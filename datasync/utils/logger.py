@@ -2,7 +2,7 @@
 
 Every line, ours or a library's, goes the same way: level, time, context, secrets masked,
 characters that could forge a line escaped, rendered once, written. Must not know the settings:
-`configure_logging` gets plain values. Importing opens nothing.
+`configure_logging` gets plain values. Importing opens nothing. The file is `log_file`'s.
 """
 
 import json
@@ -17,17 +17,16 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import format_exception
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import structlog
-from concurrent_log_handler import ConcurrentRotatingFileHandler
 from structlog.typing import EventDict, FilteringBoundLogger
 
-FILE_BYTES = 10 * 2**20
-FILE_COUNT = 5
+if TYPE_CHECKING:
+    from datasync.utils.log_file import LogFile
+
 MASK = "[redacted]"
-RETRY_SECONDS = 1.0  # between two tries of a log file that could not be written
 
 # Libraries whose own INFO and DEBUG lines carry requests, signatures or every SQL statement.
 QUIET = (
@@ -122,45 +121,6 @@ class _Redaction:
         return text
 
 
-class _LogFile(ConcurrentRotatingFileHandler):
-    """The rotated file, shared by processes; a failing disk is reported once per outage.
-
-    Its lock file `.__<name>.lock` lies beside it, where every process that may write the log
-    finds it with the same rights.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILE_COUNT, encoding="utf-8")
-        self.setFormatter(logging.Formatter("%(message)s"))
-        self._failed_at: float | None = None
-
-    def write(self, text: str) -> None:
-        """Append whole lines under one lock. Never raises OSError."""
-        if self._failed_at is not None and time.monotonic() - self._failed_at < RETRY_SECONDS:
-            return
-        failure = self._failed_at
-        self.handle(logging.LogRecord("datasync", logging.INFO, "", 0, text, None, None))
-        if self._failed_at == failure:
-            self._failed_at = None
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        error = sys.exc_info()[1]
-        first = self._failed_at is None
-        self._failed_at = time.monotonic()
-        with suppress(OSError):
-            self.close()  # drops what is buffered; the next try opens it anew
-        if first:
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            _write_stderr(
-                _line(
-                    "warning",
-                    event="LOG_FILE cannot be written; lines go to stderr only until it can",
-                    file=self.baseFilename,
-                    reason=reason,
-                )
-            )
-
-
 @dataclass(slots=True)
 class _State:
     """How lines are made and where they go. Before `configure_logging`: warnings to stderr."""
@@ -169,7 +129,7 @@ class _State:
     stderr_level: int = logging.WARNING
     as_json: bool = False
     redaction: _Redaction = _Redaction()
-    file: _LogFile | None = None
+    file: "LogFile | None" = None
 
 
 _state = _State()
@@ -325,8 +285,19 @@ def configure_logging(
     _adopt_libraries()
 
 
-def _open_file(path: Path) -> _LogFile | None:
-    file = _LogFile(path)
+def _log_file(path: Path) -> "LogFile":
+    from datasync.utils.log_file import LogFile  # only where there is one to write
+
+    return LogFile(path, _file_failed)
+
+
+def _file_failed(file: str, reason: str) -> None:
+    event = "LOG_FILE cannot be written; lines go to stderr only until it can"
+    _write_stderr(_line("warning", event=event, file=file, reason=reason))
+
+
+def _open_file(path: Path) -> "LogFile | None":
+    file = _log_file(path)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     return file
@@ -338,7 +309,7 @@ def try_log_file(path: Path) -> None:
     Makes the folder and the files. Raises: OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = Path(_LogFile(path).lockFilename)
+    lock = Path(_log_file(path).lockFilename)
     for each in (path, lock):
         # Without waiting: a pipe that nobody reads would hold the start up for ever.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from datasync.utils import logger
+from datasync.utils import log_file, logger
 from datasync.utils.logger import (
     bind_request,
     close_logging,
@@ -239,7 +239,7 @@ class TestDisk:
     def test_a_full_disk_does_not_stop_the_service_and_is_left_behind(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(logger, "RETRY_SECONDS", 0.0)
+        monkeypatch.setattr(log_file, "RETRY_SECONDS", 0.0)
         target = tmp_path / "a.log"
         target.symlink_to("/dev/full")
         configure_logging("INFO", target)
@@ -280,7 +280,7 @@ class TestDisk:
 
 
 def _write_lines(path: Path, who: str) -> None:
-    logger.FILE_BYTES, logger.FILE_COUNT = 20_000, 50
+    log_file.FILE_BYTES, log_file.FILE_COUNT = 20_000, 50
     with open("/dev/null", "w") as sys.stderr:
         configure_logging("INFO", path, "json")
         for number in range(300):
