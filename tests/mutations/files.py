@@ -239,8 +239,8 @@ NOTHING_OUTSIDE = (
         5,
         "a file is called unchanged through a link",
         f"{STORAGE}looking.py",
-        "                found = os.stat(name, dir_fd=handle, follow_symlinks=False)\n",
-        "                found = os.stat(name, dir_fd=handle)\n",
+        "            found = os.stat(name, dir_fd=handle, follow_symlinks=False)\n",
+        "            found = os.stat(name, dir_fd=handle)\n",
         ("engine/mirror/test_looking.py::test_files_that_are_as_they_were",),
     ),
 )

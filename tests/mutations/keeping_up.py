@@ -96,8 +96,8 @@ EQUALITY = (
         4,
         "a file that somebody wrote to is passed over",
         f"{STORAGE}looking.py",
-        "                same = found.st_mtime_ns == mtime_ns and found.st_size == size\n",
-        "                same = found.st_size == size\n",
+        "        same = found.st_mtime_ns == mtime_ns and found.st_size == size\n",
+        "        same = found.st_size == size\n",
         (f"{SYNC}test_local_drift_is_found_by_stat_and_repaired", "engine/test_scan.py"),
     ),
     Mutation(

@@ -202,6 +202,8 @@ class Scan:
             listed = versions(page)
             files = stretch.files(set(listed))
             intact.update(compress(files, self.mirror.are_unchanged(files.values())))
+            if len(intact) == len(page) == len(stretch):
+                return (), []
             left = [number for number, version in enumerate(listed) if version[0] not in intact]
             page = [page[number] for number in left]
         rows = self.ledger.get_many(stretch.keys(without=intact))
@@ -268,9 +270,9 @@ def _is_another(row: ObjectRow | None) -> bool:
 
 
 def _on_disk(item: Pair, found: Found) -> OnDisk:
-    held = held_file(item.row)
     if found is None:
         return OnDisk.ABSENT
+    held = held_file(item.row)
     if not isinstance(found, FileStat):
         return OnDisk.CHANGED if held is not None else OnDisk.ABSENT
     if held is None or found == held:

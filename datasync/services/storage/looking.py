@@ -75,15 +75,16 @@ def are_unchanged(directories: Directories, files: Iterable[tuple[bytes, int, in
         folder, _, name = path.rpartition(b"/")
         if folder != last_folder:
             handle, last_folder = _folder(directories, folder.decode()), folder
-        same = False
-        if isinstance(handle, int):
-            try:
-                found = os.stat(name, dir_fd=handle, follow_symlinks=False)
-                same = found.st_mtime_ns == mtime_ns and found.st_size == size
-                same = same and stat.S_ISREG(found.st_mode)
-            except (OSError, ValueError):
-                pass
-        unchanged.append(same)
+        if not isinstance(handle, int):
+            unchanged.append(False)
+            continue
+        try:
+            found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+        except (OSError, ValueError):
+            unchanged.append(False)
+            continue
+        same = found.st_mtime_ns == mtime_ns and found.st_size == size
+        unchanged.append(same and stat.S_ISREG(found.st_mode))
     return unchanged
 
 
