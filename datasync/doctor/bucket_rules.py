@@ -1,5 +1,7 @@
 """Judges what a bucket's server answered: its clock, its region, a refused read, proofs. Pure."""
 
+from collections.abc import Sequence
+
 from datasync.doctor.findings import Finding, failed, failed_by, passed, skipped, warned
 from datasync.errors import AccessDenied, CredentialsRejected, DataSyncError
 from datasync.models.sync_models import ListedObject, ObjectHead, Verdict
@@ -53,7 +55,7 @@ def judge_listing(objects: int, whole: bool, place: str) -> Finding:
     return passed(f"s3:ListBucket is allowed; {place} has {count}")
 
 
-def pick_sample(objects: tuple[ListedObject, ...]) -> ListedObject | None:
+def pick_sample(objects: Sequence[ListedObject]) -> ListedObject | None:
     """An object that can be read to try it: the smallest that is not empty, else any."""
     usable = [
         each

@@ -4,7 +4,7 @@ Keys are `str` (strict UTF-8), ETags are without quotes, sizes are bytes, times 
 since the epoch (UTC). Knows no disk, network, clock or settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -96,7 +96,7 @@ class ListedObject:
 class ListingPage:
     """One page of a listing. `last` is true on the final page only."""
 
-    objects: tuple[ListedObject, ...]
+    objects: Sequence[ListedObject]
     last: bool
 
 

@@ -1,19 +1,41 @@
 """Cost follows change, not size: what an unchanged bucket costs, in memory and in requests."""
 
 import tracemalloc
+from collections.abc import Callable
 
-from datasync.models.sync_models import RunStatus
+import pytest
+
+from datasync.models.sync_models import ObjectRow, RunStatus, Settlement, State
 from datasync.services.engine.scan import Scan
 from tests.support.world import World
 
 MIB = 2**20
+Fill = Callable[[World, int], None]
 
 
-def compared(world: World, keys: int) -> int:
-    """Bytes that comparing a bucket of so many unchanged keys needs at its peak."""
+def markers(world: World, keys: int) -> None:
+    """So many keys that are folder markers: they need no files."""
     for number in range(keys):
-        world.bucket.put(f"{number:06}/")  # markers: they need no files here
+        world.bucket.put(f"{number:06}/")
     assert world.sync().status is RunStatus.SUCCESS
+
+
+def files(world: World, keys: int) -> None:
+    """So many keys whose files are there, without the work of a run."""
+    for number in range(len(world.bucket.objects), keys):
+        world.bucket.put(f"{number:06}", b"x")
+        (world.root / f"{number:06}").write_bytes(b"x")
+    rows = []
+    for key, stored in world.bucket.objects.items():
+        time = (world.root / key).stat().st_mtime_ns
+        row = ObjectRow(key, stored.etag, 1, stored.last_modified, State.SYNCED, key, 1, time)
+        rows.append(row)
+    world.ledger.settle(Settlement(rows=tuple(rows)))
+
+
+def compared(world: World, keys: int, fill: Fill) -> int:
+    """Bytes that comparing a bucket of so many unchanged keys needs at its peak."""
+    fill(world, keys)
     world.bucket.counts.clear()
     scan = Scan(world.bucket, world.ledger, world.mirror, world.options, "")
     tracemalloc.start()
@@ -27,8 +49,9 @@ def compared(world: World, keys: int) -> int:
     return peak
 
 
-def test_memory_does_not_grow_with_the_bucket(world: World) -> None:
-    few, many = compared(world, 3_000), compared(world, 15_000)
+@pytest.mark.parametrize("fill", [markers, files])
+def test_memory_does_not_grow_with_the_bucket(world: World, fill: Fill) -> None:
+    few, many = compared(world, 3_000, fill), compared(world, 15_000, fill)
     assert many - few < MIB
 
 

@@ -129,6 +129,7 @@ class ObjectsContract:
         ]
         found = ledger.rows(prefix, after, through, limit)
         assert [row.key for row in found] == expected[:limit]
+        assert ledger.stretch(prefix, after, through, limit).keys() == expected[:limit]
         assert ledger.count(prefix) == sum(key.startswith(prefix) for key in set(keys))
 
     def test_the_last_character_there_is_can_end_a_prefix(self, ledger: Ledger) -> None:
@@ -148,6 +149,46 @@ class ObjectsContract:
         found = ledger.rows(states=[State.FAILED, State.ARCHIVED])
         assert [row.key for row in found] == ["archived", "failed"]
         assert ledger.rows(states=[]) == []
+
+    def test_a_stretch_tells_of_the_files_of_the_versions_that_are_listed(
+        self, ledger: Ledger
+    ) -> None:
+        held = replace(row("a"), mtime_ns=2**62 + 1)
+        version = (held.etag, held.size, held.last_modified)
+        odd = {
+            "another version": replace(held, etag="e2"),
+            "another size": replace(held, size=4, local_size=4),
+            "another date": replace(held, last_modified=1),
+            "no file": replace(held, path=None, local_size=None, mtime_ns=None),
+            "no time": replace(held, mtime_ns=None),
+            "no size": replace(held, local_size=None),
+            "a part of it": replace(held, local_size=2),
+            **{state.value: replace(held, state=state) for state in State},
+        }
+        whole = {
+            "a": held,
+            "\u00e9/b": replace(held, path="\u00e9/%FF=b"),
+            State.SYNCED.value: held,
+        }
+        rows = {
+            key: replace(found, key=key, path=found.path and found.path.replace("a", key))
+            for key, found in {**odd, **whole}.items()
+        }
+        put(ledger, *rows.values())
+
+        stretch = ledger.stretch("", "", None, 100)
+
+        versions = {(key.encode(), *version) for key in [*rows, "of no row"]}
+        assert stretch.files(versions) == {
+            key.encode(): (str(rows[key].path).encode(), held.size, held.mtime_ns) for key in whole
+        }
+        assert stretch.files({(b"of no row", *version)}) == {}
+        keys = sorted(rows, key=str.encode)
+        assert (stretch.keys(), len(stretch), stretch.last_key) == (keys, len(keys), keys[-1])
+        assert stretch.keys(without={b"a", b"no time"}) == [
+            key for key in keys if key not in ("a", "no time")
+        ]
+        assert stretch.first(2).keys() == keys[:2]
 
     def test_files_on_disk_are_counted(self, ledger: Ledger) -> None:
         put(ledger, *(row(f"s/{state.value}", state) for state in State), row("t"))

@@ -66,6 +66,22 @@ NO_DOUBT = (
     ),
     Mutation(
         1,
+        "entries that the parser does not see are believed",
+        f"{STORAGE}s3/pages.py",
+        "        if others or stand_ins != 1:\n",
+        "        if others:\n",
+        ("unit/test_usual_pages.py::test_what_is_unusual_is_left_to_the_parser",),
+    ),
+    Mutation(
+        1,
+        "what is between the entries of a page is overlooked",
+        f"{STORAGE}s3/usual_entries.py",
+        "    if len(pieces) == 1 or any(pieces[::stride]):",
+        "    if len(pieces) == 1:",
+        ("unit/test_usual_pages.py",),
+    ),
+    Mutation(
+        1,
         "planned deletes are not confirmed",
         f"{ENGINE}reconcile.py",
         "        self._workshop.submit_bulk(self._tally, held, self._interrupted, drift)\n",
@@ -218,5 +234,13 @@ NOTHING_OUTSIDE = (
         "        found = os.stat(name, dir_fd=folder, follow_symlinks=False)\n",
         "        found = os.stat(name, dir_fd=folder)\n",
         ("engine/mirror/test_looking.py::test_a_link_is_no_file_whatever_it_points_to",),
+    ),
+    Mutation(
+        5,
+        "a file is called unchanged through a link",
+        f"{STORAGE}looking.py",
+        "            found = os.stat(name, dir_fd=handle, follow_symlinks=False)\n",
+        "            found = os.stat(name, dir_fd=handle)\n",
+        ("engine/mirror/test_looking.py::test_files_that_are_as_they_were",),
     ),
 )

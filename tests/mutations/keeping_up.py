@@ -64,7 +64,7 @@ EQUALITY = (
         4,
         "the order of a listing is assumed",
         f"{ENGINE}scan.py",
-        "                if item.key <= last:\n                    raise _Disorder\n",
+        "            if not are_in_order(legal, last):\n                raise _Disorder\n",
         "",
         (f"{SYNC}test_an_unordered_listing_is_sorted_first",),
     ),
@@ -83,6 +83,22 @@ EQUALITY = (
         "    return row.etag == listed.etag and row.size == listed.size\n",
         "    return row.size == listed.size\n",
         (f"{SYNC}test_changes_same_size_changes_and_deletes_follow",),
+    ),
+    Mutation(
+        4,
+        "a new version of a file that is as it was is passed over",
+        f"{STORAGE}ledger/objects.py",
+        "            if values[5] is not None and values[:4] in versions\n",
+        "            if values[5] is not None\n",
+        (f"{SYNC}test_changes_same_size_changes_and_deletes_follow", "engine/test_scan.py"),
+    ),
+    Mutation(
+        4,
+        "a file that somebody wrote to is passed over",
+        f"{STORAGE}looking.py",
+        "        same = found.st_mtime_ns == mtime_ns and found.st_size == size\n",
+        "        same = found.st_size == size\n",
+        (f"{SYNC}test_local_drift_is_found_by_stat_and_repaired", "engine/test_scan.py"),
     ),
     Mutation(
         4,
@@ -182,15 +198,23 @@ COST = (
         "        if _current(listed, row):\n            return None\n",
         "        if _current(listed, row):\n"
         '            return Action(Operation.ADOPT, row.key, "again", listed, row)\n',
-        (f"{SYNC}test_a_cold_bucket_arrives_whole_and_a_second_run_asks_for_nothing",),
+        ("unit/test_planner.py::test_what_one_key_needs",),
+    ),
+    Mutation(
+        7,
+        "a row is made for every unchanged key",
+        f"{ENGINE}scan.py",
+        "            intact.update(compress(files, self.mirror.are_unchanged(files.values())))\n",
+        "",
+        ("engine/test_scan.py::test_for_unchanged_files_no_row_is_made",),
     ),
     Mutation(
         7,
         "every listed key is asked for",
         f"{ENGINE}scan.py",
-        "        self.listed += len(page)\n        deletes =",
-        "        self.listed += len(page)\n"
-        "        for one in page:\n            self.bucket.head(one.key)\n        deletes =",
+        "        listed = len(page)\n",
+        "        listed = len(page)\n"
+        "        for one in page:\n            self.bucket.head(one.key)\n",
         (f"{SYNC}test_a_cold_bucket_arrives_whole_and_a_second_run_asks_for_nothing",),
     ),
 )

@@ -48,16 +48,22 @@ def pair(listed: Iterable[ListedObject], rows: Iterable[ObjectRow]) -> Iterator[
     """
     left, right = iter(listed), iter(rows)
     item, row = next(left, None), next(right, None)
-    while item is not None or row is not None:
-        if row is None or (item is not None and item.key < row.key):
+    while item is not None and row is not None:
+        if item.key < row.key:
             yield Pair(item, None)
             item = next(left, None)
-        elif item is None or row.key < item.key:
+        elif row.key < item.key:
             yield Pair(None, row)
             row = next(right, None)
         else:
             yield Pair(item, row)
             item, row = next(left, None), next(right, None)
+    while item is not None:
+        yield Pair(item, None)
+        item = next(left, None)
+    while row is not None:
+        yield Pair(None, row)
+        row = next(right, None)
 
 
 def decide(found: Pair, disk: OnDisk, options: SyncOptions) -> Action | None:

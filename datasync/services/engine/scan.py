@@ -5,13 +5,17 @@ Reads only: dry runs use it as it is. The order of the listing is checked, not a
 
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
+from operator import attrgetter
 from queue import Empty, Full, Queue
 from random import random
 from typing import TypeVar
 
 from datasync.errors import BucketError, Interrupted
+from datasync.models.entries import are_in_order, versions, without_problem
 from datasync.models.sync_models import (
     Action,
     FileStat,
@@ -26,7 +30,7 @@ from datasync.services.engine.levels import pause_seconds
 from datasync.services.engine.outcomes import held_file
 from datasync.services.engine.planner import OnDisk, Pair
 from datasync.services.storage.bucket import Bucket
-from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.ledger import Ledger, Stretch
 from datasync.services.storage.mirror import Mirror, conflict_path_for, path_for
 
 ROWS = 1_000
@@ -116,13 +120,13 @@ class Scan:
     def _checked(self, pages: Iterator[Sequence[ListedObject]]) -> Iterator[Sequence[ListedObject]]:
         last = ""
         for page in pages:
-            legal = [item for item in page if item.problem is None]
+            legal = without_problem(page)
             if len(legal) != len(page):
                 yield [item for item in page if item.problem is not None]
-            for item in legal:
-                if item.key <= last:
-                    raise _Disorder
-                last = item.key
+            if not are_in_order(legal, last):
+                raise _Disorder
+            if legal:
+                last = legal[-1].key
             yield legal
 
     def _sorted_first(self) -> Iterator[Step]:
@@ -151,19 +155,24 @@ class Scan:
         self, page: Sequence[ListedObject], after: str, through: str | None
     ) -> Iterator[Step]:
         """Compare a page with the ledger's rows of the same stretch of keys."""
-        rows = self._rows(after, through)
-        while len(rows) >= ROWS:  # many rows between two listed keys: take them in pieces
-            upto = rows[-1].key
-            yield self._compare([item for item in page if item.key <= upto], rows)
-            page = [item for item in page if item.key > upto]
-            rows = self._rows(upto, through)
-        yield self._compare(page, rows)
+        stretch = self._stretch(after, through)
+        while len(stretch) > ROWS:  # many rows between two listed keys: take them in pieces
+            stretch = stretch.first(ROWS)
+            upto = stretch.last_key
+            count = bisect_right(page, upto, key=attrgetter("key"))
+            yield self._compare(page[:count], stretch)
+            page = page[count:]
+            stretch = self._stretch(upto, through)
+        yield self._compare(page, stretch)
 
-    def _rows(self, after: str, through: str | None) -> list[ObjectRow]:
-        return self.ledger.rows(self.prefix, after=after, through=through, limit=ROWS)
+    def _stretch(self, after: str, through: str | None) -> Stretch:
+        """One more than is compared at once, to see whether that is all."""
+        return self.ledger.stretch(self.prefix, after, through, ROWS + 1)
 
-    def _compare(self, page: Sequence[ListedObject], rows: Sequence[ObjectRow]) -> Step:
-        ours = [row for row in rows if row.state is not State.REJECTED]
+    def _compare(self, page: Sequence[ListedObject], stretch: Stretch) -> Step:
+        listed = len(page)
+        page, differing = self._differing(page, stretch)
+        ours = [row for row in differing if row.state is not State.REJECTED]
         pairs = list(planner.pair(page, ours))
         found = self._look(pairs)
         actions, files = [], {}
@@ -176,9 +185,29 @@ class Scan:
                 actions.append(action)
                 if isinstance(state, FileStat):
                     files[action.key] = state
-        self.listed += len(page)
+        self.listed += listed
         deletes = sum(action.operation is Operation.DELETE for action in actions)
-        return Step(actions, files, len(page), len(page) - len(actions) + deletes)
+        return Step(actions, files, listed, listed - len(actions) + deletes)
+
+    def _differing(
+        self, page: Sequence[ListedObject], stretch: Stretch
+    ) -> tuple[Sequence[ListedObject], list[ObjectRow]]:
+        """Listed objects and rows without the keys that are as they were.
+
+        Nearly all are: their listing, row and file say the same, by which `decide` wants nothing.
+        To find them nothing is built, a key costs its lstat and little else.
+        """
+        intact: set[bytes] = set()
+        if len(stretch) and self.options.skip_existing and not self.verify:
+            listed = versions(page)
+            files = stretch.files(set(listed))
+            intact.update(compress(files, self.mirror.are_unchanged(files.values())))
+            if len(intact) == len(page) == len(stretch):
+                return (), []
+            left = [number for number, version in enumerate(listed) if version[0] not in intact]
+            page = [page[number] for number in left]
+        rows = self.ledger.get_many(stretch.keys(without=intact))
+        return page, [rows[key] for key in sorted(rows)]
 
     def _look(self, pairs: Sequence[Pair]) -> list[Found]:
         """What is on disk for each pair; nothing is looked at for keys S3 no longer lists."""
@@ -241,9 +270,9 @@ def _is_another(row: ObjectRow | None) -> bool:
 
 
 def _on_disk(item: Pair, found: Found) -> OnDisk:
-    held = held_file(item.row)
     if found is None:
         return OnDisk.ABSENT
+    held = held_file(item.row)
     if not isinstance(found, FileStat):
         return OnDisk.CHANGED if held is not None else OnDisk.ABSENT
     if held is None or found == held:

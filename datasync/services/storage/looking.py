@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from datasync.errors import FileMissing, MirrorError, PathConflict
@@ -60,6 +60,32 @@ def stat_files(directories: Directories, paths: Sequence[str]) -> list[FileStat 
         else:
             found.append(NotAFile(path, handle.kind, handle.at))
     return found
+
+
+def are_unchanged(directories: Directories, files: Iterable[tuple[bytes, int, int]]) -> list[bool]:
+    """Whether there is, at each path, a file of exactly this size and mtime_ns (lstat).
+
+    For the many files that are: nothing is told of others. Those of one folder should come
+    together.
+    """
+    unchanged: list[bool] = []
+    last_folder: bytes | None = None
+    handle: int | NotAFile | None = None
+    for path, size, mtime_ns in files:
+        folder, _, name = path.rpartition(b"/")
+        if folder != last_folder:
+            handle, last_folder = _folder(directories, folder.decode()), folder
+        if not isinstance(handle, int):
+            unchanged.append(False)
+            continue
+        try:
+            found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+        except (OSError, ValueError):
+            unchanged.append(False)
+            continue
+        same = found.st_mtime_ns == mtime_ns and found.st_size == size
+        unchanged.append(same and stat.S_ISREG(found.st_mode))
+    return unchanged
 
 
 def open_file(directories: Directories, path: str) -> int:

@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from datasync.services.storage.directories import (
 from datasync.services.storage.durability import Durability
 from datasync.services.storage.emptying import Emptied
 from datasync.services.storage.letter_case import LetterCase
-from datasync.services.storage.looking import NotAFile, open_file, stat_files
+from datasync.services.storage.looking import NotAFile, are_unchanged, open_file, stat_files
 from datasync.services.storage.marker import (
     MARKER,
     Marker,
@@ -306,6 +306,14 @@ class Mirror(MirrorTrash):
         """
         with self._session("the mirror's folder") as directories:
             return stat_files(directories, paths)
+
+    def are_unchanged(self, files: Iterable[tuple[bytes, int, int]]) -> list[bool]:
+        """Whether each path (its UTF-8 bytes) has a file of exactly this size and mtime_ns.
+
+        Raises: MirrorUnavailable, MirrorError.
+        """
+        with self._session("the mirror's folder") as directories:
+            return are_unchanged(directories, files)
 
     def open(self, path: str) -> int:
         """A descriptor to read a file from; the caller closes it.

@@ -58,6 +58,33 @@ def test_a_link_is_no_file_whatever_it_points_to(mirror: Mirror, root: Path) -> 
     ]
 
 
+def test_files_that_are_as_they_were(mirror: Mirror, root: Path) -> None:
+    put_all(mirror, [("a", b"1"), ("d/b", b"22"), ("d/\u00e9", b"333"), ("d/e/c", b"")])
+    time = MTIME * 10**9
+    (root / "link").symlink_to("a")
+    (root / "linked").symlink_to("d")
+    os.utime(root / "link", ns=(time, time), follow_symlinks=False)
+    os.utime(root / "d/e", ns=(time, time))
+    asked = {
+        ("a", 1, time): True,
+        ("a", 2, time): False,
+        ("a", 1, time + 1): False,
+        ("d/b", 2, time): True,
+        ("d/\u00e9", 3, time): True,
+        ("d/none", 1, time): False,
+        ("d/e", (root / "d/e").stat().st_size, time): False,  # a folder
+        ("d/e/c", 0, time): True,
+        ("link", os.lstat(root / "link").st_size, time): False,
+        ("link", 1, time): False,
+        ("linked/b", 2, time): False,
+        ("no/such/folder", 1, time): False,
+        ("a/below", 1, time): False,
+    }
+    files = [(path.encode(), size, mtime_ns) for path, size, mtime_ns in asked]
+    assert mirror.are_unchanged(files) == list(asked.values())
+    assert mirror.are_unchanged([]) == []
+
+
 def test_more_folders_than_handles(mirror: Mirror, root: Path) -> None:
     files = [(f"d{number}/e/f", b"x") for number in range(150)]
     put_all(mirror, files)
@@ -75,6 +102,8 @@ def test_more_folders_than_handles(mirror: Mirror, root: Path) -> None:
 def test_what_is_no_path_holds_no_file(mirror: Mirror, path: str) -> None:
     put_all(mirror, [("a", b"1"), ("d/a", b"1")])
     assert mirror.stat_many([path, "a"])[0] is None
+    if "\ud800" not in path:  # no row has such a path
+        assert not mirror.are_unchanged([(path.encode(), 1, MTIME * 10**9)])[0]
     with pytest.raises(FileMissing):
         mirror.open(path)
 
@@ -107,6 +136,7 @@ def test_what_cannot_be_looked_at_is_not_missing(
         NotAFile("b", "unreadable", "b"),
         FileStat("e/a", 1, MTIME * 10**9),
     ]
+    assert mirror.are_unchanged([(b"b", 1, MTIME * 10**9)]) == [False]
     with pytest.raises(MirrorError, match="'b': Permission denied") as raised:
         mirror.open("b")
     assert not isinstance(raised.value, FileMissing)

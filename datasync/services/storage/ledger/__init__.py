@@ -15,7 +15,7 @@ from datasync.services.storage.ledger.dirty import DirtyKeys
 from datasync.services.storage.ledger.event_figures import EventFigures, measured
 from datasync.services.storage.ledger.failures import Failures
 from datasync.services.storage.ledger.figures import Figures
-from datasync.services.storage.ledger.objects import Objects
+from datasync.services.storage.ledger.objects import Objects, Stretch
 from datasync.services.storage.ledger.opening import open_database, sqlite_url
 from datasync.services.storage.ledger.outcomes import Outcomes
 from datasync.services.storage.ledger.plans import Plans
@@ -25,7 +25,7 @@ from datasync.services.storage.ledger.settling import Settling
 from datasync.services.storage.ledger.spool import ListingSpool
 from datasync.services.storage.ledger.sqlite_backend import SqliteBackend
 
-__all__ = ["Ledger", "ListingSpool", "measured", "sqlite_url"]
+__all__ = ["Ledger", "ListingSpool", "Stretch", "measured", "sqlite_url"]
 
 BUSY_SECONDS = 10.0
 

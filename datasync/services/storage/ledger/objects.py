@@ -1,10 +1,11 @@
 """The objects table: what the ledger holds of each key, read in byte order of the keys."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Container, Sequence
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, case, func, select
 
+from datasync.models.entries import Version
 from datasync.models.sync_models import ObjectRow, State, Verdict
 from datasync.services.storage.ledger.database import ByKeys, Database, Many, Values, fetch
 from datasync.services.storage.ledger.tables import encode, objects, plain, successor
@@ -15,6 +16,21 @@ VERDICTS[None] = None
 
 NAMES = tuple(column.name for column in objects.columns)
 _SELECT = select(*objects.columns)
+_IN_SHORT = select(
+    objects.c.key,
+    objects.c.etag,
+    objects.c.size,
+    objects.c.last_modified,
+    func.nullif(objects.c.path, objects.c.key),
+    case(
+        (
+            (objects.c.state == State.SYNCED.value)
+            & objects.c.path.is_not(None)
+            & (objects.c.local_size == objects.c.size),
+            objects.c.mtime_ns,
+        )
+    ),
+)
 
 
 def object_row(values: Values) -> ObjectRow:
@@ -39,6 +55,47 @@ def object_row(values: Values) -> ObjectRow:
         values[11],
         values[12],
     )
+
+
+# A file as the ledger remembers it: path, size, mtime_ns.
+HeldFile: TypeAlias = tuple[bytes, int, int]
+
+
+class Stretch:
+    """The rows of consecutive keys, as far as they are needed to see what has changed.
+
+    Of each: key, ETag, size, last modified; the path when it is not the key; and the mtime_ns of
+    a whole file, None when its state is another one than synced or there is no such file.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Sequence[Values]) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def first(self, count: int) -> "Stretch":
+        """The first of them only."""
+        return Stretch(self._values[:count])
+
+    @property
+    def last_key(self) -> str:
+        key: bytes = self._values[-1][0]
+        return key.decode()
+
+    def keys(self, without: Container[bytes] = ()) -> list[str]:
+        """The keys, in their order, but for some."""
+        return [values[0].decode() for values in self._values if values[0] not in without]
+
+    def files(self, versions: Container[Version]) -> dict[bytes, HeldFile]:
+        """By key, the files that are synced, each of one of these very versions."""
+        return {
+            values[0]: (values[0] if values[4] is None else values[4], values[2], values[5])
+            for values in self._values
+            if values[5] is not None and values[:4] in versions
+        }
 
 
 def object_values(row: ObjectRow) -> Values:
@@ -122,12 +179,20 @@ class Objects:
 
         Raises: LedgerError, LedgerBusy.
         """
-        statement = _page(prefix, after, through, limit)
+        statement = _page(_SELECT, prefix, after, through, limit)
         if states is not None:
             statement = statement.where(objects.c.state.in_([state.value for state in states]))
         with self._database.read() as connection:
             found = fetch(connection, statement)
         return [object_row(values) for values in found]
+
+    def stretch(self, prefix: str, after: str, through: str | None, limit: int) -> Stretch:
+        """What `rows` gives, in short: a row is dear to read and to make, and few are needed.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        with self._database.read() as connection:
+            return Stretch(fetch(connection, _page(_IN_SHORT, prefix, after, through, limit)))
 
     def count(self, prefix: str = "") -> int:
         """How many keys below `prefix` have a file on disk.
@@ -141,6 +206,8 @@ class Objects:
             return int(connection.execute(statement).scalar_one())
 
 
-def _page(prefix: str, after: str, through: str | None, limit: int) -> Select[Any]:
+def _page(
+    columns: Select[Any], prefix: str, after: str, through: str | None, limit: int
+) -> Select[Any]:
     conditions = key_range(objects.c.key, prefix, after, through)
-    return _SELECT.where(*conditions).order_by(objects.c.key).limit(limit)
+    return columns.where(*conditions).order_by(objects.c.key).limit(limit)

@@ -4,6 +4,7 @@ A page that is cut, foreign or contradicts itself proves nothing, least of all t
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -16,6 +17,7 @@ from datasync.services.storage.paths import MAX_KEY_BYTES
 from datasync.services.storage.s3.answers import bare_etag
 from datasync.services.storage.s3.dates import from_iso
 from datasync.services.storage.s3.refusals import has_document_type, safe_parser
+from datasync.services.storage.s3.usual_entries import usual_entries
 
 _SIZE = re.compile(r"\d{1,18}", re.ASCII)  # what a signed 64-bit number surely holds
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -25,21 +27,68 @@ _PAGE_FIELDS = frozenset(
     {"EncodingType", "IsTruncated", "KeyCount", "Name", "NextContinuationToken", "Prefix"}
 )
 _ENTRY_FIELDS = frozenset({"Key", "Size", "ETag", "LastModified", "StorageClass"})
+_OPEN, _CLOSE = b"<Contents>", b"</Contents>"
+_STAND_IN = b"entries-that-were-cut-out-here"
+# A document in UTF-8: in some other encodings the bytes of an entry may mean something else.
+_UTF_8 = re.compile(
+    rb"""(<\?xml version=["']1\.0["']( encoding=["'](?i:utf-8)["'])? ?\?>\s*)?<[A-Za-z]"""
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """A page that passed every check. `token` is None on the last one only."""
 
-    objects: tuple[ListedObject, ...]
+    objects: Sequence[ListedObject]
     token: str | None
 
 
 def parse_page(body: bytes, bucket: str, prefix: str) -> Page:
     """Read a page that was asked for with this bucket and prefix. Raises: ListingBroken."""
+    return _usual_page(body, bucket, prefix) or parse_any_page(body, bucket, prefix)
+
+
+def parse_any_page(body: bytes, bucket: str, prefix: str) -> Page:
+    """What `parse_page` gives, for every page there can be. Raises: ListingBroken."""
+    fields, entries, _ = _children(_root(body))
+    encoded = _check(fields, bucket, prefix, len(entries))
+    objects = tuple([_listed(entry, prefix, encoded) for entry in entries])
+    return Page(objects, _token(fields))
+
+
+def _usual_page(body: bytes, bucket: str, prefix: str) -> Page | None:
+    """A page whose entries are all in the usual form; None when it may be anything else.
+
+    The parser reads what is around the entries, and shows that they stand in the root itself:
+    an element of a name that is nowhere else in the page stands in for them.
+    """
+    start, end = body.find(_OPEN), body.rfind(_CLOSE) + len(_CLOSE)
+    head, tail = body[: max(start, 0)], body[end:]
+    if not _UTF_8.match(head) or _STAND_IN in head or _STAND_IN in tail:
+        return None
+    try:
+        fields, others, stand_ins = _children(_root(b"%b<%b/>%b" % (head, _STAND_IN, tail)))
+        if others or stand_ins != 1:
+            return None
+        entries = usual_entries(body[start:end], fields.get("EncodingType") == "url")
+        if entries is None or not _are_below(entries.keys, prefix):
+            return None
+        _check(fields, bucket, prefix, len(entries))
+        return Page(entries, _token(fields))
+    except ListingBroken:  # whether it is, and why, is told of the whole page
+        return None
+
+
+def _are_below(keys: Sequence[str], prefix: str) -> bool:
+    return not prefix or all(key.startswith(prefix) for key in keys)
+
+
+def _children(root: etree._Element) -> tuple[dict[str, str], list[dict[str, str]], int]:
+    """Fields and entries of a page, and how many stand-ins for entries it has."""
     fields: dict[str, str] = {}
     entries: list[dict[str, str]] = []
-    for child in _root(body):
+    stand_ins = 0
+    for child in root:
         name = _local(child.tag)
         if name == "Contents":
             entries.append(_entry(child))
@@ -49,9 +98,9 @@ def parse_page(body: bytes, bucket: str, prefix: str) -> Page:
             if name in fields or len(child):
                 raise _doubtful(name)
             fields[name] = child.text or ""
-    encoded = _check(fields, bucket, prefix, len(entries))
-    objects = tuple([_listed(entry, prefix, encoded) for entry in entries])
-    return Page(objects, _token(fields))
+        elif name == _STAND_IN.decode():
+            stand_ins += 1
+    return fields, entries, stand_ins
 
 
 def decode_key(text: str, encoded: bool) -> tuple[str, str | None]:
