@@ -15,6 +15,7 @@ from datasync.services.storage.s3.signing import (
     Credentials,
     encode_path,
     encode_query,
+    frame,
     scope_for,
     sign,
     stamp_of,
@@ -84,7 +85,7 @@ def test_signs_as_botocore_does(
     stamp = stamp_of(second)
     scope = scope_for(credentials, stamp[:8], "eu-west-3")
 
-    lines = sign(scope, stamp, method, host, path, query, headers)
+    lines = sign(frame(scope, stamp, host, headers), method, path, query)
 
     ours = {line.partition(":")[0].lower(): line.partition(":")[2] for line in lines}
     assert ours == botocore_lines(credentials, second, method, url, headers)

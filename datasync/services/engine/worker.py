@@ -4,6 +4,7 @@ It stages in the engine's name, proves and retries as the engine itself would, a
 has staged over. It ends when its socket does: also when the engine's process is killed.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -28,6 +29,7 @@ from datasync.services.engine.tasks import Found, Result, Task
 from datasync.services.engine.transfer import TransferPool
 
 STOP_SECONDS = 5.0
+GARBAGE = 20_000  # objects between two looks for cycles: an object of S3 leaves none
 
 
 class Worker:
@@ -111,6 +113,8 @@ def main() -> None:
     """Serve the engine on the other side of the socket whose descriptor is the first argument."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the engine says when; it ends by the same signal
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
     with socket.socket(fileno=int(sys.argv[1])) as end:
         connection = Connection(end.detach())
     try:

@@ -37,9 +37,11 @@ from datasync.services.storage.s3.refusals import (
     parse_refusal,
 )
 from datasync.services.storage.s3.signing import (
+    Frame,
     SigningScope,
     encode_path,
     encode_query,
+    frame,
     scope_for,
     sign,
     stamp_of,
@@ -82,6 +84,7 @@ class S3Client:
         self._clock = clock
         self.offset_seconds = offset_seconds  # the server's clock minus ours, once it complained
         self._scope: SigningScope | None = None
+        self._kept: tuple[SigningScope, str, Frame] | None = None
         self._origin = self.location.origin
         self._base = self.location.base
         self._spare: list[TransferLoop] = []
@@ -148,7 +151,17 @@ class S3Client:
         if scope is None or scope.credentials is not credentials or scope.day != stamp[:8]:
             scope = scope_for(credentials, stamp[:8], self.config.region)
             self._scope = scope
-        return url, sign(scope, stamp, method, self.location.host, path, query, headers)
+        return url, sign(self._frame(scope, stamp, headers), method, path, query)
+
+    def _frame(self, scope: SigningScope, stamp: str, headers: dict[str, str]) -> Frame:
+        """The frame of a request; the one of most of them is made once a second."""
+        if headers != CHECKSUM_MODE:
+            return frame(scope, stamp, self.location.host, headers)
+        kept = self._kept
+        if kept is None or kept[0] is not scope or kept[1] != stamp:
+            made = frame(scope, stamp, self.location.host, headers)
+            kept = self._kept = (scope, stamp, made)
+        return kept[2]
 
     def refuse(
         self, status: int, fields: Fields, body: bytes, what: str, key: str | None = None

@@ -275,6 +275,7 @@ class SocketWatch:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._known: dict[int, int] = {}
+        self._resting: set[int] = set()  # of connections that are kept, or closed by now
         self._waker, self._sleeper = socket.socketpair()
         self._waker.setblocking(False)
         self._sleeper.setblocking(False)
@@ -285,16 +286,21 @@ class SocketWatch:
         self.woken = False
 
     def watch(self, descriptor: int, event: int) -> None:
-        """Do as libcurl's socket callback says."""
+        """Do as libcurl's socket callback says.
+
+        What it removes is likely to be asked for again, by the next request of the connection.
+        """
         if event == pycurl.POLL_REMOVE:
-            if self._known.pop(descriptor, None) is not None:
-                self._epoll.unregister(descriptor)
+            self._resting.add(descriptor)
             return
         mask = _EPOLL_MASKS[event]
+        self._resting.discard(descriptor)
         if descriptor in self._known:
-            self._epoll.modify(descriptor, mask)
-        else:
-            self._epoll.register(descriptor, mask)
+            with contextlib.suppress(FileNotFoundError):  # closed, and its number used again
+                self._epoll.modify(descriptor, mask)
+                self._known[descriptor] = mask
+                return
+        self._epoll.register(descriptor, mask)
         self._known[descriptor] = mask
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
@@ -304,6 +310,10 @@ class SocketWatch:
             if descriptor == self._sleeper_fd:
                 self._sleeper.recv(4096)
                 self.woken = True
+            elif descriptor in self._resting:  # the server has closed it; libcurl sees to that
+                self._resting.remove(descriptor)
+                del self._known[descriptor]
+                self._epoll.unregister(descriptor)
             else:
                 ready.append((descriptor, _READY_BITS[events & 0x1F]))
         return ready

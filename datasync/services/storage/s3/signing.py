@@ -72,19 +72,21 @@ def encode_query(parameters: dict[str, str]) -> str:
     return "&".join([f"{name}={text}" for name, text in pairs])
 
 
-def sign(
-    scope: SigningScope,
-    stamp: str,
-    method: str,
-    host: str,
-    path: str,
-    query: str,
-    headers: dict[str, str],
-) -> list[str]:
-    """The header lines of a request without a body, its Authorization among them.
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What requests of one second, host and set of headers have in common."""
 
-    `path` and `query` are encoded already, `headers` have lower-case names and values without
-    outer or repeated blanks; every one of them is signed, and so is the Host that libcurl sends.
+    lines: tuple[str, ...]  # to be sent beside the Authorization
+    tail: str  # of the canonical request, behind path and query
+    text: str  # that is signed, but for the digest at its end
+    authorization: str  # but for the signature at its end
+    key: bytes = field(repr=False)
+
+
+def frame(scope: SigningScope, stamp: str, host: str, headers: dict[str, str]) -> Frame:
+    """`headers` have lower-case names and values without outer or repeated blanks.
+
+    Every one of them is signed, and so is the Host that libcurl sends.
     """
     credentials = scope.credentials
     sent = {**headers, "x-amz-content-sha256": EMPTY_SHA256, "x-amz-date": stamp}
@@ -94,12 +96,22 @@ def sign(
     signed = sorted([f"host:{host}", *lines])
     names = ";".join([line[: line.index(":")] for line in signed])
     block = "\n".join(signed)
-    canonical = f"{method}\n{path}\n{query}\n{block}\n\n{names}\n{EMPTY_SHA256}"
-    digest = sha256(canonical.encode()).hexdigest()
-    text = f"{ALGORITHM}\n{stamp}\n{scope.scope}\n{digest}"
-    signature = hmac.digest(scope.key, text.encode(), "sha256").hex()
-    lines.append(
+    return Frame(
+        tuple(lines),
+        f"{block}\n\n{names}\n{EMPTY_SHA256}",
+        f"{ALGORITHM}\n{stamp}\n{scope.scope}\n",
         f"Authorization:{ALGORITHM} Credential={credentials.access_key}/{scope.scope}, "
-        f"SignedHeaders={names}, Signature={signature}"
+        f"SignedHeaders={names}, Signature=",
+        scope.key,
     )
-    return lines
+
+
+def sign(frame: Frame, method: str, path: str, query: str) -> list[str]:
+    """The header lines of a request without a body, its Authorization among them.
+
+    `path` and `query` are encoded already.
+    """
+    canonical = f"{method}\n{path}\n{query}\n{frame.tail}"
+    text = frame.text + sha256(canonical.encode()).hexdigest()
+    signature = hmac.digest(frame.key, text.encode(), "sha256").hex()
+    return [*frame.lines, frame.authorization + signature]
