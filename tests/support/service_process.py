@@ -158,7 +158,7 @@ class ForkedService(ServiceProcess):
 
     def _start(self, _command: Sequence[str]) -> Forked:
         return self._forks.start(
-            "datasync.cli.entry:main",
+            "datasync.cli:main",
             [["serve"]],
             environment=self.variables,
             folder=self.folder,
