@@ -143,7 +143,14 @@ class Bench:
         if wants := shortage(place, workload.room_gb, workload.room_files):
             section.notes.append(f"Left out: {wants}")
         else:
-            self._fill(section, workload, setting, place)
+            free = psutil.virtual_memory().available / 1e9
+            fed, starved = workload.fed(free)
+            section.notes += [
+                f"{name} took no part: it needs about {workload.hungry_gb[name]:g} GB of memory, "
+                f"and {free:.0f} GB were free."
+                for name in starved
+            ]
+            self._fill(section, fed, setting, place)
         section.complete = True
         section.seconds = time.monotonic() - began
         self._save()

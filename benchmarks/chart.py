@@ -8,13 +8,13 @@ import statistics
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from benchmarks.goals import is_ours, names
+from benchmarks.goals import OURS, is_ours, names
 from benchmarks.record import Section
 
 WIDTH, LEFT, RIGHT, TOP = 820, 170, 110, 64
 BAR, GAP, GROUP = 15, 3, 42
 CLIPPED = 4.0  # longer bars are cut off, with their length in words
-COLOURS = {True: "#1f6f54", False: "#a9b4bd"}
+OUR_COLOUR, BARE_COLOUR, PEER_COLOUR = "#1f6f54", "#8cbfa9", "#a9b4bd"
 STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#24292f}.small{fill:#57606a;font-size:11px}"
     ".title{font-size:15px;font-weight:600}.group{font-weight:600}"
@@ -30,7 +30,6 @@ def chart(title: str, sections: Sequence[Section]) -> str:
     for section in shown:
         body += _group(section, top)
         top += GROUP + len(names(section.results)) * (BAR + GAP)
-    line = LEFT + _length(1.0)
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" role="img">',
@@ -40,8 +39,6 @@ def chart(title: str, sections: Sequence[Section]) -> str:
             '<text class="small" x="12" y="42">Wall time as a multiple of the fastest peer’s, '
             "median of the rounds; shorter is better.</text>",
             *body,
-            f'<line x1="{line:.1f}" y1="{TOP - 12}" x2="{line:.1f}" y2="{top - 16}" '
-            'stroke="#cf222e" stroke-dasharray="3 3"/>',
             "</svg>",
             "",
         ]
@@ -60,6 +57,12 @@ def _group(section: Section, top: int) -> Iterator[str]:
     yield f'<text class="group" x="12" y="{top + 4}">{escape(heading)}</text>'
     for number, name in enumerate(names(section.results)):
         yield from _bar(name, _wall(section, name), best, top + 12 + number * (BAR + GAP))
+    line = LEFT + _length(1.0)
+    end = top + 12 + len(names(section.results)) * (BAR + GAP)
+    yield (
+        f'<line x1="{line:.1f}" y1="{top + 9}" x2="{line:.1f}" y2="{end}" '
+        'stroke="#cf222e" stroke-dasharray="3 3"/>'
+    )
 
 
 def _bar(name: str, wall: float, best: float, top: int) -> Iterator[str]:
@@ -72,12 +75,18 @@ def _bar(name: str, wall: float, best: float, top: int) -> Iterator[str]:
     )
     yield (
         f'<rect x="{LEFT}" y="{top}" width="{length:.1f}" height="{BAR}" rx="2" '
-        f'fill="{COLOURS[is_ours(name)]}"/>'
+        f'fill="{_colour(name)}"/>'
     )
     yield (
         f'<text class="small" x="{LEFT + length + 6:.1f}" y="{baseline}">'
         f"{cut}{times:.2f} x, {wall:.2f} s</text>"
     )
+
+
+def _colour(name: str) -> str:
+    if name == OURS:
+        return OUR_COLOUR
+    return BARE_COLOUR if is_ours(name) else PEER_COLOUR
 
 
 def _length(times: float) -> float:

@@ -18,6 +18,8 @@ def report(record: Record) -> str:
     lines = [
         f"# Measured {record.began}, {record.kind}",
         "",
+        f"It took {sum(each.seconds for each in record.sections) / 60:.0f} minutes.",
+        "",
         "| | |",
         "| --- | --- |",
         *machine,

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.contestants import AWS, OURS_BARE, RCLONE, RCLONE_BEST, S5CMD_CP, S5CMD_SYNC
@@ -101,8 +101,14 @@ class Workload:
     room_files: int = 0  # names of files it needs: a tmpfs has a limit of them
     without: Sequence[str] = ()
     few: Mapping[str, int] = field(default_factory=lambda: {AWS: 2})
+    hungry_gb: Mapping[str, float] = field(default_factory=dict)  # memory that contestants need
     variables: Mapping[str, str] = field(default_factory=dict)  # settings of ours
     settings: Sequence[Setting] = (MEMORY, DISK)
+
+    def fed(self, free_gb: float) -> tuple["Workload", list[str]]:
+        """Without those for whom so much memory is too little, and who they are."""
+        starved = [name for name, needs in self.hungry_gb.items() if needs > free_gb]
+        return replace(self, without=(*self.without, *starved)), starved
 
     def takes(self, contestant: str) -> bool:
         return contestant not in self.without
@@ -199,6 +205,7 @@ WORKLOADS: Sequence[Workload] = (
         room_files=1_200_000,
         without=(OURS_BARE, RCLONE),
         few={S5CMD_SYNC: 1, AWS: 1},
+        hungry_gb={S5CMD_SYNC: 18},  # 3.1 with 200,000 keys
         settings=(DISK,),  # a tmpfs gives out too few names for all contestants
     ),
     Workload(

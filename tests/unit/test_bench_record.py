@@ -111,3 +111,11 @@ def test_each_workload_comes_once_in_each_of_its_settings() -> None:
 def test_a_lack_of_room_is_said_in_words(tmp_path: Path) -> None:
     assert shortage(tmp_path, 0.0, 0) == ""
     assert "needs 1000000000 GB" in shortage(tmp_path, 1e9, 0)
+
+
+def test_who_needs_more_memory_than_there_is_takes_no_part() -> None:
+    (million,) = [each for each in WORKLOADS if each.hungry_gb]
+    ((name, needs),) = million.hungry_gb.items()
+    fed, starved = million.fed(needs - 1)
+    assert (starved, fed.takes(name), fed.takes(OURS)) == ([name], False, True)
+    assert million.fed(needs + 1) == (million, [])
