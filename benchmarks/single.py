@@ -62,7 +62,9 @@ class _Turns:
         self._service = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
 
     def round(self, number: int, items: Sequence[Item]) -> Iterator[Result]:
-        """The last of the items are for `?wait=`."""
+        """The last of the items are for `?wait=`. Connections are fresh: old ones may be closed."""
+        self._service.close()
+        self.bare.connection.close()
         waited = len(items) // SHARE_WAITED
         times: dict[str, list[float]] = {ONE_EVENT: [], ANSWERED: [], SEEN: [], BARE_GET: []}
         before = cpu(self._running)
@@ -128,7 +130,7 @@ class _Bare:
         self._folder = folder
         self._client = server.client()
         address = urlsplit(server.endpoint_url)
-        self._connection = http.client.HTTPConnection(str(address.hostname), address.port)
+        self.connection = http.client.HTTPConnection(str(address.hostname), address.port)
 
     def fetch(self, item: Item) -> float:
         """Seconds from the request to the durable file."""
@@ -138,8 +140,8 @@ class _Bare:
         path = self._folder / item.key
         path.parent.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
-        self._connection.request("GET", signed[signed.index("/", len("http://")) :])
-        answer = self._connection.getresponse()
+        self.connection.request("GET", signed[signed.index("/", len("http://")) :])
+        answer = self.connection.getresponse()
         data = answer.read()
         if answer.status != 200:
             raise SystemExit(f"the server answered {answer.status} to a bare GET")
