@@ -25,7 +25,7 @@ def described(memory: Path, disk: Path, aws: Path | None) -> dict[str, str]:
         "datasync": _commit(),
         "rclone": _told(str(BIN / "rclone"), "version"),
         "s5cmd": _told(S5CMD, "version"),
-        "aws": _told(str(aws), "--version") if aws else "not there",
+        "aws": _told(str(aws), "--version") if aws else "took no part",
         "seaweedfs": _told(str(BIN / "weed"), "version"),
     }
 
