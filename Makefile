@@ -48,11 +48,11 @@ lint: install-dev  ## format, style, types, import contracts
 audit: install-dev  ## known vulnerabilities of the packages; says so when it cannot find out
 	@$(BIN)/python scripts/audit.py
 
-bench: install-dev  ## measure against rclone, s5cmd and, where it is installed, the AWS CLI: hours
+bench: install-dev  ## measure against rclone, s5cmd and the AWS CLI (docs/PERFORMANCE.md): hours
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: install-dev  ## a small part of it, in about 5 minutes
-	@$(BIN)/python -m benchmarks --quick --out $(or $(TMPDIR),/tmp)/datasync-bench-quick $(ARGS)
+bench-quick: install-dev  ## a small part of it, in less than 3 minutes
+	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
 # Stamps: an install is skipped while its stamp is newer than the file it was made from.
 install: $(VENV)/.installed  ## install what the service and its demo need

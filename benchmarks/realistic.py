@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.contestants import BIN, access
+from benchmarks.contestants import S5CMD, access
+from benchmarks.files import write
 from benchmarks.light import BUCKET, Item, Pool
 from tests.support import seaweed
 from tests.support.s3_server import S3Server
@@ -19,6 +20,8 @@ from tests.support.servers import ServerProcess
 
 class RealisticServer:
     """One SeaweedFS for all rounds of a workload; each round changes what differs."""
+
+    dated = False
 
     def __init__(self, folder: Path, pool: Pool) -> None:
         self.pool = pool
@@ -53,12 +56,7 @@ class RealisticServer:
         if not items:
             return
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
-            for item in items:
-                path = Path(name, item.key)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with open(path, "wb") as file:
-                    for piece in self.pool.cut(item.offset, item.size):
-                        file.write(piece)
+            write(Path(name), items, self.pool)
             self._s5cmd(server, "cp", f"{name}/", f"s3://{BUCKET}/")
 
     def _remove(self, server: S3Server, keys: Sequence[str]) -> None:
@@ -67,5 +65,5 @@ class RealisticServer:
             self._s5cmd(server, "run", said=lines)
 
     def _s5cmd(self, server: S3Server, *command: str, said: str = "") -> None:
-        told = [str(BIN / "s5cmd"), "--log", "error", *command]
+        told = [S5CMD, "--log", "error", *command]
         subprocess.run(told, env=access(server), input=said, text=True, check=True)

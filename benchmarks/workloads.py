@@ -1,9 +1,14 @@
 """What is mirrored in each workload, and what changed in the bucket between its rounds."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from benchmarks.contestants import AWS, OURS_BARE, RCLONE, RCLONE_BEST, S5CMD_CP, S5CMD_SYNC
+from benchmarks.figures import BURST, IDLE, LATENCY, RUN, Metric
+from benchmarks.goals import EVERY_PEER, OURS, AnyGoal, Bound, Goal, Growth
 from benchmarks.light import BORN, Item
 
 STRIDE = 28_657  # odd, so that neighbours differ in every byte
@@ -22,6 +27,13 @@ def cold(count: int, size: int) -> Callable[[int], list[Item]]:
     return lambda _: [_item(number, size) for number in range(count)]
 
 
+def ever_new(count: int, size: int) -> Callable[[int], list[Item]]:
+    """Each round brings keys that none before it had."""
+    return lambda round_number: [
+        _item(round_number * count + number, size) for number in range(count)
+    ]
+
+
 def large(count: int, size: int, part: int, *, has_crc: bool) -> Callable[[int], list[Item]]:
     return lambda _: [
         _item(number, size, part_size=part, has_crc=has_crc) for number in range(count)
@@ -31,12 +43,15 @@ def large(count: int, size: int, part: int, *, has_crc: bool) -> Callable[[int],
 def changing(count: int, size: int) -> Callable[[int], list[Item]]:
     """Each round 1 % of the keys are new versions, 0.5 % are gone, as many others are there.
 
-    New versions are of this moment: who goes by dates must find them newer than his files.
+    New versions are of this moment: who goes by dates must find them newer than his files. So a
+    new second begins first.
     """
 
     def items(round_number: int) -> list[Item]:
         absent = 1 + round_number % 2  # of 200
-        now = int(time.time() - BORN.timestamp())
+        moment = math.ceil(time.time())
+        time.sleep(moment - time.time())
+        now = moment - int(BORN.timestamp())
         return [
             _item(number, size, version=now if number % 100 == 7 else 0)
             for number in range(count)
@@ -53,104 +68,271 @@ class Setting:
     server: str
     place: str
 
-    def __str__(self) -> str:
-        return f"{self.server} server, files {'in memory' if self.place == 'memory' else 'on disk'}"
-
 
 MEMORY, DISK = Setting("light", "memory"), Setting("light", "disk")
 REALISTIC = Setting("seaweed", "disk")
 ALL = (MEMORY, DISK, REALISTIC)
+DURABLE = (DISK, REALISTIC)  # in memory nothing is durable, and fsync costs nothing
 
 
 @dataclass(frozen=True)
 class Workload:
-    """`items` gives the bucket's objects of a round; `fresh`: the folders are empty before each."""
+    """`items` gives the bucket's objects of a round; `fresh`: the folders are empty before each.
+
+    `way` says how it is measured: sync (programs that mirror, in turn), single, burst or idle
+    (the service). `without` names contestants that do not take part, `few` those that are so slow
+    that they run in the first rounds only. `seeded`: all begin with the bucket's files in place.
+    """
 
     name: str
     text: str
     items: Callable[[int], list[Item]]
-    fresh: bool
-    goals: str
+    fresh: bool = True
+    goals: Sequence[AnyGoal] = ()
+    way: str = "sync"
+    ours: str = OURS
+    metrics: Sequence[Metric] = RUN
     delay_ms: float = 0.0
     large: bool = False
+    seeded: bool = False
+    warm_up: bool = True
     rounds: int = 5
+    idle_seconds: float = 60.0
+    room_gb: float = 0.0  # free space it needs
+    room_files: int = 0  # names of files it needs: a tmpfs has a limit of them
+    without: Sequence[str] = ()
+    few: Mapping[str, int] = field(default_factory=lambda: {AWS: 2})
+    hungry_gb: Mapping[str, float] = field(default_factory=dict)  # memory that contestants need
+    variables: Mapping[str, str] = field(default_factory=dict)  # settings of ours
     settings: Sequence[Setting] = (MEMORY, DISK)
 
+    def fed(self, free_gb: float) -> tuple["Workload", list[str]]:
+        """Without those for whom so much memory is too little, and who they are."""
+        starved = [name for name, needs in self.hungry_gb.items() if needs > free_gb]
+        return replace(self, without=(*self.without, *starved)), starved
+
+    def takes(self, contestant: str) -> bool:
+        return contestant not in self.without
+
+    def rounds_of(self, contestant: str) -> float:
+        """In how many rounds somebody takes part."""
+        return self.few.get(contestant, math.inf)
+
+
+ONE_EVENT, BARE_GET = "datasync, one event", "bare GET + fsync"
+EVENTS = "datasync, events"
+FIRST_RUN, RESTARTED = "datasync after its first run", "datasync after a restart"
+
+
+def ratio(first: float, then: float | None = None) -> list[AnyGoal]:
+    return [Goal(EVERY_PEER, "wall", first, then)]
+
+
+UNCHANGED: list[AnyGoal] = [
+    Goal(RCLONE_BEST, "wall", 0.5, 0.25),
+    Goal(S5CMD_SYNC, "wall", 0.15),
+]
+REPLY: list[AnyGoal] = [
+    Goal(BARE_GET, "p50", 4, 2, ours=ONE_EVENT),
+    Goal(BARE_GET, "p99", 10, 2, ours=ONE_EVENT),
+]
+BURSTS: list[AnyGoal] = [Goal(OURS, "wall", 1.5, ours=EVENTS)]
+REST: list[AnyGoal] = [
+    bound
+    for state in (FIRST_RUN, RESTARTED)
+    for bound in (Bound("busy", 0.5, ours=state), Bound("memory", 120, ours=state))
+]
 
 MIB, GIB = 2**20, 2**30
 WORKLOADS: Sequence[Workload] = (
     Workload(
-        "W1", "20,000 x 4 KiB, cold", cold(20_000, 4096), True, "0.6, then 0.35", settings=ALL
+        "W1", "20,000 x 4 KiB, cold", cold(20_000, 4096), goals=ratio(0.6, 0.35), settings=ALL
     ),
     Workload(
         "W1b",
         "4,000 x 4 KiB, cold, 20 ms of delay",
         cold(4_000, 4096),
-        True,
-        "0.6, then 0.4",
+        goals=ratio(0.6, 0.4),
         delay_ms=20,
     ),
     Workload(
-        "W2", "2,000 x 256 KiB, cold", cold(2_000, 2**18), True, "0.75, then 0.5", settings=ALL
+        "W2", "2,000 x 256 KiB, cold", cold(2_000, 2**18), goals=ratio(0.75, 0.5), settings=ALL
     ),
     Workload(
         "W3",
         "4 x 1 GiB, cold, stored CRC64NVME",
         large(4, GIB, 16 * MIB, has_crc=True),
-        True,
-        "1.0, then 0.8",
+        goals=ratio(1.0, 0.8),
         large=True,
+        room_gb=6,
     ),
     Workload(
         "W3-md5",
         "4 x 1 GiB, cold, MD5 of parts only",
         large(4, GIB, 16 * MIB, has_crc=False),
-        True,
-        "1.3, then 0.8",
+        goals=ratio(1.3, 0.8),
         large=True,
+        room_gb=6,
     ),
     Workload(
         "W4a",
         "20,000 keys, nothing changed",
         cold(20_000, 16),
-        False,
-        "as W4, which must not take 30 MB more",
-        settings=(MEMORY, REALISTIC),
+        fresh=False,
+        goals=UNCHANGED,
+        seeded=True,
+        settings=ALL,
     ),
     Workload(
         "W4",
         "100,000 keys, nothing changed",
         cold(100_000, 16),
-        False,
-        "0.5 of rclone tuned and 0.15 of s5cmd sync, then 0.25",
+        fresh=False,
+        goals=[*UNCHANGED, Growth("W4a", "peak", 30)],
+        seeded=True,
+        room_gb=3,
+        room_files=800_000,
         settings=ALL,
     ),
-    Workload("W5", "1,000,000 keys, nothing changed", cold(1_000_000, 16), False, "as W4"),
-    Workload("W6", "100,000 keys, 1 % changed, 0.5 % gone", changing(100_000, 4096), False, "0.5"),
-)
-QUICK: Sequence[Workload] = (
     Workload(
-        "W1", "2,000 x 4 KiB, cold", cold(2_000, 4096), True, "0.6", rounds=3, settings=(MEMORY,)
-    ),
-    Workload(
-        "W2", "300 x 256 KiB, cold", cold(300, 2**18), True, "0.75", rounds=3, settings=(MEMORY,)
-    ),
-    Workload(
-        "W4",
-        "10,000 keys, nothing changed",
-        cold(10_000, 16),
-        False,
-        "0.5",
+        "W5",
+        "1,000,000 keys, nothing changed",
+        cold(1_000_000, 16),
+        fresh=False,
+        goals=[*UNCHANGED, Bound("peak", 250), Growth("W4", "peak", 30)],
+        seeded=True,
         rounds=3,
-        settings=(MEMORY,),
+        room_gb=14,
+        room_files=1_200_000,
+        without=(OURS_BARE, RCLONE),
+        few={S5CMD_SYNC: 1, AWS: 1},
+        hungry_gb={S5CMD_SYNC: 18},  # 3.1 with 200,000 keys
+        settings=(DISK,),  # a tmpfs gives out too few names for all contestants
     ),
     Workload(
         "W6",
-        "10,000 keys, 1 % changed",
-        changing(10_000, 4096),
-        False,
-        "0.5",
-        rounds=3,
-        settings=(MEMORY,),
+        "100,000 keys of 4 KiB, 1 % changed, 0.5 % gone",
+        changing(100_000, 4096),
+        fresh=False,
+        goals=ratio(0.5),
+        room_gb=6,
+        room_files=800_000,
+        few={AWS: 1},
+    ),
+    Workload(
+        "W7",
+        "one event at a time, 4 KiB, service idle",
+        ever_new(350, 4096),
+        goals=REPLY,
+        way="single",
+        ours=ONE_EVENT,
+        metrics=LATENCY,
+        settings=DURABLE,
+    ),
+    Workload(
+        "W8",
+        "10,000 events for 10,000 keys of 4 KiB",
+        cold(10_000, 4096),
+        goals=BURSTS,
+        way="burst",
+        ours=EVENTS,
+        metrics=BURST,
+        settings=DURABLE,
+    ),
+    Workload(
+        "W9",
+        "service idle for a minute, 100,000 keys mirrored",
+        cold(100_000, 16),
+        goals=REST,
+        way="idle",
+        ours=FIRST_RUN,
+        metrics=IDLE,
+        rounds=1,
+        settings=(DISK,),
+    ),
+    Workload(
+        "W10",
+        "1 x 20 GiB, cold, stored CRC64NVME",
+        large(1, 20 * GIB, 16 * MIB, has_crc=True),
+        goals=[*ratio(1.0), Growth("W3", "peak", 30)],
+        large=True,
+        warm_up=False,
+        rounds=2,
+        room_gb=24,
+        without=(OURS_BARE, RCLONE, S5CMD_SYNC, S5CMD_CP, AWS),
+        variables={"MAX_FILE_SIZE_MB": str(21 * 1024)},
+        settings=(DISK,),
+    ),
+)
+
+
+def _quick(name: str, text: str, items: Callable[[int], list[Item]], **more: Any) -> Workload:
+    """A part of it for a look between two changes of the code: on two cores in three minutes."""
+    told = {"settings": (MEMORY,), "rounds": 3, **more}
+    return Workload(name, text, items, **told)
+
+
+ONLY_CP = (OURS_BARE, RCLONE, S5CMD_SYNC)
+ONLY_SYNC = (OURS_BARE, RCLONE)
+QUICK: Sequence[Workload] = (
+    _quick("W1", "1,000 x 4 KiB, cold", cold(1_000, 4096), goals=ratio(0.6, 0.35), without=ONLY_CP),
+    _quick("W2", "200 x 256 KiB, cold", cold(200, 2**18), goals=ratio(0.75, 0.5), without=ONLY_CP),
+    _quick(
+        "W3",
+        "1 x 256 MiB, cold, stored CRC64NVME",
+        large(1, GIB // 4, 16 * MIB, has_crc=True),
+        goals=ratio(1.0, 0.8),
+        large=True,
+        without=ONLY_CP,
+    ),
+    _quick(
+        "W4",
+        "10,000 keys, nothing changed",
+        cold(10_000, 16),
+        fresh=False,
+        goals=UNCHANGED,
+        seeded=True,
+        without=ONLY_SYNC,
+    ),
+    _quick(
+        "W6",
+        "2,000 keys of 4 KiB, 1 % changed, 0.5 % gone",
+        changing(2_000, 4096),
+        fresh=False,
+        goals=ratio(0.5),
+        without=ONLY_SYNC,
+    ),
+    _quick(
+        "W7",
+        "one event at a time, 4 KiB, service idle",
+        ever_new(63, 4096),
+        goals=REPLY,
+        way="single",
+        ours=ONE_EVENT,
+        metrics=LATENCY,
+        settings=(DISK,),
+    ),
+    _quick(
+        "W8",
+        "1,000 events for 1,000 keys of 4 KiB",
+        cold(1_000, 4096),
+        goals=BURSTS,
+        way="burst",
+        ours=EVENTS,
+        metrics=BURST,
+        rounds=1,
+        settings=(DISK,),
+    ),
+    _quick(
+        "W9",
+        "service idle for five seconds, 2,000 keys mirrored",
+        cold(2_000, 16),
+        goals=REST,
+        way="idle",
+        ours=FIRST_RUN,
+        metrics=IDLE,
+        rounds=1,
+        idle_seconds=5,
+        settings=(DISK,),
     ),
 )
