@@ -63,7 +63,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
 
     def looking(crew: Crew) -> None:
         look(crew)
-        crew.queues.reserved = bool(crew._all())
+        crew.pool.queues.reserved = bool(crew._all())
 
     monkeypatch.setattr(workshop, "worker_count", lambda options: 1)
     monkeypatch.setattr(Mate, "_take", taking)
@@ -202,7 +202,7 @@ def test_a_worker_ends_when_the_engine_is_gone(
         with theirs:
             process = crew._started(theirs.fileno())
         with closing(Connection(ours.detach())) as connection:
-            outfit = Outfit(elsewhere, mirror.elsewhere(), b"w1.", SyncOptions("bucket"))
+            outfit = Outfit(elsewhere, mirror.elsewhere(), b"w1.", SyncOptions("bucket"), 32)
             connection.send_bytes(pack(outfit))
             listed = [item for page in source.list() for item in page.objects]
             tasks = [packed_task(n, _task(item)) for n, item in enumerate(listed)]

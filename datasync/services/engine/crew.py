@@ -12,10 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 from datasync.errors import CredentialsRejected, DataSyncError, InternalFault
 from datasync.models.sync_models import SyncOptions
@@ -33,10 +34,12 @@ from datasync.services.engine.parcels import (
     unpacked_other,
     unpacked_staged,
 )
-from datasync.services.engine.queues import TaskQueues
 from datasync.services.engine.tasks import Result, Task
-from datasync.services.storage.bucket import Bucket, BucketElsewhere
-from datasync.services.storage.mirror import Mirror, MirrorElsewhere
+from datasync.services.storage.bucket import BucketElsewhere
+from datasync.services.storage.mirror import MirrorElsewhere
+
+if TYPE_CHECKING:
+    from datasync.services.engine.transfer import TransferPool
 
 MOST_WORKERS = 2  # beyond them the commit, which stays in one process, is what takes the time
 MANY = 400  # light tasks that wait: fewer are done before a worker has started
@@ -57,31 +60,11 @@ def worker_count(options: SyncOptions) -> int:
 
 
 class Crew:
-    """The workers. Safe to use from threads; results arrive on threads of its own, in batches.
+    """The workers of a pool. Safe to use from threads; results arrive on threads of its own."""
 
-    `wake_loops` is called when there is work again for the loops of this process.
-    """
-
-    def __init__(
-        self,
-        bucket: Bucket,
-        mirror: Mirror,
-        options: SyncOptions,
-        queues: TaskQueues,
-        deliver: Callable[[Sequence[Result]], None],
-        problem: Callable[[Exception], None],
-        wake_loops: Callable[[], None],
-        *,
-        count: int,
-    ) -> None:
-        self.bucket = bucket
-        self.mirror = mirror
-        self.options = options
-        self.queues = queues
-        self.deliver = deliver
-        self.problem = problem
+    def __init__(self, pool: "TransferPool", count: int) -> None:
+        self.pool = pool
         self.stopping = False
-        self._wake_loops = wake_loops
         self._count = count
         self._named = 0
         self._lost = 0
@@ -91,7 +74,12 @@ class Crew:
     def look(self) -> None:
         """Tasks may have come: start workers when there are many, wake those there are."""
         with self._lock:
-            if not self._mates and self._count and not self.stopping and self.queues.light >= MANY:
+            if (
+                not self._mates
+                and self._count
+                and not self.stopping
+                and self.pool.queues.light >= MANY
+            ):
                 self._mates = [self._mate() for _ in range(self._count)]
                 for mate in self._mates:
                     mate.start()
@@ -139,15 +127,15 @@ class Crew:
             if self._lost >= MOST_LOST:
                 self._count = 0
             if not self._mates:
-                self.queues.reserved = False
+                self.pool.queues.reserved = False
         self.give_back(left)
 
     def give_back(self, tasks: Sequence[Task]) -> None:
         """What a worker could not do is for the loops of this process."""
         for task in tasks:
             task.here = True
-        self.queues.put(tasks)
-        self._wake_loops()
+        self.pool.queues.put(tasks)
+        self.pool.wake()
 
 
 @dataclass(slots=True)
@@ -164,6 +152,7 @@ class Mate(threading.Thread):
     def __init__(self, crew: Crew, number: int) -> None:
         super().__init__(name=f"crew-{number}", daemon=True)
         self._crew = crew
+        self._pool = crew.pool
         self._guest = b"w%d." % number
         self._begun: dict[int, _Begun] = {}
         self._numbered = 0
@@ -201,7 +190,7 @@ class Mate(threading.Thread):
         except DataSyncError:
             lost = False  # no credentials, or no folder: what comes of that is told of each task
         except Exception as error:  # the edge of this thread: the loops do what is left
-            self._crew.problem(error)
+            self._pool.problem(error)
         finally:
             with self._lock:
                 left = [begun.task for begun in self._begun.values()]
@@ -212,7 +201,7 @@ class Mate(threading.Thread):
 
     def _is_lost(self) -> bool:
         """Serve a worker to its end; whether that came early."""
-        bucket, mirror = self._crew.bucket.elsewhere(), self._crew.mirror.elsewhere()
+        bucket, mirror = self._pool.bucket.elsewhere(), self._pool.mirror.elsewhere()
         if bucket is None:
             self._crew.useless()
             return False
@@ -222,12 +211,14 @@ class Mate(threading.Thread):
                 process = _started(theirs.fileno())
             connection = Connection(os.dup(ours.fileno()))
             try:
-                self._send(connection, Outfit(bucket, mirror, self._guest, self._crew.options))
+                level = self._pool.level.current
+                outfit = Outfit(bucket, mirror, self._guest, self._pool.options, level)
+                self._send(connection, outfit)
                 self._serve(connection, bucket, mirror)
                 ours.shutdown(socket.SHUT_WR)
                 self._take_leave(connection)
             except (EOFError, OSError):
-                self._crew.problem(_lost(process))
+                self._pool.problem(_lost(process))
                 return True
             finally:
                 connection.close()
@@ -250,7 +241,7 @@ class Mate(threading.Thread):
             now = time.monotonic()
             self._give_orders(connection)
             if self._ready and not self._retired:
-                if self._crew.queues.light and not self._is_current(bucket, mirror):
+                if self._pool.queues.light and not self._is_current(bucket, mirror):
                     self._retired = True
                 else:
                     self._hand_over(connection)
@@ -259,21 +250,21 @@ class Mate(threading.Thread):
             self._retired = self._retired or now - idle_since >= IDLE_SECONDS
 
     def _patience(self) -> float:
-        behind = self._ready and not self._retired and self._crew.queues.light > 0
+        behind = self._ready and not self._retired and self._pool.queues.light > 0
         return BEHIND_SECONDS if behind and len(self._begun) <= AHEAD - PORTION else 1.0
 
     def _is_current(self, bucket: BucketElsewhere, mirror: MirrorElsewhere) -> bool:
         """Whether the worker has the credentials and the staging folder of now."""
-        return self._crew.bucket.elsewhere() == bucket and self._crew.mirror.elsewhere() == mirror
+        return self._pool.bucket.elsewhere() == bucket and self._pool.mirror.elsewhere() == mirror
 
     def _hand_over(self, connection: Connection) -> None:
         room = AHEAD - len(self._begun)
         if room < PORTION:
             return
-        tasks = self._crew.queues.take_light(room)
+        tasks = self._pool.queues.take_light(room)
         if not tasks:
             return
-        generation = self._crew.mirror.staging().generation
+        generation = self._pool.mirror.staging().generation
         parcels = []
         with self._lock:
             for task in tasks:
@@ -303,10 +294,10 @@ class Mate(threading.Thread):
     def _take(self, report: Report) -> None:
         if not self._ready:
             self._ready = True
-            self._crew.queues.reserved = True
+            self._pool.queues.reserved = True
         results: list[Result] = []
         if report.staged:
-            staging = self._crew.mirror.staging()
+            staging = self._pool.mirror.staging()
             for begun, parcel in self._taken_out(report.staged):
                 if begun is None:  # taken back meanwhile
                     staging.remove(name_of(parcel))
@@ -324,9 +315,9 @@ class Mate(threading.Thread):
             self._retired = True
             self._crew.give_back(refused)
         if results:
-            self._crew.deliver(results)
+            self._pool.deliver(results)
         for text in report.problems:
-            self._crew.problem(InternalFault(f"in a transfer worker: {text}"))
+            self._pool.problem(InternalFault(f"in a transfer worker: {text}"))
 
     def _taken_out(self, parcels: Sequence[Parcel]) -> list[tuple[_Begun | None, Parcel]]:
         with self._lock:

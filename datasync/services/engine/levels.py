@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from datasync.errors import DataSyncError, SlowDown
 
-START = 16
+START = 32
 MAXIMUM = 256
-_WINDOW_SECONDS = 0.25
+_WINDOW_SECONDS = 0.06
 _QUIET_SECONDS = 1.0
+_SETTLED_WINDOWS = 80  # between two tries of a higher level
 # One request weighs as much as this many bytes, so that small and large objects share a measure.
 _REQUEST_WEIGHT = 64 * 1024
 _CLEARLY_BETTER = 1.10
@@ -48,9 +49,10 @@ class ConcurrencyLevel:
     again now and then, and halves when the server asks for less. Safe to use from threads.
     """
 
-    def __init__(self, fixed: int | None, now: float, maximum: int = MAXIMUM) -> None:
-        self._maximum = fixed if fixed is not None else maximum
-        self._level = fixed if fixed is not None else min(START, maximum)
+    def __init__(self, fixed: int | None, now: float, start: int = START) -> None:
+        """`start` is where one begins that finds its own level."""
+        self._maximum = fixed if fixed is not None else MAXIMUM
+        self._level = fixed if fixed is not None else start
         self._best = 0.0
         self._window = _Window(now)
         self._slowed_at = float("-inf")
@@ -100,5 +102,5 @@ class ConcurrencyLevel:
     def _settle(self, rate: float) -> None:
         self._settled_windows += 1
         self._best = 0.9 * self._best + 0.1 * rate
-        if self._settled_windows % 20 == 0:
+        if self._settled_windows % _SETTLED_WINDOWS == 0:
             self._level = min(self._maximum, self._level + max(1, self._level // 4))

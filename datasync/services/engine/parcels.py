@@ -25,12 +25,16 @@ Parcel = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Outfit:
-    """All that a worker needs before its first task. `guest` is its name in the staging folder."""
+    """All that a worker needs before its first task.
+
+    `guest` is its name in the staging folder, `level` the requests in flight that it begins with.
+    """
 
     bucket: BucketElsewhere
     mirror: MirrorElsewhere
     guest: bytes
     options: SyncOptions
+    level: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datasync.errors import Interrupted
 from datasync.models.sync_models import SyncOptions
 from datasync.services.engine.crew import Crew
 from datasync.services.engine.hashing import HashingThreads
-from datasync.services.engine.levels import ConcurrencyLevel
+from datasync.services.engine.levels import START, ConcurrencyLevel
 from datasync.services.engine.queues import TaskQueues
 from datasync.services.engine.tasks import Result, Task
 from datasync.services.engine.transfer_loop import TransferLoop
@@ -41,6 +41,7 @@ class TransferPool:
         *,
         loops: int = LOOPS,
         workers: int = 0,
+        level: int = START,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bucket = bucket
@@ -49,15 +50,13 @@ class TransferPool:
         self.deliver = deliver
         self.problem = problem
         self.clock = clock
-        self.level = ConcurrencyLevel(options.concurrency, clock())
+        self.level = ConcurrencyLevel(options.concurrency, clock(), level)
         self.hashing = HashingThreads("hash", HASHING_THREADS)
         self.proving = HashingThreads("prove", HASHING_THREADS)  # whole files: nobody waits there
         self.queues = TaskQueues(accepting)
         self.stopping = False
         self.withdrawn: set[int] = set()  # runs whose work is to end
-        self._crew = Crew(
-            bucket, mirror, options, self.queues, deliver, problem, self._wake, count=workers
-        )
+        self._crew = Crew(self, workers)
         count = min(loops, options.concurrency or loops)
         self._loops = [TransferLoop(self, index, count) for index in range(count)]
 
@@ -70,7 +69,7 @@ class TransferPool:
     def stop(self, timeout_seconds: float) -> None:
         """Abandon everything in flight, leave nothing staged, end the threads."""
         self.stopping = True
-        self._wake()
+        self.wake()
         deadline = self.clock() + timeout_seconds
         self._crew.stop(timeout_seconds)
         for loop in self._loops:
@@ -84,7 +83,7 @@ class TransferPool:
             self.queues.put(tasks)
             self._crew.look()
             if not self.queues.empty:
-                self._wake()
+                self.wake()
 
     def wait_for_room(self, interrupted: Callable[[], bool]) -> None:
         """Wait while too many bulk tasks are queued.
@@ -118,6 +117,6 @@ class TransferPool:
         """Bytes received so far of objects that are not finished."""
         return sum(loop.bytes_in_flight(run_id) for loop in self._loops)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         for loop in self._loops:
             loop.wake()

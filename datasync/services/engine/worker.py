@@ -51,6 +51,7 @@ class Worker:
             lambda: True,
             self._problem,
             loops=1,
+            level=outfit.level,
         )
 
     def serve(self) -> None:
