@@ -115,6 +115,8 @@ def _multipart(etag: str, size: int, head: ObjectHead | None) -> Expectation | N
 
 
 def _stored(head: ObjectHead, *, composite: bool) -> Expectation | None:
+    if not head.checksums:
+        return None
     for verdict in _STRONGEST_FIRST:
         text = head.checksums.get(verdict.value)
         if not text:

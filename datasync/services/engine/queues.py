@@ -15,6 +15,9 @@ from datasync.services.engine.integrity import LARGE_BYTES
 from datasync.services.engine.tasks import Task
 
 BULK_QUEUE = 2_000
+# An object of so many bytes costs the interpreter little beside hashing and writing, which other
+# threads need not wait for: the loops take it although there are workers.
+SHARED_BYTES = 64 * 1024
 FRESH_RESERVE = 4
 
 
@@ -22,7 +25,7 @@ class TaskQueues:
     """Five queues. Safe to use from threads.
 
     Bulk tasks, light ones and files to prove among them, are given out only while `accepting()`
-    says so. While `reserved`, light ones are given to workers only.
+    says so. While `reserved`, light ones are the workers', and only the largest of them shared.
     """
 
     def __init__(self, accepting: Callable[[], bool]) -> None:
@@ -44,6 +47,7 @@ class TaskQueues:
             or self._bulk
             or self._proofs
             or (self._light and not self.reserved)
+            or (self._light and _nbytes(self._light[0]) >= SHARED_BYTES)
         )
 
     @property
@@ -81,8 +85,7 @@ class TaskQueues:
                 full = not self._has_room()
                 share = max(room - len(taken), bulk_share)
                 bulk = _pop(self._bulk, share)
-                if not self.reserved:
-                    bulk += _pop(self._light, share - len(bulk))
+                bulk += self._pop_light(share - len(bulk))
                 bulk += _pop(self._proofs, proofs)
                 taken += bulk
                 self._tell_room(full)
@@ -105,6 +108,15 @@ class TaskQueues:
     def withdraw(self, run_id: int) -> list[Task]:
         """Take back the tasks of a run that no loop has taken."""
         return self._take_out(lambda task: task.run_id == run_id)
+
+    def _pop_light(self, count: int) -> list[Task]:
+        """For the loops: while workers are there, only what takes more hashing than handling."""
+        if not self.reserved:
+            return _pop(self._light, count)
+        taken: list[Task] = []
+        while len(taken) < count and self._light and _nbytes(self._light[0]) >= SHARED_BYTES:
+            taken.append(self._light.popleft())
+        return taken
 
     def _queue_of(self, task: Task) -> deque[Task]:
         if task.urgent:
@@ -132,6 +144,10 @@ class TaskQueues:
                     queue.extend(kept)
             self._changed.notify_all()
         return found
+
+
+def _nbytes(task: Task) -> int:
+    return task.listed.size if task.listed is not None else 0
 
 
 def _is_light(task: Task) -> bool:

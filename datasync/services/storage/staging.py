@@ -81,7 +81,7 @@ class StagingFolder:
         if self._left:
             self.tidy()
         size, generation = len(data), self.generation
-        dated: int | None = None
+        dated: int | None
         try:
             self.room.reserve(size)
             try:
@@ -89,9 +89,11 @@ class StagingFolder:
                 try:
                     if size:
                         self.calls.write_at(descriptor, data, 0)
-                    with suppress(OSError, OverflowError):  # whoever publishes it tells why
+                    try:
                         os.utime(descriptor, (mtime, mtime))
                         dated = mtime
+                    except (OSError, OverflowError):
+                        dated = None  # whoever publishes it tries again, and tells why
                     status = os.fstat(descriptor)
                 except BaseException:
                     self.remove(name)
@@ -120,8 +122,10 @@ class StagingFolder:
         """A name that nobody has, and its new file. Raises: OSError."""
         for _ in range(_PLANTED):
             name = b"%s%x" % (self._name, next(self._numbers))
-            with suppress(FileExistsError):  # planted: left to whoever did it, and to a sweep
+            try:
                 return name, os.open(name, _NEW, 0o666, dir_fd=self.folder)
+            except FileExistsError:
+                continue  # planted: left to whoever did it, and to a sweep
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def remove(self, name: bytes) -> None:

@@ -15,6 +15,7 @@ CHECKSUMS = ("crc64nvme", "crc32", "crc32c", "sha1", "sha256")
 _CHECKSUM_HEADERS = tuple((f"x-amz-checksum-{name}", name) for name in CHECKSUMS)
 # 18 digits: what a signed 64-bit number surely holds, here and in every database.
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
+_BLANK = (b"\r\n", b"\n")
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
@@ -24,19 +25,18 @@ def parse_lines(lines: list[bytes]) -> tuple[int, Fields]:
     Interim answers and a proxy's own come before it, the trailers of a chunked body after it;
     both are left out. Raises: UnexpectedAnswer when there is no HTTP answer in them.
     """
-    start = 0
-    for index, line in enumerate(lines):
-        if line.startswith(b"HTTP/"):
-            start = index
+    start = len(lines) - 1
+    while start > 0 and not lines[start].startswith(b"HTTP/"):
+        start -= 1
     try:
         status = int(lines[start].removeprefix(b"HTTP/1.")[2:5])
     except (IndexError, ValueError):
         raise UnexpectedAnswer("the server does not answer in HTTP") from None
     fields: Fields = {}
     for line in lines[start + 1 :]:
-        if line in (b"\r\n", b"\n"):
+        name, colon, text = line.decode("latin-1").partition(":")
+        if not colon and line in _BLANK:
             break
-        name, _, text = line.decode("latin-1").partition(":")
         fields[name.lower()] = text.strip()
     return status, fields
 

@@ -296,11 +296,12 @@ class SocketWatch:
         mask = _EPOLL_MASKS[event]
         self._resting.discard(descriptor)
         if descriptor in self._known:
-            with contextlib.suppress(FileNotFoundError):  # closed, and its number used again
+            try:
                 self._epoll.modify(descriptor, mask)
-                self._known[descriptor] = mask
-                return
-        self._epoll.register(descriptor, mask)
+            except FileNotFoundError:  # closed, and its number used again
+                self._epoll.register(descriptor, mask)
+        else:
+            self._epoll.register(descriptor, mask)
         self._known[descriptor] = mask
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
