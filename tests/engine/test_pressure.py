@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from datasync.models.sync_models import RunKind, RunStatus, Settlement
-from datasync.services.engine import dispatch, integrity, proof, queues, transfer_loop, workshop
+from datasync.services.engine import (
+    dispatch,
+    integrity,
+    levels,
+    proof,
+    queues,
+    transfer,
+    transfer_loop,
+    workshop,
+)
 from datasync.services.engine.commit import Committer
 from datasync.services.engine.integrity import Digest, Expectation
 from datasync.services.engine.tasks import Result
@@ -176,8 +185,9 @@ def test_keys_that_are_in_hand_for_long_do_not_keep_others_out(
 
 
 def test_keys_that_hang_do_not_stop_other_events(live: World, never: threading.Event) -> None:
-    hang(live, 40, fail.pause_until(never))
-    eventually(lambda: live.bucket.counts["get"] == 32)
+    places = levels.START + transfer.LOOPS * transfer_loop.URGENT_RESERVE
+    hang(live, places + 8, fail.pause_until(never))
+    eventually(lambda: live.bucket.counts["get"] == places)
     a_fresh_event_is_worked_off(live)
 
 
