@@ -17,6 +17,7 @@ from typing import Any
 
 _RENAME_NOREPLACE = 1  # linux/fs.h
 _RENAME_EXCHANGE = 2
+_M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 _DESCRIPTORS = 16_384
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -50,6 +51,22 @@ def allow_many_descriptors() -> None:
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def keep_freed_memory(nbytes: int) -> None:
+    """Let the process keep so much freed memory at the end of its heap, where the C library can.
+
+    Else that end goes back to the system and is taken again, page by page, for every few buffers
+    of a large download: a fifth of its processor time.
+    """
+    if (mallopt := _libc_function("mallopt")) is not None:
+        mallopt(_M_TRIM_THRESHOLD, nbytes)
+
+
+def give_freed_memory_back() -> None:
+    """Give the system back what the process has freed, where the C library can."""
+    if (malloc_trim := _libc_function("malloc_trim")) is not None:
+        malloc_trim(0)
 
 
 def on_one_mount(one: int, other: int) -> bool:

@@ -13,6 +13,9 @@ from datasync.errors import ChecksumMismatch
 from datasync.models.sync_models import ListedObject, ObjectHead, Verdict
 from datasync.services.engine.integrity import (
     LARGE_BYTES,
+    Assembled,
+    Expectation,
+    can_be_assembled,
     digest_for,
     expect,
     expect_listed,
@@ -167,3 +170,29 @@ def test_a_multipart_digest_of_another_length_never_matches(wrong: bytes) -> Non
 def test_what_a_listing_alone_can_prove(etag: str, verdict: Verdict | None) -> None:
     found = expect_listed(ListedObject("k", len(BODY), etag, 0))
     assert (found.verdict if found else None) is verdict
+
+
+@pytest.mark.parametrize("verdict", [Verdict.CRC64NVME, Verdict.CRC32C, Verdict.CRC32])
+@given(data=st.data(), body=st.binary(max_size=400))
+def test_a_crc_follows_from_those_of_pieces_in_any_order(
+    verdict: Verdict, data: st.DataObject, body: bytes
+) -> None:
+    whole = digest_for(Expectation(verdict))
+    whole.update(body)
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(body) - 1), max_size=5))) if body[1:] else []
+    starts = list(zip([0, *cuts], [*cuts, len(body)], strict=True))
+    assembled = Assembled(verdict, len(body))
+    for start, end in data.draw(st.permutations(starts)):
+        if body:
+            assert assembled.value() == b""  # as long as something is missing
+            assembled.begin(start, end - start).update(body[start:end])
+    assert assembled.value() == whole.value()
+    other = Assembled(verdict, len(body) + 1)
+    other.begin(0, len(body)).update(body)
+    assert other.value() == b""
+
+
+def test_only_crcs_of_whole_bodies_are_assembled() -> None:
+    assert can_be_assembled(Expectation(Verdict.CRC64NVME))
+    assert not can_be_assembled(Expectation(Verdict.MD5))
+    assert not can_be_assembled(Expectation(Verdict.CRC32, count=3, parts=(1, 1, 1)))

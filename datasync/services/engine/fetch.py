@@ -19,7 +19,10 @@ from datasync.models.sync_models import ObjectHead, ObjectRequest, SyncOptions, 
 from datasync.services.engine.integrity import (
     LARGE_BYTES,
     SIZE_ONLY,
+    Assembled,
     Digest,
+    Sum,
+    can_be_assembled,
     check_listed,
     digest_for,
     expect,
@@ -31,7 +34,7 @@ from datasync.services.engine.proof import ReadBack
 from datasync.services.engine.ranges import Ranges
 from datasync.services.engine.tasks import Found, Result, Task, modified
 from datasync.services.storage.bucket import Answer, Bucket, Channel
-from datasync.services.storage.mirror import Mirror, StagedFile
+from datasync.services.storage.mirror import Mirror, StagedFile, Writer
 
 MEMORY_BYTES = 256 * 1024
 
@@ -69,6 +72,7 @@ class Fetch:
         self._courier = courier
         self._chunks: list[bytes] = []
         self._staged: StagedFile | None = None
+        self._writer: Writer | None = None  # of a staged file whose bytes come in one answer
         self._expectation = SIZE_ONLY
         self._digest: Digest | None = None
         self._ranges: Ranges | None = None
@@ -84,8 +88,8 @@ class Fetch:
     def bytes_received(self) -> int:
         if self._ranges is not None:
             return self._ranges.received
-        staged = self._staged  # once: this is asked from other threads too
-        return staged.size if staged is not None else sum(map(len, self._chunks))
+        writer = self._writer  # once: this is asked from other threads too
+        return writer.arrived if writer is not None else sum(map(len, self._chunks))
 
     def silent_seconds(self, now: float) -> float:
         """How long, by the looks so far, nothing has arrived; 0 while the file is hashed."""
@@ -124,16 +128,16 @@ class Fetch:
             return
         if not expectation.needs_parts:
             self._digest = digest_for(expectation)
+        watch = self._digest.update if self._digest is not None else None
+        self._writer = Writer(self._staged, watch=watch)
 
     def write(self, data: bytes) -> None:
         if self._ranges is not None:
             self._ranges.write_first(data)
-        elif self._staged is None:
+        elif self._writer is None:
             self._chunks.append(data)
         else:
-            self._staged.write(data)
-            if self._digest is not None:
-                self._digest.update(data)
+            self._writer.write(data)
 
     # Answers
 
@@ -220,14 +224,15 @@ class Fetch:
     def _received(self) -> None:
         assert self.head is not None
         try:
-            if self._staged is None:
+            if self._writer is None:
                 verdict = self._stage_small(self.head)
             else:
-                self._check_length(self._staged.size)
+                self._writer.flush()
+                self._check_length(self._writer.written)
                 if self._digest is None:
                     self._prove_elsewhere()
                     return
-                verdict = self._proved(self._digest)
+                verdict = self.proved(self._digest)
         except DataSyncError as error:
             self.failed(error)
         else:
@@ -242,7 +247,8 @@ class Fetch:
         self._staged = self._courier.mirror.stage_whole(body, mtime)
         return verdict
 
-    def _proved(self, digest: Digest) -> Verdict:
+    def proved(self, digest: Sum) -> Verdict:
+        """The verdict, if this is the object's. Raises: ChecksumMismatch."""
         return prove(self._expectation, digest, self.task.key)
 
     def _check_length(self, length: int) -> None:
@@ -277,6 +283,13 @@ class Fetch:
         if not isinstance(error, DataSyncError):
             raise error
         self.failed(error)
+
+    def assembled(self) -> Assembled | None:
+        """A digest of ranges in any order, where there can be one."""
+        head, expectation = self.head, self._expectation
+        if head is None or not can_be_assembled(expectation):
+            return None
+        return Assembled(expectation.verdict, head.size)
 
     def read_back(self) -> ReadBack:
         head, staged = self.head, self._staged

@@ -141,14 +141,18 @@ def _decoded(text: str, verdict: Verdict) -> bytes | None:
     return digest if len(digest) == len(_fold(verdict).value()) else None
 
 
-class Digest(Protocol):
+class Sum(Protocol):
+    """What a body's bytes come to."""
+
+    def value(self) -> bytes:
+        """The raw digest of all bytes so far."""
+
+
+class Digest(Sum, Protocol):
     """A digest being computed."""
 
     def update(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the body."""
-
-    def value(self) -> bytes:
-        """The raw digest of all bytes so far."""
 
 
 class _Crc:
@@ -156,14 +160,50 @@ class _Crc:
         from awscrt import checksums  # not at the top: few objects need it, and it is large
 
         self._function: Callable[[bytes, int], int] = getattr(checksums, verdict.value)
+        self._combine: Callable[[int, int, int], int] = getattr(checksums, f"combine_{verdict}")
         self._length = _CRC_BYTES[verdict]
         self._sum = 0
 
     def update(self, data: bytes | memoryview) -> None:
         self._sum = self._function(data, self._sum)  # type: ignore[arg-type]
 
+    def append(self, following: "_Crc", nbytes: int) -> None:
+        """Go on as if the `nbytes` that another one was given had been given here."""
+        self._sum = self._combine(self._sum, following._sum, nbytes)
+
     def value(self) -> bytes:
         return self._sum.to_bytes(self._length, "big")
+
+
+class Assembled:
+    """The CRC of a body whose pieces come in any order; `begin` gives the digest of a piece."""
+
+    def __init__(self, verdict: Verdict, size: int) -> None:
+        """Of `size` bytes in all; `verdict` is one that `can_be_assembled` says yes to."""
+        self._verdict = verdict
+        self._size = size
+        self._pieces: dict[int, tuple[int, _Crc]] = {}  # by offset: length, digest
+
+    def begin(self, offset: int, length: int) -> Digest:
+        """A digest to be given the bytes from `offset` on, all `length` of them."""
+        piece = _Crc(self._verdict)
+        self._pieces[offset] = (length, piece)
+        return piece
+
+    def value(self) -> bytes:
+        """Of the whole body; of no bytes, which is nothing's, while pieces are missing."""
+        total, end = _Crc(self._verdict), 0
+        for offset, (length, piece) in sorted(self._pieces.items()):
+            if offset != end:
+                return b""
+            total.append(piece, length)
+            end += length
+        return total.value() if end == self._size else b""
+
+
+def can_be_assembled(expectation: Expectation) -> bool:
+    """Whether the digest of a body follows from those of its pieces."""
+    return expectation.verdict in _CRC_BYTES and not expectation.count
 
 
 class _Hash:
@@ -224,11 +264,11 @@ def digest_for(expectation: Expectation) -> Digest:
     return _fold(expectation.verdict)
 
 
-def matches(expectation: Expectation, digest: Digest) -> bool:
+def matches(expectation: Expectation, digest: Sum) -> bool:
     return digest.value() == expectation.digest
 
 
-def prove(expectation: Expectation, digest: Digest, key: str) -> Verdict:
+def prove(expectation: Expectation, digest: Sum, key: str) -> Verdict:
     """The verdict, once the digest of the whole body is the one expected.
 
     Raises: ChecksumMismatch.

@@ -71,12 +71,15 @@ class TaskQueues:
         with self._changed:
             return self._changed.wait_for(self._has_room, timeout_seconds)
 
-    def take(self, urgent_room: int, room: int, bulk_share: int, proofs: int) -> list[Task]:
+    def take(
+        self, urgent_room: int, room: int, bulk_share: int, proofs: int, large: int
+    ) -> list[Task]:
         """Urgent tasks up to `urgent_room`, then bulk ones in what is left of `room`.
 
         Those that failed before leave FRESH_RESERVE of the places to those that did not.
         Bulk work may always have `bulk_share` more, so that a stream of events cannot starve it.
-        Files to prove need no room among the requests: up to `proofs` of them.
+        Files to prove need no room among the requests: up to `proofs` of them. Of large objects
+        there are `large` at most: those that follow wait for a loop that has fewer of them.
         """
         with self._changed:
             taken = _pop(self._urgent, urgent_room)
@@ -84,7 +87,7 @@ class TaskQueues:
             if self._accepting():
                 full = not self._has_room()
                 share = max(room - len(taken), bulk_share)
-                bulk = _pop(self._bulk, share)
+                bulk = _pop_bulk(self._bulk, share, large)
                 bulk += self._pop_light(share - len(bulk))
                 bulk += _pop(self._proofs, proofs)
                 taken += bulk
@@ -154,6 +157,16 @@ def _is_light(task: Task) -> bool:
     listed = task.listed
     small = listed is not None and listed.size <= LARGE_BYTES
     return small and task.operation is Operation.DOWNLOAD and not task.here
+
+
+def _pop_bulk(queue: deque[Task], count: int, large: int) -> list[Task]:
+    taken: list[Task] = []
+    while queue and len(taken) < count:
+        large -= _nbytes(queue[0]) > LARGE_BYTES
+        if large < 0:
+            break
+        taken.append(queue.popleft())
+    return taken
 
 
 def _pop(queue: deque[Task], count: int) -> list[Task]:

@@ -1,8 +1,8 @@
 """A large object in ranges, every one pinned to the ETag first seen.
 
 The first answer is a plain GET, because only that brings stored checksums in one trip; it is cut
-after the first range and the others are asked for beside one another. Hashing follows the writes
-on another thread, through the page cache.
+after the first range and the others are asked for beside one another. A CRC is computed of each
+range as it comes; any other digest follows the writes on another thread, through the page cache.
 """
 
 from random import random
@@ -15,9 +15,11 @@ from datasync.errors import (
     TornRead,
 )
 from datasync.models.sync_models import ObjectHead, ObjectRequest, Verdict
+from datasync.services.engine.integrity import Digest
 from datasync.services.engine.levels import pause_seconds
+from datasync.services.engine.proof import ReadBack
 from datasync.services.storage.bucket import Answer
-from datasync.services.storage.mirror import StagedFile
+from datasync.services.storage.mirror import StagedFile, Writer
 
 if TYPE_CHECKING:
     from datasync.services.engine.fetch import Courier, Fetch
@@ -33,13 +35,23 @@ class FirstRangeRead(DataSyncError):
 class _Range:
     """The `Receiver` of the bytes from `offset` to `end`; `offset` moves as they arrive."""
 
-    def __init__(self, offset: int, end: int, staged: StagedFile, pinned: ObjectHead) -> None:
-        self.offset = offset
+    def __init__(
+        self, offset: int, end: int, staged: StagedFile, pinned: ObjectHead, digest: Digest | None
+    ) -> None:
         self.end = end
         self.failures = 0
         self.not_before = 0.0
-        self._staged = staged
+        self._writer = Writer(staged, offset, digest.update if digest is not None else None)
         self._pinned = pinned
+
+    @property
+    def offset(self) -> int:
+        return self._writer.arrived
+
+    @property
+    def written(self) -> int:
+        """Everything before this offset is in the file."""
+        return self._writer.written
 
     def begin(self, head: ObjectHead) -> None:
         if head.etag != self._pinned.etag or head.size != self._pinned.size:
@@ -53,8 +65,13 @@ class _Range:
     def write(self, data: bytes) -> None:
         if self.offset + len(data) > self.end:
             raise TornRead(f"more bytes than the range to {self.end} can hold")
-        self._staged.write_at(self.offset, data)
-        self.offset += len(data)
+        self._writer.write(data)
+        if self.offset == self.end:
+            self._writer.flush()
+
+    def flush(self) -> None:
+        """Write what has arrived. Raises: DiskFull, MirrorError."""
+        self._writer.flush()
 
 
 class Ranges:
@@ -67,11 +84,12 @@ class Ranges:
         self._courier = courier
         self._staged = staged
         self._head = head
-        self._next = min(RANGE_BYTES, head.size)
-        self._first = _Range(0, self._next, staged, head)
+        self._next = 0
+        self._assembled = fetch.assembled()
+        self._first = self._following()
         self._live: dict[int, _Range] = {0: self._first}  # by the offset of the request
         self._waiting: list[_Range] = []  # failed ones, to be asked for again
-        self._read_back = fetch.read_back()
+        self._read_back = fetch.read_back() if self._assembled is None else None
 
     @property
     def received(self) -> int:
@@ -101,10 +119,15 @@ class Ranges:
 
     def answered(self, answer: Answer) -> None:
         part = self._live.pop(answer.request.first or 0)
+        try:
+            part.flush()
+        except DataSyncError as error:
+            self._fetch.failed(error)
+            return
         if part.offset != part.end:
             self._retry(part, answer.error or TornRead("a range ended early"))
         if not self._fetch.over:
-            self._hash()
+            self._prove()
 
     def _take(self) -> _Range | None:
         now = self._courier.now()
@@ -114,8 +137,14 @@ class Ranges:
             return ready
         if self._next >= self._head.size:
             return None
+        return self._following()
+
+    def _following(self) -> _Range:
+        """The next range that nobody has asked for yet."""
         start, self._next = self._next, min(self._next + RANGE_BYTES, self._head.size)
-        return _Range(start, self._next, self._staged, self._head)
+        assembled = self._assembled
+        digest = assembled.begin(start, self._next - start) if assembled is not None else None
+        return _Range(start, self._next, self._staged, self._head, digest)
 
     def _ask(self, part: _Range) -> None:
         self._live[part.offset] = part
@@ -146,23 +175,34 @@ class Ranges:
     def _frontier(self) -> int:
         """Everything before this offset has arrived."""
         return min(
-            (part.offset for part in (*self._live.values(), *self._waiting)), default=self._next
+            (part.written for part in (*self._live.values(), *self._waiting)), default=self._next
         )
 
-    def _hash(self) -> None:
+    def _prove(self) -> None:
+        if self._read_back is not None:
+            self._hash(self._read_back)
+        elif self._assembled is not None and self._frontier() >= self._head.size:
+            try:
+                verdict = self._fetch.proved(self._assembled)
+            except DataSyncError as error:
+                self._fetch.failed(error)
+            else:
+                self._fetch.staged(verdict)
+
+    def _hash(self, read_back: ReadBack) -> None:
         if self._fetch.hashing:
             return
         upto = self._frontier()
         whole = upto >= self._head.size
-        if upto <= self._read_back.position and not whole:
+        if upto <= read_back.position and not whole:
             return
         self._fetch.hashing = True
         verdicts: list[Verdict] = []
 
         def work() -> None:
-            self._read_back.advance(upto)
+            read_back.advance(upto)
             if whole:
-                verdicts.append(self._read_back.verdict(self._fetch.task.key))
+                verdicts.append(read_back.verdict(self._fetch.task.key))
 
         self._courier.elsewhere(work, lambda error: self._hashed(error, verdicts))
 
@@ -174,7 +214,7 @@ class Ranges:
         elif verdicts:
             self._fetch.staged(verdicts[0])
         else:
-            self._hash()
+            self._prove()
 
 
 def _ends_try(error: DataSyncError) -> bool:

@@ -30,6 +30,7 @@ from datasync.services.engine.workshop import Workshop
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
+from datasync.utils.file_utils import give_freed_memory_back
 
 TURN_SECONDS = 1.0
 BREATH_SECONDS = 0.025
@@ -91,7 +92,7 @@ class Engine:
             started = self._ledger.start_run(run.id, time.time())
         except RunNotHeld:
             return self._ledger.run(run.id)
-        return Reconciliation(
+        done = Reconciliation(
             self._bucket,
             self._mirror,
             self._ledger,
@@ -101,6 +102,8 @@ class Engine:
             stopping=self._stopping.is_set,
             on_progress=on_progress,
         ).perform()
+        give_freed_memory_back()
+        return done
 
     def dispatch(self) -> int:
         """Hand out the dirty keys that are due; how many."""

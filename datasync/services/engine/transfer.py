@@ -17,8 +17,10 @@ from datasync.services.engine.tasks import Result, Task
 from datasync.services.engine.transfer_loop import TransferLoop
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.mirror import Mirror
+from datasync.utils.file_utils import keep_freed_memory
 
 LOOPS = 2
+KEPT_BYTES = 16 * 2**20  # the buffers of what is on its way
 HASHING_THREADS = 2
 HASHING_SECONDS = 1.0  # that a stop waits for them
 WAIT_SECONDS = 0.25
@@ -61,6 +63,7 @@ class TransferPool:
         self._loops = [TransferLoop(self, index, count) for index in range(count)]
 
     def start(self) -> None:
+        keep_freed_memory(KEPT_BYTES)
         self.hashing.start()
         self.proving.start()
         for loop in self._loops:
@@ -116,6 +119,10 @@ class TransferPool:
     def bytes_in_flight(self, run_id: int | None) -> int:
         """Bytes received so far of objects that are not finished."""
         return sum(loop.bytes_in_flight(run_id) for loop in self._loops)
+
+    def fewest_large(self) -> int:
+        """How many large objects the loop has that has the fewest."""
+        return min(loop.large_active for loop in self._loops)
 
     def wake(self) -> None:
         for loop in self._loops:

@@ -58,6 +58,7 @@ class TransferLoop(threading.Thread):
         self._loops = loops
         self._active: set[Fetch] = set()
         self._bulk_active = 0
+        self._large_active = 0
         self._proofs = 0  # tasks with the proving threads
         self._silent = 0  # objects of which nothing has arrived for a while
         self._taken: deque[Task] = deque()  # from the pool, not begun yet
@@ -94,6 +95,11 @@ class TransferLoop(threading.Thread):
     def bytes_in_flight(self, run_id: int | None) -> int:
         fetches = self._active.copy()  # atomic under the interpreter lock
         return sum(fetch.bytes_received for fetch in fetches if fetch.task.run_id == run_id)
+
+    @property
+    def large_active(self) -> int:
+        """How many objects it has that come in ranges, or will."""
+        return self._large_active
 
     def withdraw(self, run_id: int) -> None:
         """Give up a run's tasks; safe from any thread."""
@@ -133,7 +139,8 @@ class TransferLoop(threading.Thread):
         urgent_room = room + URGENT_RESERVE + min(self._silent, SILENT_REQUESTS)
         bulk_share = max(1, share // 4) - self._bulk_active
         proofs = PROOFS_AHEAD - self._proofs
-        taken = self._pool.queues.take(urgent_room, room, bulk_share, proofs)
+        large = self._pool.fewest_large() + 1 - self.large_active
+        taken = self._pool.queues.take(urgent_room, room, bulk_share, proofs, large)
         if taken:
             self._taken.extend(taken)
             self._roomy = self._has_room(taken)
@@ -168,6 +175,7 @@ class TransferLoop(threading.Thread):
         fetch = Fetch(task, self)
         self._active.add(fetch)
         self._bulk_active += not task.urgent
+        self._large_active += _nbytes(task) > LARGE_BYTES
         fetch.start()
 
     def _has_room(self, tasks: Sequence[Task]) -> bool:
@@ -182,6 +190,7 @@ class TransferLoop(threading.Thread):
         if fetch in self._active:
             self._active.remove(fetch)
             self._bulk_active -= not fetch.task.urgent
+            self._large_active -= _nbytes(fetch.task) > LARGE_BYTES
 
     def _adopt(self, task: Task) -> None:
         """Prove the file that is there; fetch the object when it is another one."""

@@ -274,15 +274,17 @@ class S3Channel:
         try:
             if not call.status:
                 self._begin(call, transfer)
-            data = transfer.take()
+            pieces = transfer.take()
             if call.head is None:
-                call.refusal += data[: MAX_ERROR_BYTES - len(call.refusal)]
+                call.refusal += b"".join(pieces)[: MAX_ERROR_BYTES - len(call.refusal)]
                 if transfer.received > MAX_ERROR_BYTES:
                     raise self._refused(call)
             elif transfer.received > call.head.length:
                 raise LengthMismatch(f"{call.request.key!r}: more bytes than were announced")
-            elif data and call.receiver is not None and not call.over:
-                call.receiver.write(data)
+            elif call.receiver is not None:
+                for data in pieces:
+                    if not call.over:
+                        call.receiver.write(data)
         except DataSyncError as error:
             self._answer(call, None, error)
         except Exception as error:  # a receiver's own fault must not end the other requests

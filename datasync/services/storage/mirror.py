@@ -42,7 +42,7 @@ from datasync.services.storage.mirror_trash import MirrorTrash
 from datasync.services.storage.notes import Note, Notes
 from datasync.services.storage.paths import INTERNAL, conflict_path_for, keys_above, path_for
 from datasync.services.storage.publishing import Publication, Published, Publisher
-from datasync.services.storage.staged_file import STAGING, StagedFile
+from datasync.services.storage.staged_file import STAGING, StagedFile, Writer
 from datasync.services.storage.staging import Staging, StagingFolder, sweep
 from datasync.services.storage.trash import TRASH, Restored, TrashEntry, TrashFolder
 from datasync.utils.file_utils import DiskCalls
@@ -59,6 +59,7 @@ __all__ = [
     "StagedFile",
     "Staging",
     "TrashEntry",
+    "Writer",
     "conflict_path_for",
     "keys_above",
     "path_for",

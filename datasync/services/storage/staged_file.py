@@ -6,6 +6,7 @@ Knows no keys and no final paths.
 import os
 import stat
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from datasync.errors import MirrorError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from datasync.services.storage.staging import StagingFolder
 
 STAGING = f"{INTERNAL}/staging"
+STEP_BYTES = 256 * 1024
+STEP_PIECES = 256
 _AGAIN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -207,6 +210,39 @@ class StagedFile:
         if self._users == 0 and self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class Writer:
+    """Writes to a staged file from `offset` on, in steps that are worth a call to the system.
+
+    `arrived` is the offset behind what it was given, `written` that behind what is in the file.
+    `watch` is given what is written, in order.
+    """
+
+    def __init__(
+        self, staged: StagedFile, offset: int = 0, watch: Callable[[bytes], None] | None = None
+    ) -> None:
+        self.arrived = self.written = offset
+        self._staged = staged
+        self._watch = watch
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Raises: DiskFull, MirrorError."""
+        self._pieces.append(data)
+        self.arrived += len(data)
+        if self.arrived - self.written >= STEP_BYTES or len(self._pieces) >= STEP_PIECES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was given and waits. Raises: DiskFull, MirrorError."""
+        if self._pieces:
+            data, whole = b"".join(self._pieces), self.arrived
+            self._pieces, self.arrived = [], self.written  # lost, if it cannot be written
+            self._staged.write_at(self.written, data)
+            self.written = self.arrived = whole
+            if self._watch is not None:
+                self._watch(data)
 
 
 def _read_at(descriptor: int, offset: int, length: int) -> bytes:

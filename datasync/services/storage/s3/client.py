@@ -337,9 +337,9 @@ def _wait(
 
 
 def _collect(transfer: Transfer, exchange: Exchange, what: str) -> None:
-    data = transfer.take()
-    exchange.size += len(data)
-    exchange.body.append(data)
+    pieces = transfer.take()
+    exchange.size += sum(map(len, pieces))
+    exchange.body += pieces
     if exchange.size > exchange.max_bytes:
         raise UnexpectedAnswer(f"{what}: the answer is over {exchange.max_bytes} bytes")
 

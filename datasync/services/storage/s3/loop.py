@@ -74,13 +74,12 @@ class Transfer:
         self.seen = 0
         self.quiet = 0.0
 
-    def take(self) -> bytes:
-        """The bytes that arrived since the last call."""
-        chunks = self.chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self.received += len(data)
-        return data
+    def take(self) -> list[bytes]:
+        """The bytes that arrived since the last call, in the pieces that they came in."""
+        pieces = self.chunks.copy()
+        self.chunks.clear()
+        self.received += sum(map(len, pieces))
+        return pieces
 
 
 @value(frozen=True, slots=True)
