@@ -16,6 +16,7 @@ IN_HAND = 1_000
 # A key that is not done after so long does not keep others from being handed out, up to a bound.
 SLOW_SECONDS = 5.0
 IN_HAND_IN_ALL = 5_000
+CHECK_SECONDS = 1.0  # between two proofs that the mirror can be written: each makes a file
 _AFTER_BREAKAGE_SECONDS = 2.0  # doubled each time, up to:
 _LONGEST_SECONDS = 64.0
 
@@ -49,6 +50,7 @@ class Dispatcher:
         self._steady = steady
         self._in_hand: dict[str, float] = {}  # and when they were handed out
         self._not_before = 0.0
+        self._checked_at = float("-inf")
         self._breakages = 0  # groups in a row that the ledger did not take
         self._lock = threading.Lock()
 
@@ -75,7 +77,9 @@ class Dispatcher:
             due = self._ledger.due(as_of.time, room, busy, present=now, made_by=as_of.mark)
         if not due:
             return 0
-        self._mirror.check()  # on a full one, keys that are gone still go
+        if self._steady() - self._checked_at >= CHECK_SECONDS:
+            self._mirror.check()  # on a full one, keys that are gone still go
+            self._checked_at = self._steady()
         ours = [mark for mark in due if mark.key.startswith(self._options.prefix)]
         if len(ours) < len(due):  # marked before S3_PREFIX was what it is now
             foreign = tuple(m for m in due if not m.key.startswith(self._options.prefix))

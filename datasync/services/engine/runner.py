@@ -34,6 +34,7 @@ from datasync.utils.file_utils import give_freed_memory_back
 
 TURN_SECONDS = 1.0
 BREATH_SECONDS = 0.025
+BREATH_SECONDS_EACH = 0.002  # the more was found, the more is waited for
 RETRY_SECONDS = 60.0
 HOUSEKEEPING_END_SECONDS = 0.5
 TAKEN_SECONDS = 60.0  # until a ledger that went to another directory is asked for again
@@ -238,10 +239,11 @@ class Runner(threading.Thread):
             while not self._stopping.is_set():
                 self._lease.require()
                 began = time.monotonic()
-                self._turn(engine, runs, house)
+                found = self._turn(engine, runs, house)
                 self._bell.wait(TURN_SECONDS)
                 # One event is looked at where it comes; of a burst, many in one turn.
-                self._stopping.wait(max(0.0, began + BREATH_SECONDS - time.monotonic()))
+                breath = min(BREATH_SECONDS, found * BREATH_SECONDS_EACH)
+                self._stopping.wait(max(0.0, began + breath - time.monotonic()))
         finally:
             deadline = time.monotonic() + self._close_within
             engine.stop()
@@ -267,7 +269,8 @@ class Runner(threading.Thread):
             return self._mirror.check() is None
         return False
 
-    def _turn(self, engine: Engine, runs: "_RunThread", house: Housekeeping) -> None:
+    def _turn(self, engine: Engine, runs: "_RunThread", house: Housekeeping) -> int:
+        """Do what there is to do; how many dirty keys were due."""
         try:
             now = time.monotonic()
             self._ledger.require_claim()
@@ -283,12 +286,13 @@ class Runner(threading.Thread):
                     self._schedule.began(now)
                 runs.begin(run)
             engine.resume()
-            engine.dispatch()
+            return engine.dispatch()
         except LedgerTaken:
             raise
         except DataSyncError as error:
             self._failed(error)
             self._stopping.wait(TURN_SECONDS)
+        return 0
 
     def _end_runs(self, runs: "_RunThread") -> None:
         while runs.finished:

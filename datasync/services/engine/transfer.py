@@ -86,7 +86,9 @@ class TransferPool:
             self.queues.put(tasks)
             self._crew.look()
             if not self.queues.empty:
-                self.wake()
+                idlest_first = sorted(self._loops, key=lambda loop: loop.in_flight)
+                for loop in idlest_first[: len(tasks)]:
+                    loop.wake()
 
     def wait_for_room(self, interrupted: Callable[[], bool]) -> None:
         """Wait while too many bulk tasks are queued.

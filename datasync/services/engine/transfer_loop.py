@@ -97,6 +97,11 @@ class TransferLoop(threading.Thread):
         return sum(fetch.bytes_received for fetch in fetches if fetch.task.run_id == run_id)
 
     @property
+    def in_flight(self) -> int:
+        """How many requests it has under way, seen from any thread."""
+        return self.channel.in_flight
+
+    @property
     def large_active(self) -> int:
         """How many objects it has that come in ranges, or will."""
         return self._large_active
