@@ -82,7 +82,7 @@ class SqliteBackend:
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions begin when we say so
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA cache_size=-16384")
+        connection.execute("PRAGMA cache_size=-4096")
         connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
 
     @staticmethod
