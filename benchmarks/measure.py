@@ -91,6 +91,7 @@ def _peak(pid: int) -> float:
 
 
 def cpu_of(processes: Sequence[psutil.Process]) -> float:
-    """CPU seconds that living processes have spent, user + system."""
+    """CPU seconds that living processes have spent, user + system, and their children before."""
     spent = [process.cpu_times() for process in processes]
-    return float(sum(each.user + each.system for each in spent))
+    own = sum(each.user + each.system for each in spent)
+    return float(own + sum(each.children_user + each.children_system for each in spent))

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.files import check, write
 from benchmarks.light import POOL_BYTES, Item, Pool
 from benchmarks.machine import file_system
-from benchmarks.measure import Memory, children, measure
+from benchmarks.measure import Memory, children, cpu_of, measure
 
 HOG = "import sys; held = bytes(range(256)) * 400_000; sys.stdin.read()"
 
@@ -44,6 +45,19 @@ def test_the_memory_of_children_counts() -> None:
             memory.look(process.pid)
         assert process.stdin
         process.stdin.close()
+
+
+def test_the_processor_time_of_a_child_counts_when_it_is_over_too() -> None:
+    busy = "import time\nwhile time.process_time() < 0.2: pass"
+    script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}]); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        known = psutil.Process(process.pid)
+        while (spent := cpu_of([known])) < 0.2:
+            assert process.poll() is None
+        process.communicate(b"\n")
+    assert spent >= 0.2
 
 
 def test_children_of_nobody_are_none() -> None:
