@@ -95,6 +95,33 @@ class Many:
         return self._text
 
 
+class Prepared:
+    """A select that is asked again and again: its text is made once, for one kind of database.
+
+    Values are given to the driver as they are, and rows come as its own tuples.
+    """
+
+    def __init__(self, statement: Select[Any]) -> None:
+        self._statement = statement
+        self._text = ""
+        self._names: tuple[str, ...] = ()
+        self._known: dict[str, Any] = {}  # the values that are part of the statement
+
+    def fetch(self, connection: Connection, **values: object) -> list[Values]:
+        """The rows, with a value for each parameter of the statement."""
+        if not self._text:
+            compiled = self._statement.compile(dialect=connection.dialect)
+            assert isinstance(compiled, SQLCompiler)
+            self._names = tuple(compiled.positiontup or ())
+            self._known = dict(compiled.params)
+            self._text = str(compiled)
+        given = {**self._known, **values}
+        asked = tuple([given[name] for name in self._names])
+        cursor = connection.exec_driver_sql(self._text, asked).cursor
+        assert cursor is not None
+        return list(cursor.fetchall())
+
+
 class ByKeys:
     """A select of the rows of given keys, as the driver's own tuples.
 

@@ -20,6 +20,7 @@ from datasync.services.storage.ledger.database import (
     ByKeys,
     Database,
     Many,
+    Prepared,
     Values,
     fetch,
     in_parts,
@@ -47,18 +48,8 @@ _RETRIES = _SELECT.where(
 _AHEAD = _SELECT.where(
     dirty.c.not_before > bindparam("bound"), dirty.c.marks <= bindparam("made_by")
 ).order_by(dirty.c.not_before)
-_LOCK = (
-    select(dirty.c.key)
-    .where(dirty.c.key.in_(bindparam("keys", expanding=True)))
-    .order_by(dirty.c.key)
-    .with_for_update()
-)
+_LOCK = select(dirty.c.key).order_by(dirty.c.key).with_for_update()
 _STILL = select(dirty.c.key).where(dirty.c.key.in_(bindparam("keys", expanding=True)))
-_HOW_MANY = (
-    select(func.count())
-    .select_from(dirty)
-    .where(dirty.c.key.in_(bindparam("keys", expanding=True)))
-)
 _MARKS = "marks"
 _HURRY = (
     update(dirty)
@@ -81,6 +72,26 @@ def dirty_key(values: Values) -> DirtyKey:
 
 def _by_keys(_: Database) -> ByKeys:
     return ByKeys(_SELECT, dirty.c.key)
+
+
+def _known_keys(_: Database) -> ByKeys:
+    return ByKeys(select(dirty.c.key), dirty.c.key)
+
+
+def _locked_keys(_: Database) -> ByKeys:
+    return ByKeys(_LOCK, dirty.c.key)
+
+
+def _fresh(_: Database) -> Prepared:
+    return Prepared(_FRESH.limit(bindparam("most")))
+
+
+def _retries(_: Database) -> Prepared:
+    return Prepared(_RETRIES.limit(bindparam("most")))
+
+
+def _ahead(_: Database) -> Prepared:
+    return Prepared(_AHEAD.limit(bindparam("most")))
 
 
 class DirtyKeys(Claim):
@@ -132,7 +143,7 @@ class DirtyKeys(Claim):
             self.require_claim(connection)
             marks = self._next_marks(connection) if notes else 0
             if events and notes:
-                known = _count_dirty(connection, list(values))
+                known = _count_dirty(connection, self._database, list(values))
                 changes = {**changes, DUPLICATES: len(notes) - len(values) + known}
                 latest = max(note.received for note in notes)
                 raise_figure(connection, self._database, LAST_EVENT, round(latest * 1000))
@@ -168,10 +179,11 @@ class DirtyKeys(Claim):
         bound = (now if present is None else present) + LONGEST_WAIT_SECONDS
         with self._database.read(snapshot=True) as connection:
             # Three stretches of one index, each in its order: nothing is sorted, however many wait.
-            found = fetch(connection, _FRESH.limit(enough), made_by=made_by)
-            found += fetch(connection, _RETRIES.limit(enough), now=now, made_by=made_by)
+            given = {"most": enough, "made_by": made_by}
+            found = self._database.prepared(_fresh).fetch(connection, **given)
+            found += self._database.prepared(_retries).fetch(connection, now=now, **given)
             if len(found) < enough:
-                found += fetch(connection, _AHEAD.limit(enough), bound=bound, made_by=made_by)
+                found += self._database.prepared(_ahead).fetch(connection, bound=bound, **given)
         marks = sorted(map(dirty_key, found), key=lambda mark: (mark.first_seen, mark.key))
         skipped = frozenset(exclude)
         return [mark for mark in marks if mark.key not in skipped][:limit]
@@ -238,13 +250,17 @@ class DirtySettling:
         self._renew.run(connection, [values for values in cleared if values[0] in left])
 
     def settle(
-        self, connection: Connection, cleared: Iterable[DirtyKey], deferred: Iterable[DirtyKey]
+        self,
+        connection: Connection,
+        database: Database,
+        cleared: Iterable[DirtyKey],
+        deferred: Iterable[DirtyKey],
     ) -> None:
         """Clear and defer the marks that are still the ones given; newer marks stay as they are."""
         cleared, deferred = list(cleared), list(deferred)
         # All rows first, in the order in which they are marked: else the two wait in a circle.
-        for part in in_parts(sorted(encode(mark.key) for mark in (*cleared, *deferred))):
-            fetch(connection, _LOCK, keys=list(part))
+        keys = sorted(encode(mark.key) for mark in (*cleared, *deferred))
+        database.prepared(_locked_keys).fetch(connection, keys)
         gone = sorted((encode(mark.key), mark.marks) for mark in cleared)
         self._clear.run(connection, gone)
         self._begin_anew(connection, gone)
@@ -275,6 +291,5 @@ def _row_of(notes: Sequence[EventNote], events: bool) -> Values:
     return (reason, min(received), max(received), 0, 0.0, None, first, last.happened, count)
 
 
-def _count_dirty(connection: Connection, keys: Sequence[bytes]) -> int:
-    counted = (connection.execute(_HOW_MANY, {"keys": part}) for part in in_parts(keys))
-    return sum(int(count.scalar_one()) for count in counted)
+def _count_dirty(connection: Connection, database: Database, keys: Sequence[bytes]) -> int:
+    return len(database.prepared(_known_keys).fetch(connection, keys))

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, literal
 
 from datasync.errors import RunMissing, RunNotHeld
 from datasync.models.sync_models import Run, RunCounts, RunKind, RunStatus
-from datasync.services.storage.ledger.database import Database, Values, fetch
+from datasync.services.storage.ledger.database import Database, Prepared, Values, fetch
 from datasync.services.storage.ledger.plans import count_plan, forget_plans
 from datasync.services.storage.ledger.tables import RUN_COUNTS, ByteText, encode, plain, runs
 
@@ -62,6 +62,11 @@ def covers(prefix: str) -> ColumnElement[bool]:
     )
 
 
+def _next(_: Database) -> Prepared:
+    due = or_(runs.c.status == RunStatus.QUEUED.value, _APPLIES)
+    return Prepared(_SELECT.where(due).order_by(runs.c.id).limit(1))
+
+
 class Runs:
     """Requests, progress and ends of runs."""
 
@@ -95,7 +100,8 @@ class Runs:
         Raises: LedgerError, LedgerBusy.
         """
         with self._database.read() as connection:
-            return _one(connection, or_(runs.c.status == RunStatus.QUEUED.value, _APPLIES))
+            found = self._database.prepared(_next).fetch(connection)
+        return run_of(found[0]) if found else None
 
     def start_run(self, run_id: int, now: float) -> Run:
         """Set a queued run, or an approved held one, running.

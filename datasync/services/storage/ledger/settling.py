@@ -44,7 +44,7 @@ class Settling(Claim):
             self.require_claim(connection)
             if rows or removed:
                 self._replace(connection, list(rows.values()), removed)
-            self._marks.settle(connection, settlement.cleared, settlement.deferred)
+            self._marks.settle(connection, self._database, settlement.cleared, settlement.deferred)
             self._insert_outcomes.run(connection, list(map(outcome_values, settlement.outcomes)))
             changes = outcome_figures(settlement.outcomes)
             changes.update(delete_figures(settlement.unapproved_deletes, settlement.at))
