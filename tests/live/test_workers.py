@@ -10,14 +10,17 @@ from contextlib import closing
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
 
 from datasync.composition import Components, compose, s3_bucket
+from datasync.errors import MirrorUnavailable
 from datasync.models.sync_models import ListedObject, RunKind, RunStatus, SyncOptions
-from datasync.services.engine import crew, workshop
-from datasync.services.engine.crew import Crew, Mate
+from datasync.services.engine import mate, workshop
+from datasync.services.engine.crew import Crew
+from datasync.services.engine.mate import Mate
 from datasync.services.engine.parcels import Order, Outfit, Report, pack, packed_task
 from datasync.services.engine.tasks import Task
 from datasync.services.storage.mirror import Mirror
@@ -57,9 +60,9 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
     told: list[Report] = []
     take, look = Mate._take, Crew.look
 
-    def taking(mate: Mate, report: Report) -> None:
+    def taking(self: Mate, report: Report) -> None:
         told.append(report)
-        take(mate, report)
+        take(self, report)
 
     def looking(crew: Crew) -> None:
         look(crew)
@@ -125,10 +128,10 @@ def at_the_first(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> 
     take = Mate._take
     done: list[object] = []
 
-    def taking(mate: Mate, report: Report) -> None:
+    def taking(self: Mate, report: Report) -> None:
         if report.staged and not done:
             done.append(act())
-        take(mate, report)
+        take(self, report)
 
     monkeypatch.setattr(Mate, "_take", taking)
 
@@ -143,6 +146,44 @@ def test_the_tasks_of_a_worker_that_is_killed_are_done_without_it(
     assert run(parts) is RunStatus.SUCCESS
     assert content(parts.mirror.root) == objects
     assert 0 < staged_by(reports) < COUNT
+
+
+def test_a_worker_that_says_nothing_any_more_is_done_without(
+    parts: Components,
+    objects: dict[str, bytes],
+    reports: list[Report],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mate, "SILENT_SECONDS", 1.0)
+    at_the_first(monkeypatch, lambda: workers()[0].send_signal(signal.SIGSTOP))
+    assert run(parts) is RunStatus.SUCCESS
+    assert content(parts.mirror.root) == objects
+    assert 0 < staged_by(reports) < COUNT
+
+
+def test_nothing_is_lost_when_the_staging_folder_is_gone_at_a_hand_over(
+    parts: Components,
+    objects: dict[str, bytes],
+    reports: list[Report],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hand_over, refused = Mate._hand_over, []
+
+    def gone(mirror: Mirror) -> NoReturn:
+        refused.append(mirror)
+        raise MirrorUnavailable("gone for a moment")
+
+    def handing(self: Mate, connection: Connection) -> None:
+        if refused:
+            hand_over(self, connection)
+            return
+        with monkeypatch.context() as patched:
+            patched.setattr(Mirror, "staging", gone)
+            hand_over(self, connection)
+
+    monkeypatch.setattr(Mate, "_hand_over", handing)
+    assert run(parts) is RunStatus.SUCCESS
+    assert refused and content(parts.mirror.root) == objects
 
 
 def test_a_run_that_is_cancelled_takes_its_tasks_back(
@@ -183,7 +224,7 @@ def test_workers_that_cannot_be_started_are_done_without(
     reports: list[Report],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(crew, "_WORKER", "datasync.no_such_module")
+    monkeypatch.setattr(mate, "_WORKER", "datasync.no_such_module")
     assert run(parts) is RunStatus.SUCCESS
     assert content(parts.mirror.root) == objects
     assert reports == []
@@ -200,9 +241,9 @@ def test_a_worker_ends_when_the_engine_is_gone(
         assert elsewhere is not None
         ours, theirs = socket.socketpair()
         with theirs:
-            process = crew._started(theirs.fileno())
+            process = mate._started(theirs.fileno())
         with closing(Connection(ours.detach())) as connection:
-            outfit = Outfit(elsewhere, mirror.elsewhere(), b"w1.", SyncOptions("bucket"), 32)
+            outfit = Outfit(elsewhere, mirror.elsewhere(), b"w1.", SyncOptions("bucket"), 32, 64)
             connection.send_bytes(pack(outfit))
             listed = [item for page in source.list() for item in page.objects]
             tasks = [packed_task(n, _task(item)) for n, item in enumerate(listed)]

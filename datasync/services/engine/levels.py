@@ -76,6 +76,12 @@ class ConcurrencyLevel:
             if elapsed >= _WINDOW_SECONDS and window.requests >= self._level:
                 self._close(window, elapsed, now)
 
+    def bound(self, maximum: int) -> None:
+        """Never more than this from now on. For a level that is not fixed."""
+        with self._lock:
+            self._maximum = maximum
+            self._level = min(self._level, maximum)
+
     def slow_down(self, now: float) -> None:
         """The server asked for less: halve, at most once a second."""
         with self._lock:

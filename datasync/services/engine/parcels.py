@@ -27,7 +27,8 @@ Parcel = tuple[Any, ...]
 class Outfit:
     """All that a worker needs before its first task.
 
-    `guest` is its name in the staging folder, `level` the requests in flight that it begins with.
+    `guest` is its name in the staging folder, `level` the requests in flight that it begins with,
+    `most` those that it may come to.
     """
 
     bucket: BucketElsewhere
@@ -35,6 +36,7 @@ class Outfit:
     guest: bytes
     options: SyncOptions
     level: int
+    most: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,11 @@ class TransferPool:
         """Bytes received so far of objects that are not finished."""
         return sum(loop.bytes_in_flight(run_id) for loop in self._loops)
 
+    @property
+    def turns(self) -> int:
+        """How often the loops have turned: a number that stands still is that of ones that hang."""
+        return sum(loop.turns for loop in self._loops)
+
     def fewest_large(self) -> int:
         """How many large objects the loop has that has the fewest."""
         return min(loop.large_active for loop in self._loops)

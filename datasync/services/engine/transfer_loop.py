@@ -67,6 +67,7 @@ class TransferLoop(threading.Thread):
         self._results: list[Result] = []
         self._posted: deque[Callable[[], None]] = deque()
         self._expire_at = 0.0
+        self.turns = 0
         self._roomy = False  # there is room for what is begun now
 
     # The thread
@@ -125,6 +126,7 @@ class TransferLoop(threading.Thread):
             self._posted.popleft()()
 
     def _turn(self) -> None:
+        self.turns += 1
         self.run_posted()
         self._begin_tasks()
         for answer in self.channel.poll(self._wait_seconds()):

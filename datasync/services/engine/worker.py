@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -29,6 +30,7 @@ from datasync.services.engine.tasks import Found, Result, Task
 from datasync.services.engine.transfer import TransferPool
 
 STOP_SECONDS = 5.0
+PULSE_SECONDS = 5.0
 GARBAGE = 20_000  # objects between two looks for cycles: an object of S3 leaves none
 
 
@@ -53,10 +55,12 @@ class Worker:
             loops=1,
             level=outfit.level,
         )
+        self._pool.level.bound(outfit.most)
 
     def serve(self) -> None:
         """Work until the engine closes the socket, or is gone."""
         self._pool.start()
+        threading.Thread(target=self._tell_of_itself, name="pulse", daemon=True).start()
         try:
             self._send(Report())  # ready
             while True:
@@ -69,6 +73,15 @@ class Worker:
             self._pool.stop(STOP_SECONDS)
             self._bucket.close()
             self._mirror.close()
+
+    def _tell_of_itself(self) -> None:
+        """Say every few seconds that the loop turns: one that hangs is to be noticed."""
+        turns = -1
+        while True:
+            time.sleep(PULSE_SECONDS)
+            if self._pool.turns != turns:
+                turns = self._pool.turns
+                self._send(Report())
 
     def _follow(self, order: Order) -> None:
         tasks = []
@@ -84,6 +97,16 @@ class Worker:
             self._pool.forget(order.forget)
 
     def _deliver(self, results: Sequence[Result]) -> None:
+        try:
+            sent = self._send(self._report(results))
+        except Exception:
+            _discard(results)
+            traceback.print_exc()
+            os._exit(1)  # a mistake of ours: the engine does without this worker
+        if not sent:
+            _discard(results)
+
+    def _report(self, results: Sequence[Result]) -> Report:
         staged: list[Parcel] = []
         others: list[Parcel] = []
         for result in results:
@@ -92,10 +115,7 @@ class Worker:
                 staged.append(packed_staged(number, result))
             else:
                 others.append(packed_other(number, result))
-        if not self._send(Report(staged, others)):
-            for result in results:
-                if result.staged is not None:
-                    result.staged.discard()
+        return Report(staged, others)
 
     def _problem(self, error: Exception) -> None:
         self._send(Report(problems=["".join(traceback.format_exception(error))]))
@@ -108,6 +128,12 @@ class Worker:
         except OSError:
             return False
         return True
+
+
+def _discard(results: Sequence[Result]) -> None:
+    for result in results:
+        if result.staged is not None:
+            result.staged.discard()
 
 
 def main() -> None:

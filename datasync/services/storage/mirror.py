@@ -42,6 +42,7 @@ from datasync.services.storage.mirror_trash import MirrorTrash
 from datasync.services.storage.notes import Note, Notes
 from datasync.services.storage.paths import INTERNAL, conflict_path_for, keys_above, path_for
 from datasync.services.storage.publishing import Publication, Published, Publisher
+from datasync.services.storage.room import Room
 from datasync.services.storage.staged_file import STAGING, StagedFile, Writer
 from datasync.services.storage.staging import Staging, StagingFolder, sweep
 from datasync.services.storage.trash import TRASH, Restored, TrashEntry, TrashFolder
@@ -56,6 +57,7 @@ __all__ = [
     "Publication",
     "Published",
     "Restored",
+    "Room",
     "StagedFile",
     "Staging",
     "TrashEntry",

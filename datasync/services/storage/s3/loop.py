@@ -313,7 +313,8 @@ class SocketWatch:
             elif descriptor in self._resting:  # the server has closed it; libcurl sees to that
                 self._resting.remove(descriptor)
                 del self._known[descriptor]
-                self._epoll.unregister(descriptor)
+                with contextlib.suppress(OSError):  # closed here, and not in a child being made
+                    self._epoll.unregister(descriptor)
             else:
                 ready.append((descriptor, _READY_BITS[events & 0x1F]))
         return ready
