@@ -22,7 +22,7 @@ def test_a_kill_in_the_middle_of_a_large_download(seaweed: S3Server, tmp_path: P
         eventually(service.caught_up, 30)
         client.put_object(Bucket=bucket, Key="big", Body=new)
         service.post("/sync/trigger?background=true")
-        eventually(lambda: any(path.stat().st_size for path in service.staged()), 30)
+        eventually(lambda: service.largest_staged() > MIB, 30)
         service.kill()
     assert service.files() == {"big": old}
     assert service.staged()
@@ -40,7 +40,7 @@ def test_sigterm_in_the_middle_of_a_large_download_ends_in_time(
     client.put_object(Bucket=bucket, Key="big", Body=os.urandom(MIB) * 300)
     with ServiceProcess(seaweed, bucket, tmp_path) as service:
         service.wait_until_up()
-        eventually(lambda: any(path.stat().st_size for path in service.staged()), 30)
+        eventually(lambda: service.largest_staged() > MIB, 30)
         assert service.terminate(10) == 0
     assert service.files() == {}
     assert service.staged() == []

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -129,6 +130,14 @@ class ServiceProcess:
         """Staging files of objects (not the marks of who owns them)."""
         staging = self.root / ".datasync" / "staging"
         return [path for path in staging.glob("*") if path.suffix != ".owner"]
+
+    def largest_staged(self) -> int:
+        """The bytes of the largest of them; the proof that the disk can be written has one."""
+        sizes = [0]
+        for path in self.staged():
+            with suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
+        return max(sizes)
 
     def files(self) -> dict[str, bytes]:
         """What a reader of the folder sees now; a file that is replaced meanwhile is read whole."""
