@@ -3,18 +3,12 @@
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from datasync.cli import exits
 from datasync.cli.run_commands import Json
 from datasync.cli.session import read
-from datasync.cli.terminal import (
-    Part,
-    print_json,
-    print_line_raw,
-    print_parts,
-    remark,
-    terminal,
-)
+from datasync.cli.terminal import output, print_json, print_line_raw, remark
 from datasync.cli.wording import in_commands
 from datasync.doctor.findings import Level, Line, worst
 from datasync.utils.logger import escape_key
@@ -65,16 +59,15 @@ def _print(line: Line) -> None:
     """One line: a row on a terminal, tab-separated for other programs."""
     finding = line.finding
     found, advice = escape_key(finding.found), escape_key(in_commands(finding.advice))
-    if terminal() is None:
+    if not output().is_terminal:
         print_line_raw("\t".join((finding.level.value, line.name, found, advice)))
         return
-    parts: list[Part] = [
-        (finding.level.value, STYLES[finding.level]),
-        (f"  {line.name:<{NAME_WIDTH}}  {found}", ""),
-    ]
+    text = Text.assemble(
+        (finding.level.value, STYLES[finding.level]), f"  {line.name:<{NAME_WIDTH}}  {found}"
+    )
     if advice:
-        parts.append((f" -> {advice}", "bold"))
-    print_parts(*parts)
+        text.append(f" -> {advice}", "bold")
+    output().print(text)
 
 
 def _report(lines: list[Line]) -> dict[str, Any]:

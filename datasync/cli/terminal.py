@@ -2,9 +2,6 @@
 
 Everything that comes from outside (keys, messages of servers, paths) is escaped here and never
 read as markup. Knows no ledger, no settings and no run.
-
-What goes to a file or into a pipe is written as it is; Rich is loaded for a terminal only
-(`console`), for loading it takes longer than most commands.
 """
 
 import json
@@ -14,24 +11,30 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import NoReturn
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from datasync.cli.exits import PIPE_CLOSED
 from datasync.utils.logger import escape_key
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 ROOMY_COLUMNS = 100
 HALF_A_YEAR_SECONDS = 182 * 86400
-# By these Rich may find a terminal where there is none, or none where there is one.
-_SAY_OTHERWISE = ("FORCE_COLOR", "TTY_COMPATIBLE")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 Cell = str | int | float | None
-Part = tuple[str, str]  # a text, and its style on a terminal
+
+
+class _QuietConsole(Console):
+    """A console that leaves without a word when the reader of a pipe has gone away."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        self.quiet = True
+        silence_stdout()
+        raise typer.Exit(PIPE_CLOSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +46,14 @@ class Column:
     kind: str = "text"
 
 
-def terminal(*, stderr: bool = False) -> "Console | None":
-    """The console of results, or with `stderr` of remarks; None where no terminal is.
-
-    Made on call, because tests and pipes replace the stream.
-    """
-    if _is_plain(_stream(stderr)):
-        return None
-    from datasync.cli.console import QuietConsole
-
-    console = QuietConsole(stderr)
-    return console if console.is_terminal else None
+def output() -> Console:
+    """The console of results: stdout. Made on call, because tests and pipes replace the stream."""
+    return _QuietConsole(markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
-def _stream(stderr: bool) -> TextIO:
-    return sys.stderr if stderr else sys.stdout
-
-
-def _is_plain(stream: TextIO | None) -> bool:
-    """Whether it is surely no terminal; else Rich has to tell."""
-    if stream is None or stream.closed or any(name in os.environ for name in _SAY_OTHERWISE):
-        return False
-    return not stream.isatty()
+def remarks() -> Console:
+    """The console of progress, remarks and errors: stderr."""
+    return _QuietConsole(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def silence_stdout() -> None:
@@ -80,29 +69,20 @@ def print_json(document: object) -> None:
 
 def print_line(text: str, style: str = "") -> None:
     """Print one line of result."""
-    print_parts((escape_key(text), style))
+    output().print(Text(escape_key(text), style=style))
 
 
 def remark(text: str, style: str = "") -> None:
     """Print one line beside the result, on stderr."""
-    print_parts((escape_key(text), style), stderr=True)
+    remarks().print(Text(escape_key(text), style=style))
 
 
 def print_error(message: str, hint: str = "") -> None:
     """Print what happened and what to do, one line each, on stderr."""
-    print_parts((f"error: {_lines(message)}", "bold red"), stderr=True)
+    console = remarks()
+    console.print(Text("error: ", style="bold red") + Text(_lines(message)))
     if hint:
-        print_parts((f"hint:  {_lines(hint)}", "bold"), stderr=True)
-
-
-def print_parts(*parts: Part, stderr: bool = False) -> None:
-    """Print one line made of parts that are escaped already."""
-    if _is_plain(stream := _stream(stderr)):
-        _write(stream, "".join(text for text, _style in parts) + "\n", flush=True)
-        return
-    from datasync.cli.console import print_styled
-
-    print_styled(parts, stderr)
+        console.print(Text("hint:  ", style="bold") + Text(_lines(hint)))
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
@@ -110,35 +90,32 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> No
 
     In a pipe there is no header, sizes are plain byte counts and times are ISO 8601.
     """
-    console = terminal()
-    if console is None:
+    console = output()
+    if not console.is_terminal:
         for row in rows:
             print_line_raw("\t".join(plain(c, v) for c, v in zip(columns, row, strict=True)))
         return
-    from datasync.cli.console import table
-
-    console.print(table(columns, rows, console.width < ROOMY_COLUMNS), soft_wrap=False)
+    gap = 1 if console.width < ROOMY_COLUMNS else 2
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(
+            column.title,
+            justify="right" if column.kind == "bytes" else "left",
+            overflow="fold",
+            no_wrap=column.kind != "text",
+        )
+    for row in rows:
+        table.add_row(*(Text(pretty(c, v)) for c, v in zip(columns, row, strict=True)))
+    console.print(table, soft_wrap=False)
 
 
 def print_line_raw(text: str) -> None:
     """Print a line whose parts are escaped already and joined by tabs."""
-    _write(sys.stdout, text + "\n")
-
-
-def _write(stream: TextIO, text: str, flush: bool = False) -> None:
-    """Write, or leave without a word when the reader of a pipe has gone away."""
     try:
-        stream.write(text)
-        if flush:
-            stream.flush()
+        sys.stdout.write(text + "\n")
     except BrokenPipeError:
-        leave()
-
-
-def leave() -> NoReturn:
-    """End the command quietly: the reader of its output has gone away."""
-    silence_stdout()
-    raise typer.Exit(PIPE_CLOSED) from None
+        silence_stdout()
+        raise typer.Exit(PIPE_CLOSED) from None
 
 
 def plain(column: Column, value: Cell) -> str:
