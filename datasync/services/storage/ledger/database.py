@@ -6,11 +6,10 @@ Knows no table. A database belongs to the process that opened it.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Connection,
     Executable,
@@ -33,6 +32,7 @@ T = TypeVar("T")
 KEYS_AT_ONCE = 500
 PARAMETERS_AT_ONCE = 900
 _LENGTHS = (1, 8, 64, 250, KEYS_AT_ONCE)
+_NAMES = tuple(f"key_{number}" for number in range(KEYS_AT_ONCE))
 
 
 def fetch(connection: Connection, statement: Executable, **values: object) -> list[Values]:
@@ -132,27 +132,22 @@ class ByKeys:
     def __init__(self, statement: Select[Any], key: ColumnElement[Any]) -> None:
         self._statement = statement
         self._key = key
-        self._texts: dict[int, str] = {}
+        self._by_length: dict[int, Prepared] = {}
 
     def fetch(self, connection: Connection, keys: Sequence[bytes]) -> list[Values]:
         """The rows of these keys, in no order; each once."""
         found: list[Values] = []
         for part in in_parts(keys):
-            count = next(n for n in _LENGTHS if n >= len(part))
-            asked = [*part, *[part[-1]] * (count - len(part))]
-            cursor = connection.exec_driver_sql(self._text(connection, count), tuple(asked)).cursor
-            assert cursor is not None
-            found += cursor.fetchall()
+            length = next(length for length in _LENGTHS if length >= len(part))
+            asked = dict(zip(_NAMES[:length], chain(part, repeat(part[-1])), strict=False))
+            found += self._of(length).fetch(connection, **asked)
         return found
 
-    def _text(self, connection: Connection, count: int) -> str:
-        text = self._texts.get(count)
-        if text is None:
-            asked: list[BindParameter[Any]] = [bindparam(f"key_{n}") for n in range(count)]
-            chosen = self._statement.where(self._key.in_(asked))
-            compiled = chosen.compile(dialect=connection.dialect)
-            text = self._texts[count] = str(compiled)
-        return text
+    def _of(self, length: int) -> Prepared:
+        if length not in self._by_length:
+            chosen = self._key.in_([bindparam(name) for name in _NAMES[:length]])
+            self._by_length[length] = Prepared(self._statement.where(chosen))
+        return self._by_length[length]
 
 
 class Database:
