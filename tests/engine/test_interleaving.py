@@ -19,7 +19,7 @@ from datasync.models.sync_models import (
     RunStatus,
     State,
 )
-from datasync.services.engine import dispatch, queues, runner
+from datasync.services.engine import dispatch, levels, queues, runner
 from datasync.services.engine.workshop import Workshop
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
@@ -153,7 +153,7 @@ def test_a_ledger_error_while_the_queue_is_full_ends_the_run_and_keeps_no_key(
         broken = Broken(patch, Ledger, "save_counts", LedgerError("the database is broken"))
         broken.on = False
         run, _ = live.service.request_run()
-        eventually(lambda: live.bucket.counts["get"] == 16)  # a page waits behind them
+        eventually(lambda: live.bucket.counts["get"] == levels.START)  # a page waits behind
         broken.on = True
         eventually(lambda: broken.calls)
         gate.set()
