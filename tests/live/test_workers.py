@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,6 +23,7 @@ from datasync.services.engine import mate, workshop
 from datasync.services.engine.crew import Crew
 from datasync.services.engine.mate import Mate
 from datasync.services.engine.parcels import Order, Outfit, Report, pack, packed_task
+from datasync.services.engine.queues import TaskQueues
 from datasync.services.engine.tasks import Task
 from datasync.services.storage.mirror import Mirror
 from datasync.services.storage.s3.client import S3Client
@@ -79,6 +81,8 @@ def parts(seaweed: S3Server, bucket: str, tmp_path: Path) -> Iterator[Components
     parts = compose(settings_for(seaweed, bucket, tmp_path), make_bucket=s3_bucket)
     try:
         yield parts
+        parts.service.stop()
+        assert parts.mirror.staging().room.promised == 0
     finally:
         parts.service.stop()
         parts.close()
@@ -136,26 +140,17 @@ def at_the_first(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> 
     monkeypatch.setattr(Mate, "_take", taking)
 
 
-def test_the_tasks_of_a_worker_that_is_killed_are_done_without_it(
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_tasks_of_a_worker_that_is_lost_are_done_without_it(
     parts: Components,
     objects: dict[str, bytes],
     reports: list[Report],
     monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
-    at_the_first(monkeypatch, lambda: workers()[0].send_signal(signal.SIGKILL))
-    assert run(parts) is RunStatus.SUCCESS
-    assert content(parts.mirror.root) == objects
-    assert 0 < staged_by(reports) < COUNT
-
-
-def test_a_worker_that_says_nothing_any_more_is_done_without(
-    parts: Components,
-    objects: dict[str, bytes],
-    reports: list[Report],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    """One that is stopped says nothing any more."""
     monkeypatch.setattr(mate, "SILENT_SECONDS", 1.0)
-    at_the_first(monkeypatch, lambda: workers()[0].send_signal(signal.SIGSTOP))
+    at_the_first(monkeypatch, lambda: workers()[0].send_signal(number))
     assert run(parts) is RunStatus.SUCCESS
     assert content(parts.mirror.root) == objects
     assert 0 < staged_by(reports) < COUNT
@@ -199,6 +194,37 @@ def test_a_run_that_is_cancelled_takes_its_tasks_back(
     assert content(parts.mirror.root) == objects
     parts.service.stop()
     assert left(parts.mirror.root) == []
+
+
+def test_a_run_that_is_cancelled_at_a_hand_over_ends(
+    parts: Components, reports: list[Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tasks are in the queue or with the worker, whenever somebody looks for them."""
+    take_light, withdraw, looked = TaskQueues.take_light, TaskQueues.withdraw, threading.Event()
+    withdrawn: list[Task] = []
+
+    def taking(queues: TaskQueues, room: int) -> list[Task]:
+        taken = take_light(queues, room)
+        if taken and not looked.is_set():
+            parts.service.cancel(parts.ledger.runs(1)[0].id)
+            assert looked.wait(30)  # the queue was looked through: what was taken is not there
+        return taken
+
+    def looking(queues: TaskQueues, run_id: int) -> list[Task]:
+        found = withdraw(queues, run_id)
+        looked.set()
+        return found
+
+    def taking_back(self: Mate, run_id: int) -> list[Task]:
+        withdrawn.extend(found := take_back(self, run_id))
+        return found
+
+    take_back = Mate.withdraw
+    monkeypatch.setattr(TaskQueues, "take_light", taking)
+    monkeypatch.setattr(TaskQueues, "withdraw", looking)
+    monkeypatch.setattr(Mate, "withdraw", taking_back)
+    assert run(parts) is RunStatus.CANCELLED
+    assert withdrawn
 
 
 def test_what_a_worker_has_no_right_to_is_asked_for_with_the_credentials_of_now(

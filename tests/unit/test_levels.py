@@ -10,9 +10,11 @@ from datasync.services.engine.levels import (
 )
 
 
-def drive(level: ConcurrencyLevel, seconds: float, delay: float, ceiling: float) -> float:
+def drive(
+    level: ConcurrencyLevel, seconds: float, delay: float, ceiling: float, since: float = 0.0
+) -> float:
     """Answer requests as a server with this delay and this most requests a second would."""
-    now = 0.0
+    now = since
     while now < seconds:
         rate = min(level.current / delay, ceiling)
         now += 1 / rate
@@ -24,6 +26,18 @@ def test_it_grows_to_the_maximum_where_each_step_brings_more() -> None:
     level = ConcurrencyLevel(None, 0.0)
     drive(level, seconds=5, delay=0.02, ceiling=1e9)
     assert level.current == MAXIMUM
+
+
+def test_it_never_grows_beyond_its_bound_and_does_when_that_is_lifted() -> None:
+    level = ConcurrencyLevel(None, 0.0)
+    level.bound(64)
+    now = drive(level, seconds=5, delay=0.02, ceiling=1e9)
+    assert level.current == 64
+    level.bound(16)
+    assert level.current == 16
+    level.bound(MAXIMUM)
+    drive(level, seconds=now + 60, delay=0.02, ceiling=1e9, since=now)
+    assert level.current > 64
 
 
 def test_it_stays_low_where_the_server_is_the_limit() -> None:

@@ -60,9 +60,10 @@ class Crew:
             mate.wake()
 
     def _begin(self) -> None:
+        count = self._count  # the first of them may find that all are useless
         try:
-            for _ in range(self._count):
-                mate = Mate(self, next(_guests), WORKERS_SHARE // self._count)
+            for _ in range(count):
+                mate = Mate(self, next(_guests), WORKERS_SHARE // count)
                 mate.start()
                 self._mates.append(mate)
         except (OSError, RuntimeError) as error:  # no descriptors, or no threads: done without
@@ -109,8 +110,7 @@ class Crew:
                 self._count = 0
             if not self._mates:
                 self.pool.queues.reserved = False
-                if self.pool.options.concurrency is None:
-                    self.pool.level.bound(MAXIMUM)
+                self.pool.level.bound(MAXIMUM)
         self.give_back(left)
 
     def retired(self) -> None:

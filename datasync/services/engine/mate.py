@@ -45,24 +45,24 @@ BEHIND_SECONDS = 0.02  # the commit is behind: look again soon
 IDLE_SECONDS = 5.0
 FAREWELL_SECONDS = 2.0
 SILENT_SECONDS = 30.0  # a worker tells of itself more often
+_LOST_HINT = "Look for the kernel's out-of-memory killer (dmesg), or a limit of the container."
 _WORKER = "datasync.services.engine.worker"
 
 
 @dataclass(slots=True)
 class _Begun:
-    """A task that a worker has; `generation` is the staging folder's when it was handed over.
+    """A task that a worker has, and whose bytes are promised to it of the room of this process.
 
-    So many bytes are promised to it, of the room of this process.
+    `generation` is the staging folder's when it was handed over.
     """
 
     task: Task
     generation: int
     room: Room
-    nbytes: int
 
     def over(self) -> Task:
         """The task, which has no promise any more."""
-        self.room.release(self.nbytes)
+        self.room.release(self.task.nbytes)
         return self.task
 
 
@@ -146,8 +146,7 @@ class Mate(threading.Thread):
                 ours.shutdown(socket.SHUT_WR)
                 self._take_leave(connection)
             except (EOFError, OSError):
-                process.kill()
-                self._pool.problem(_lost(process))
+                self._pool.problem(InternalFault(_told(process), hint=_LOST_HINT))
                 return True
             finally:
                 with suppress(OSError):
@@ -175,13 +174,13 @@ class Mate(threading.Thread):
                     self._sleeper.recv(4096)
             now = time.monotonic()
             if now - self._heard_at > SILENT_SECONDS:
-                raise EOFError("it says nothing")
+                raise EOFError
             self._give_orders(connection)
-            if self._ready and not self.retired:
-                if self._pool.queues.light and not self._is_current(bucket, mirror):
-                    self._retire()
-                else:
+            if self._wants_more():
+                if self._is_current(bucket, mirror):
                     self._hand_over(connection)
+                else:
+                    self._retire()
             if self._begun or not self._ready:
                 idle_since = now
             elif now - idle_since >= IDLE_SECONDS:
@@ -192,9 +191,13 @@ class Mate(threading.Thread):
             self.retired = True
             self._crew.retired()
 
+    def _wants_more(self) -> bool:
+        """Whether there are tasks that it could be given."""
+        room = len(self._begun) <= AHEAD - PORTION
+        return self._ready and not self.retired and room and self._pool.queues.light > 0
+
     def _patience(self) -> float:
-        behind = self._ready and not self.retired and self._pool.queues.light > 0
-        return BEHIND_SECONDS if behind and len(self._begun) <= AHEAD - PORTION else 1.0
+        return BEHIND_SECONDS if self._wants_more() else 1.0
 
     def _is_current(self, bucket: BucketElsewhere, mirror: MirrorElsewhere) -> bool:
         """Whether the worker has the credentials and the staging folder of now."""
@@ -202,21 +205,17 @@ class Mate(threading.Thread):
 
     def _hand_over(self, connection: Connection) -> None:
         room = AHEAD - len(self._begun)
-        if room < PORTION:
-            return
         staging = self._pool.mirror.staging()  # before anything is taken: it may be gone
         parcels, refused = [], []
         with self._lock:  # whoever withdraws finds each task in the queue, or here
             for task in self._pool.queues.take_light(room):
-                nbytes = task.listed.size if task.listed is not None else 0
                 try:
-                    staging.room.reserve(nbytes)
+                    staging.room.reserve(task.nbytes)
                 except (DataSyncError, OSError):
                     refused.append(task)
                     continue
                 self._numbered += 1
-                begun = _Begun(task, staging.generation, staging.room, nbytes)
-                self._begun[self._numbered] = begun
+                self._begun[self._numbered] = _Begun(task, staging.generation, staging.room)
                 parcels.append(packed_task(self._numbered, task))
         if refused:  # there is no room for them: the loops tell of it
             self._crew.give_back(refused)
@@ -287,6 +286,7 @@ def _started(descriptor: int) -> "subprocess.Popen[bytes]":
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=(descriptor,),
+        process_group=0,  # Ctrl-C is for the engine, which ends its workers
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
     )
 
@@ -300,11 +300,12 @@ def _ended(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _lost(process: "subprocess.Popen[bytes]") -> InternalFault:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(FAREWELL_SECONDS)
-    how = "with its socket closed" if process.returncode is None else f"with {process.returncode}"
-    return InternalFault(
-        f"a transfer worker ended early, {how}; its objects are fetched without it",
-        hint="Look for the kernel's out-of-memory killer (dmesg), or a limit of the container.",
-    )
+def _told(process: "subprocess.Popen[bytes]") -> str:
+    """How a worker was lost; one that is still there is killed."""
+    try:
+        code = process.wait(FAREWELL_SECONDS)
+        how = f"was ended by signal {-code}" if code < 0 else f"ended early, with exit code {code}"
+    except subprocess.TimeoutExpired:
+        process.kill()
+        how = f"said nothing for {SILENT_SECONDS:g} seconds and was killed"
+    return f"a transfer worker {how}; its objects are fetched without it"

@@ -41,14 +41,9 @@ class TaskQueues:
     @property
     def empty(self) -> bool:
         """Whether nothing waits for the loops of this process."""
-        return not (
-            self._urgent
-            or self._again
-            or self._bulk
-            or self._proofs
-            or (self._light and not self.reserved)
-            or (self._light and _nbytes(self._light[0]) >= SHARED_BYTES)
-        )
+        with self._changed:
+            others = self._urgent or self._again or self._bulk or self._proofs
+            return not (others or (self._light and self._is_ours(self._light[0])))
 
     @property
     def light(self) -> int:
@@ -114,12 +109,13 @@ class TaskQueues:
 
     def _pop_light(self, count: int) -> list[Task]:
         """For the loops: while workers are there, only what takes more hashing than handling."""
-        if not self.reserved:
-            return _pop(self._light, count)
         taken: list[Task] = []
-        while len(taken) < count and self._light and _nbytes(self._light[0]) >= SHARED_BYTES:
+        while len(taken) < count and self._light and self._is_ours(self._light[0]):
             taken.append(self._light.popleft())
         return taken
+
+    def _is_ours(self, light: Task) -> bool:
+        return not self.reserved or light.nbytes >= SHARED_BYTES
 
     def _queue_of(self, task: Task) -> deque[Task]:
         if task.urgent:
@@ -149,20 +145,15 @@ class TaskQueues:
         return found
 
 
-def _nbytes(task: Task) -> int:
-    return task.listed.size if task.listed is not None else 0
-
-
 def _is_light(task: Task) -> bool:
-    listed = task.listed
-    small = listed is not None and listed.size <= LARGE_BYTES
+    small = task.listed is not None and task.nbytes <= LARGE_BYTES
     return small and task.operation is Operation.DOWNLOAD and not task.here
 
 
 def _pop_bulk(queue: deque[Task], count: int, large: int) -> list[Task]:
     taken: list[Task] = []
     while queue and len(taken) < count:
-        large -= _nbytes(queue[0]) > LARGE_BYTES
+        large -= queue[0].nbytes > LARGE_BYTES
         if large < 0:
             break
         taken.append(queue.popleft())

@@ -44,6 +44,11 @@ class Task:
     started: float = 0.0
     here: bool = False
 
+    @property
+    def nbytes(self) -> int:
+        """The object's size, as far as a listing told it; else 0."""
+        return self.listed.size if self.listed is not None else 0
+
 
 class Found(Enum):
     """What S3 had for a key, or why we do not have it."""

@@ -175,20 +175,20 @@ class TransferLoop(threading.Thread):
             return
         if not self._roomy and _needs_room(task):
             try:
-                self.mirror.require_room(_nbytes(task))
+                self.mirror.require_room(task.nbytes)
             except DataSyncError as error:
                 self._results.append(Result(task, Found.FAILED, error=error))
                 return
         fetch = Fetch(task, self)
         self._active.add(fetch)
         self._bulk_active += not task.urgent
-        self._large_active += _nbytes(task) > LARGE_BYTES
+        self._large_active += task.nbytes > LARGE_BYTES
         fetch.start()
 
     def _has_room(self, tasks: Sequence[Task]) -> bool:
         """Whether there is room for them all, so that nobody need ask for each of them."""
         try:
-            self.mirror.require_room(sum(_nbytes(task) for task in tasks if _needs_room(task)))
+            self.mirror.require_room(sum(task.nbytes for task in tasks if _needs_room(task)))
         except DataSyncError:
             return False
         return True
@@ -197,7 +197,7 @@ class TransferLoop(threading.Thread):
         if fetch in self._active:
             self._active.remove(fetch)
             self._bulk_active -= not fetch.task.urgent
-            self._large_active -= _nbytes(fetch.task) > LARGE_BYTES
+            self._large_active -= fetch.task.nbytes > LARGE_BYTES
 
     def _adopt(self, task: Task) -> None:
         """Prove the file that is there; fetch the object when it is another one."""
@@ -335,7 +335,3 @@ def _needs_room(task: Task) -> bool:
     An event's key is asked for all the same: it may be gone.
     """
     return not task.urgent and task.listed is not None and task.operation is not Operation.DELETE
-
-
-def _nbytes(task: Task) -> int:
-    return task.listed.size if task.listed is not None else 0

@@ -57,11 +57,7 @@ class Tally:
 
     def begun(self, tasks: Sequence[Task], drift: int) -> None:
         """These tasks are planned; each must come back through `ended`."""
-        nbytes = sum(
-            task.listed.size
-            for task in tasks
-            if task.listed is not None and task.operation is Operation.DOWNLOAD
-        )
+        nbytes = sum(task.nbytes for task in tasks if task.operation is Operation.DOWNLOAD)
         with self._changed:
             now = self._counts
             self._outstanding += len(tasks)

@@ -10,10 +10,10 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 
+from datasync.models.values import value
 from datasync.services.storage.directories import Directories
 from datasync.services.storage.staged_file import STAGING
 from datasync.services.storage.staging import OWNER, Staging, lock_of_the_dead
-from datasync.models.values import value
 
 _quoted = json.encoder.encode_basestring_ascii
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -45,6 +45,11 @@ class Room:
             self._require(size)
             self._reserved += size
 
+    @property
+    def promised(self) -> int:
+        """Bytes that are promised and not written yet."""
+        return self._reserved
+
     def release(self, size: int) -> None:
         with self._lock:
             self._reserved -= size
