@@ -110,6 +110,8 @@ def _holding_process(inode: int) -> int | None:
 def _described(process: int) -> str:
     with suppress(OSError):
         words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-        command = " ".join(word.decode(errors="replace") for word in words if word)
+        # A program given to `python -c`, as by the launcher that `make` installs, is no name.
+        shown = [b"..." if b"\n" in word else word for word in words if word]
+        command = b" ".join(shown).decode(errors="replace")
         return f"process {process} ({command[:100]})"
     return f"process {process}"

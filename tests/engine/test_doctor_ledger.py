@@ -2,6 +2,8 @@
 
 import fcntl
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -128,6 +130,29 @@ def test_the_holder_of_the_lease_is_named(patient: Patient) -> None:
         finding = look_at_lease(patient.root, lambda: True)
     assert finding.level is Level.PASS
     assert finding.found.startswith("held by ")
+
+
+def test_a_holder_that_is_a_program_on_the_command_line_is_told_in_one_line(
+    patient: Patient,
+) -> None:
+    """So does the launcher that `make` installs start the service."""
+    patient.prepare()
+    code = "import fcntl, sys\nfcntl.flock(sys.stdin, fcntl.LOCK_EX)\nprint(flush=True)\ninput()"
+    with (
+        (patient.root / ".datasync" / "lease.lock").open("wb") as file,
+        subprocess.Popen(
+            [sys.executable, "-c", code.replace("sys.stdin", str(file.fileno())), "serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(file.fileno(),),
+        ) as process,
+    ):
+        assert process.stdout
+        process.stdout.readline()  # it has the lock
+        finding = look_at_lease(patient.root, lambda: True)
+        process.communicate(b"\n")
+    told = f"{sys.executable} -c ... serve"[:100]
+    assert f"process {process.pid} ({told})" in finding.found
 
 
 # -- the log file --------------------------------------------------------------------------------
