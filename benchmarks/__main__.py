@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,11 +29,13 @@ from benchmarks.machine import described, file_system
 from benchmarks.realistic import RealisticServer
 from benchmarks.record import Record, Section
 from benchmarks.report import report, table
+from benchmarks.site import Site
 from benchmarks.workloads import QUICK, WORKLOADS, Setting, Workload
 
 SERVERS = ("light", "seaweed")
 PLACES = ("memory", "disk")
-SERVICE: dict[str, Callable[[Workload, Serving, Path, int], Iterator[Result]]] = {
+IN_MEMORY = ("tmpfs", "ramfs")
+SERVICE: dict[str, Callable[[Workload, Serving, Site, int], Iterator[Result]]] = {
     "single": single.results,
     "burst": burst.results,
     "idle": idle.results,
@@ -51,8 +54,9 @@ def main() -> None:
     print(f"Results go to {record.folder}; if it is interrupted, --resume goes on with them.")
     chosen = [known[name] for name in wanted.workloads or known]
     try:
-        for workload, setting in settings(chosen, wanted.server, wanted.place):
-            bench.measure(workload, setting)
+        with bench:
+            for workload, setting in settings(chosen, wanted.server, wanted.place):
+                bench.measure(workload, setting)
     except KeyboardInterrupt:
         raise SystemExit(f"Interrupted. Go on with: --resume {record.folder}") from None
     print(f"\n{report(record).split('## Figures')[0]}Results: {record.folder}")
@@ -121,6 +125,15 @@ class Bench:
     rounds: int | None
     aws: Path | None
     pool: Pool = field(default_factory=Pool)
+    _attics: dict[Path, Path] = field(default_factory=dict)
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> "Bench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what was put away."""
+        self._open.close()
 
     @property
     def known(self) -> dict[str, Workload]:
@@ -158,28 +171,39 @@ class Bench:
 
     def _fill(self, section: Section, workload: Workload, setting: Setting, place: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="datasync-bench-", dir=place) as name:
-            server = self._serving(workload, setting, Path(name))
+            site = Site(Path(name), self._attic(place))
+            server = self._serving(workload, setting, site)
             rounds = self.rounds or workload.rounds
             try:
-                for result in self._results(workload, server, Path(name), rounds):
+                for result in self._results(workload, server, site, rounds):
                     section.results.append(result)
                     print(_told(section, result), flush=True)
                     self._save()
             finally:
                 server.close()
+                site.close()
 
     def _results(
-        self, workload: Workload, server: Serving, folder: Path, rounds: int
+        self, workload: Workload, server: Serving, site: Site, rounds: int
     ) -> Iterator[Result]:
         if workload.way in SERVICE:
-            return SERVICE[workload.way](workload, server, folder, rounds)
-        return Comparison(workload, server, folder, self.aws).results(rounds)
+            return SERVICE[workload.way](workload, server, site, rounds)
+        return Comparison(workload, server, site, self.aws).results(rounds)
 
-    def _serving(self, workload: Workload, setting: Setting, folder: Path) -> Serving:
+    def _serving(self, workload: Workload, setting: Setting, site: Site) -> Serving:
         """The server of a setting, not yet started."""
         if setting.server == "light":
-            return LightServer(folder, self.pool, workload.delay_ms)
-        return RealisticServer(folder, self.pool)
+            return LightServer(site.folder, self.pool, workload.delay_ms)
+        return RealisticServer(site, self.pool)
+
+    def _attic(self, place: Path) -> Path | None:
+        """Where used files stay until the end; none in memory, where there is no need for it."""
+        if file_system(place) in IN_MEMORY:
+            return None
+        if place not in self._attics:
+            attic = tempfile.TemporaryDirectory(prefix="datasync-bench-attic-", dir=place)
+            self._attics[place] = Path(self._open.enter_context(attic))
+        return self._attics[place]
 
     def _save(self) -> None:
         for section in self.record.sections:
@@ -193,7 +217,7 @@ class Bench:
 def shortage(place: Path, wanted_gb: float, wanted_files: int) -> str:
     """What lacks for a workload in a folder, in words; empty when there is room."""
     free = shutil.disk_usage(place).free / 1e9
-    if file_system(place) in ("tmpfs", "ramfs"):
+    if file_system(place) in IN_MEMORY:
         free = min(free, psutil.virtual_memory().available / 1e9)
     if free < wanted_gb:
         return f"{place} needs {wanted_gb:.0f} GB of room and has {free:.0f} GB."

@@ -1,16 +1,16 @@
-"""W8: as many events as keys, one event a request, beside a `datasync sync` of the same bucket.
+"""W8: as many events as keys, beside a `datasync sync` of the same bucket.
+
+One event a request, as functions and bucket notifications send them, or many in one.
 
 Its time begins with the first request and ends when every file is durable, verified and in the
 ledger. Each side begins with an empty folder; they take turns at who comes first.
 """
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import psutil
 
@@ -22,6 +22,7 @@ from benchmarks.light import BUCKET, Item
 from benchmarks.load import send
 from benchmarks.measure import Memory, cpu_of
 from benchmarks.service import URL, LedgerWatch, body, cpu, service
+from benchmarks.site import Site
 from benchmarks.workloads import EVENTS, Workload
 from tests.support.s3_server import S3Server
 from tests.support.service_process import ServiceProcess
@@ -31,15 +32,15 @@ LOOK_SECONDS = 0.02
 LIMIT_SECONDS = 600.0
 
 
-def results(workload: Workload, server: Serving, place: Path, rounds: int) -> Iterator[Result]:
+def results(workload: Workload, server: Serving, site: Site, rounds: int) -> Iterator[Result]:
     """A warm-up that does not count, then so many rounds."""
-    alone = Comparison(workload, server, place, aws=None)
+    alone = Comparison(workload, server, site, aws=None)
     sync = next(each for each in alone.contestants if each.name == OURS)
     for number in range(rounds + 1):
         items = workload.items(number)
         with server.serving(items) as s3:
             steps: list[Callable[[], Result]] = [
-                partial(_burst, number, items, s3, server, place),
+                partial(_burst, number, items, s3, server, site, workload.records),
                 partial(alone.run, sync, number, items, s3),
             ]
             for step in steps if number % 2 else reversed(steps):
@@ -50,21 +51,22 @@ def results(workload: Workload, server: Serving, place: Path, rounds: int) -> It
 
 
 def _burst(
-    number: int, items: Sequence[Item], s3: S3Server, server: Serving, place: Path
+    number: int, items: Sequence[Item], s3: S3Server, server: Serving, site: Site, records: int
 ) -> Result:
-    folder = place / "service"
-    shutil.rmtree(folder, ignore_errors=True)
-    bodies = [body(BUCKET, item.key, item.size) for item in items]
+    folder = site.folder / "service"
+    keys, size = [item.key for item in items], items[0].size
+    starts = range(0, len(keys), records)
+    bodies = [body(BUCKET, *keys[start : start + records], size=size) for start in starts]
     with service(s3, BUCKET, folder, ENABLE_PERIODIC_SYNC="false") as running:
         os.sync()
-        values = _told(running, bodies, psutil.Process(s3.pid))
+        values = _told(running, bodies, len(keys), psutil.Process(s3.pid))
         check(EVENTS, running.root, items, server.pool)
-    shutil.rmtree(folder)
+    site.put_away(folder)
     return Result(EVENTS, number, values)
 
 
 def _told(
-    running: ServiceProcess, bodies: Sequence[bytes], server: psutil.Process
+    running: ServiceProcess, bodies: Sequence[bytes], files: int, server: psutil.Process
 ) -> dict[str, float]:
     spent, served, memory = cpu(running), cpu_of([server]), Memory()
     answered = list[float]()
@@ -79,7 +81,7 @@ def _told(
         began = time.perf_counter()
         teller = threading.Thread(target=tell)
         teller.start()
-        while not ledger.changed() or ledger.durable() < len(bodies):
+        while not ledger.changed() or ledger.durable() < files:
             if time.perf_counter() - began > LIMIT_SECONDS:
                 raise SystemExit("the service did not mirror all that it was told of")
             memory.look(running.process.pid)

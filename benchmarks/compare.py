@@ -12,6 +12,7 @@ from benchmarks.figures import Result
 from benchmarks.files import check, write
 from benchmarks.light import BUCKET, Item, Pool
 from benchmarks.measure import measure
+from benchmarks.site import Site
 from benchmarks.workloads import Workload
 from tests.support.s3_server import S3Server
 
@@ -32,12 +33,13 @@ class Serving(Protocol):
 
 
 class Comparison:
-    """One workload on one server, into one folder. `aws`: the AWS CLI, if there is one."""
+    """One workload on one server, at one site. `aws`: the AWS CLI, if there is one."""
 
-    def __init__(self, workload: Workload, server: Serving, place: Path, aws: Path | None) -> None:
+    def __init__(self, workload: Workload, server: Serving, site: Site, aws: Path | None) -> None:
         self._workload = workload
         self._server = server
-        self._place = place
+        self._site = site
+        self._place = site.folder
         self.contestants = [
             each
             for each in contestants(
@@ -48,14 +50,10 @@ class Comparison:
 
     def results(self, rounds: int) -> Iterator[Result]:
         """A warm-up that does not count, then so many rounds: A B C A B C ..."""
-        try:
-            for number in range(0 if self._workload.warm_up else 1, rounds + 1):
-                for result in self._round(number):
-                    if number:
-                        yield result
-        finally:
-            for each in self.contestants:
-                shutil.rmtree(each.folder(self._place), ignore_errors=True)
+        for number in range(0 if self._workload.warm_up else 1, rounds + 1):
+            for result in self._round(number):
+                if number:
+                    yield result
 
     def _round(self, number: int) -> Iterator[Result]:
         items = self._workload.items(number)
@@ -70,15 +68,13 @@ class Comparison:
         self, contestant: Contestant, number: int, items: Sequence[Item], server: S3Server
     ) -> Result:
         folder = contestant.folder(self._place)
-        if self._workload.fresh:
-            shutil.rmtree(folder, ignore_errors=True)
         os.sync()  # nobody pays for what another left to be written
         command = contestant.command(BUCKET, self._place)
         variables = contestant.environment(server, BUCKET, self._place)
         values = measure(command, variables, self._place, server.pid)
         check(contestant.name, folder, items, self._server.pool)
         if self._workload.fresh:
-            shutil.rmtree(folder)
+            self._site.put_away(folder)
         return Result(contestant.name, number, values)
 
     def _seed(self, items: Sequence[Item]) -> None:
@@ -91,4 +87,4 @@ class Comparison:
         write(seed, items, self._server.pool)
         for each in self.contestants:
             shutil.copytree(seed, each.folder(self._place), copy_function=os.link)
-        shutil.rmtree(seed)
+        shutil.rmtree(seed)  # names only: the files have others

@@ -13,6 +13,7 @@ from benchmarks.figures import Result
 from benchmarks.files import check
 from benchmarks.light import BUCKET, Item
 from benchmarks.service import cpu, family, service
+from benchmarks.site import Site
 from benchmarks.workloads import FIRST_RUN, RESTARTED, Workload
 from tests.support.s3_server import S3Server
 from tests.support.world import eventually
@@ -21,11 +22,11 @@ SETTLE_SHARE = 0.1  # what follows a run, such as the ledger's checkpoint, is no
 LIMIT_SECONDS = 1800.0
 
 
-def results(workload: Workload, server: Serving, place: Path, rounds: int) -> Iterator[Result]:
+def results(workload: Workload, server: Serving, site: Site, rounds: int) -> Iterator[Result]:
     """So many rounds; there is nothing to warm up."""
     for number in range(1, rounds + 1):
         items = workload.items(number)
-        folder = place / f"service-{number}"
+        folder = site.folder / f"service-{number}"
         with server.serving(items) as s3:
             for name in (FIRST_RUN, RESTARTED):
                 yield Result(name, number, _idle(s3, folder, workload.idle_seconds, items, server))

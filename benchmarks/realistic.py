@@ -5,14 +5,13 @@ objects. It keeps its own dates and ETags; sizes and bytes are those of the item
 """
 
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from benchmarks.contestants import S5CMD, access
 from benchmarks.files import write
 from benchmarks.light import BUCKET, Item, Pool
+from benchmarks.site import Site
 from tests.support import seaweed
 from tests.support.s3_server import S3Server
 from tests.support.servers import ServerProcess
@@ -23,9 +22,9 @@ class RealisticServer:
 
     dated = False
 
-    def __init__(self, folder: Path, pool: Pool) -> None:
+    def __init__(self, site: Site, pool: Pool) -> None:
         self.pool = pool
-        self._folder = folder
+        self._site = site
         self._running: tuple[ServerProcess, S3Server] | None = None
         self._held: dict[str, Item] = {}
 
@@ -46,7 +45,7 @@ class RealisticServer:
 
     def _started(self) -> S3Server:
         if self._running is None:
-            folder = self._folder / "seaweed"
+            folder = self._site.folder / "seaweed"
             folder.mkdir()
             self._running = seaweed.start(folder)
             self._running[1].client().create_bucket(Bucket=BUCKET)
@@ -55,9 +54,10 @@ class RealisticServer:
     def _put(self, server: S3Server, items: Sequence[Item]) -> None:
         if not items:
             return
-        with tempfile.TemporaryDirectory(dir=self._folder) as name:
-            write(Path(name), items, self.pool)
-            self._s5cmd(server, "cp", f"{name}/", f"s3://{BUCKET}/")
+        folder = self._site.folder / "put"
+        write(folder, items, self.pool)
+        self._s5cmd(server, "cp", f"{folder}/", f"s3://{BUCKET}/")
+        self._site.put_away(folder)
 
     def _remove(self, server: S3Server, keys: Sequence[str]) -> None:
         if keys:

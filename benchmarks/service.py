@@ -39,11 +39,20 @@ def service(
         running.terminate()
 
 
-def body(bucket: str, key: str, size: int = 4, etag: str = "0" * 32) -> bytes:
-    """An event that S3 sends for an object that was put."""
-    told = {"bucket": {"name": bucket}, "object": {"key": key, "size": size, "eTag": etag}}
-    record = {"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "s3": told}
-    return json.dumps({"Records": [record]}).encode()
+def body(bucket: str, *keys: str, size: int = 4, etag: str = "0" * 32) -> bytes:
+    """What S3 sends for objects that were put: one message with a record for each."""
+    records = [
+        {
+            "eventVersion": "2.1",
+            "eventName": "ObjectCreated:Put",
+            "s3": {
+                "bucket": {"name": bucket},
+                "object": {"key": key, "size": size, "eTag": etag},
+            },
+        }
+        for key in keys
+    ]
+    return json.dumps({"Records": records}).encode()
 
 
 def family(running: ServiceProcess) -> list[psutil.Process]:

@@ -22,6 +22,7 @@ from benchmarks.figures import Result
 from benchmarks.files import check
 from benchmarks.light import BUCKET, Item
 from benchmarks.service import URL, LedgerWatch, body, cpu, service
+from benchmarks.site import Site
 from benchmarks.workloads import BARE_GET, ONE_EVENT, Workload
 from tests.support.s3_server import S3Server
 from tests.support.service_process import ServiceProcess
@@ -33,21 +34,21 @@ SHARE_WAITED = 7  # one of so many events is sent with `?wait=`
 ANSWERED, SEEN, WAITED = "- its answer", "- its file seen", "- with ?wait="
 
 
-def results(workload: Workload, server: Serving, place: Path, rounds: int) -> Iterator[Result]:
+def results(workload: Workload, server: Serving, site: Site, rounds: int) -> Iterator[Result]:
     """A warm-up that does not count, then so many rounds, all on one service."""
     items = [workload.items(number) for number in range(rounds + 1)]
     everything = [item for each in items for item in each]
     with (
         server.serving(everything) as s3,
-        service(s3, BUCKET, place / "service", ENABLE_PERIODIC_SYNC="false") as running,
+        service(s3, BUCKET, site.folder / "service", ENABLE_PERIODIC_SYNC="false") as running,
         LedgerWatch(running.root) as ledger,
     ):
-        turns = _Turns(running, ledger, _Bare(s3, place / "bare"))
+        turns = _Turns(running, ledger, _Bare(s3, site.folder / "bare"))
         for number, given in enumerate(items):
             found = list(turns.round(number, given))
             done = [item for each in items[: number + 1] for item in each]
             check(ONE_EVENT, running.root, done, server.pool)
-            check(BARE_GET, place / "bare", turns.bare.done, server.pool)
+            check(BARE_GET, site.folder / "bare", turns.bare.done, server.pool)
             if number:
                 yield from found
 
@@ -114,7 +115,7 @@ class _Turns:
         return taken
 
     def _post(self, path: str, item: Item) -> None:
-        told = body(BUCKET, item.key, item.size)
+        told = body(BUCKET, item.key, size=item.size)
         self._service.request("POST", path, told, {"Content-Type": "application/json"})
         answer = self._service.getresponse()
         answer.read()

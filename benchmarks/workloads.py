@@ -98,6 +98,7 @@ class Workload:
     warm_up: bool = True
     rounds: int = 5
     idle_seconds: float = 60.0
+    records: int = 1  # events in one request
     room_gb: float = 0.0  # free space it needs
     room_files: int = 0  # names of files it needs: a tmpfs has a limit of them
     without: Sequence[str] = ()
@@ -144,6 +145,7 @@ REST: list[AnyGoal] = [
 ]
 
 MIB, GIB = 2**20, 2**30
+ADMITTED = {"MAX_FILE_SIZE_MB": str(20 * 1024)}  # by default larger ones than 1,000 are not
 WORKLOADS: Sequence[Workload] = (
     Workload(
         "W1", "20,000 x 4 KiB, cold", cold(20_000, 4096), goals=ratio(0.6, 0.35), settings=ALL
@@ -165,6 +167,7 @@ WORKLOADS: Sequence[Workload] = (
         goals=ratio(1.0, 0.8),
         large=True,
         room_gb=6,
+        variables=ADMITTED,
     ),
     Workload(
         "W3-md5",
@@ -173,6 +176,7 @@ WORKLOADS: Sequence[Workload] = (
         goals=ratio(1.3, 0.8),
         large=True,
         room_gb=6,
+        variables=ADMITTED,
     ),
     Workload(
         "W4a",
@@ -240,6 +244,17 @@ WORKLOADS: Sequence[Workload] = (
         settings=DURABLE,
     ),
     Workload(
+        "W8b",
+        "10,000 events for 10,000 keys of 4 KiB, 100 in a request",
+        cold(10_000, 4096),
+        goals=BURSTS,
+        way="burst",
+        ours=EVENTS,
+        metrics=BURST,
+        settings=DURABLE,
+        records=100,
+    ),
+    Workload(
         "W9",
         "service idle for a minute, 100,000 keys mirrored",
         cold(100_000, 16),
@@ -260,7 +275,7 @@ WORKLOADS: Sequence[Workload] = (
         rounds=2,
         room_gb=24,
         without=(OURS_BARE, RCLONE, S5CMD_SYNC, S5CMD_CP, AWS),
-        variables={"MAX_FILE_SIZE_MB": str(21 * 1024)},
+        variables=ADMITTED,
         settings=(DISK,),
     ),
 )

@@ -19,8 +19,12 @@ import pycurl
 from datasync.models.values import value
 
 STALLED = -1  # our own code, beside libcurl's
-RECEIVE_BYTES = 256 * 1024
+RECEIVE_BYTES = 64 * 1024
 EVENTS_PER_TURN = 64
+# What arrives in a turn waits in memory, and in the processor's caches, to be taken. While one
+# socket alone brings so many pieces, of 16 KiB each, it has a turn for itself.
+HEAVY_PIECES = 32
+HEAVY_TURNS = 64
 USER_AGENT = "datasync"
 
 _EPOLL_MASKS = {
@@ -102,6 +106,7 @@ class TransferLoop:
         self._idle: list[Transfer] = []
         self._due: float | None = None
         self._running = 0
+        self._heavy = 0  # turns that go on with one socket each
         self._swept = time.monotonic()
         self._sweep_seconds = min(1.0, options.timeout_seconds / 4)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
@@ -166,11 +171,14 @@ class TransferLoop:
                 self._act(pycurl.SOCKET_TIMEOUT, 0)
             ended = self._collect()
             moved = [each for each in self._active.values() if each.chunks]
+            if any(len(each.chunks) >= HEAVY_PIECES for each in moved):
+                self._heavy = HEAVY_TURNS
             if now - self._swept >= self._sweep_seconds:
                 ended += self._sweep(now)
             if moved or ended or self._sockets.woken or (waited and now >= deadline):
                 return moved, ended
-            for descriptor, events in self._sockets.wait(self._patience(deadline)):
+            self._heavy, most = (self._heavy - 1, 1) if self._heavy else (0, EVENTS_PER_TURN)
+            for descriptor, events in self._sockets.wait(self._patience(deadline), most):
                 self._act(descriptor, events)
             waited = True
 
@@ -303,10 +311,13 @@ class SocketWatch:
             self._epoll.register(descriptor, mask)
         self._known[descriptor] = mask
 
-    def wait(self, seconds: float) -> list[tuple[int, int]]:
-        """Ready descriptors with what they are ready for; none when time is over or woken."""
+    def wait(self, seconds: float, most: int = EVENTS_PER_TURN) -> list[tuple[int, int]]:
+        """Up to `most` ready descriptors with what they are ready for, each in its turn.
+
+        None when time is over or woken.
+        """
         ready = []
-        for descriptor, events in self._epoll.poll(seconds, EVENTS_PER_TURN):
+        for descriptor, events in self._epoll.poll(seconds, most):
             if descriptor == self._sleeper_fd:
                 self._sleeper.recv(4096)
                 self.woken = True
