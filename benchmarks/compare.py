@@ -61,7 +61,7 @@ class Comparison:
             if number == 0 and self._workload.seeded and self._server.dated:
                 self._seed(items)
             for each in self.contestants:
-                if number <= self._workload.rounds_of(each.name):
+                if self._workload.has_turn(each.name, number):
                     yield self.run(each, number, items, server)
 
     def run(
@@ -80,11 +80,16 @@ class Comparison:
     def _seed(self, items: Sequence[Item]) -> None:
         """Give everybody's folder the bucket's files, dated as there, before the warm-up.
 
-        They are links to the same files: a million small ones for each would not fit into memory.
-        Nobody has a reason to write into one, and all bytes are looked at after each run.
+        Where nothing changes they are links to the same files: a million small ones for each
+        would not fit into memory. Nobody has a reason to write into one, and all bytes are looked
+        at after each run.
         """
         seed = self._place / SEED
         write(seed, items, self._server.pool)
+        copy = shutil.copy2 if self._workload.changes else os.link
         for each in self.contestants:
-            shutil.copytree(seed, each.folder(self._place), copy_function=os.link)
-        shutil.rmtree(seed)  # names only: the files have others
+            shutil.copytree(seed, each.folder(self._place), copy_function=copy)
+        if self._workload.changes:
+            self._site.put_away(seed)
+        else:
+            shutil.rmtree(seed)  # names only: the files have others

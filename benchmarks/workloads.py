@@ -81,7 +81,8 @@ class Workload:
 
     `way` says how it is measured: sync (programs that mirror, in turn), single, burst or idle
     (the service). `without` names contestants that do not take part, `few` those that are so slow
-    that they run in the first rounds only. `seeded`: all begin with the bucket's files in place.
+    that they run in the first rounds only, and where folders are fresh without a warm-up.
+    `seeded`: all begin with the bucket's files in place; `changes`: some are others each round.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Workload:
     delay_ms: float = 0.0
     large: bool = False
     seeded: bool = False
+    changes: bool = False
     warm_up: bool = True
     rounds: int = 5
     idle_seconds: float = 60.0
@@ -102,7 +104,7 @@ class Workload:
     room_gb: float = 0.0  # free space it needs
     room_files: int = 0  # names of files it needs: a tmpfs has a limit of them
     without: Sequence[str] = ()
-    few: Mapping[str, int] = field(default_factory=lambda: {AWS: 2})
+    few: Mapping[str, int] = field(default_factory=lambda: {AWS: 1})
     hungry_gb: Mapping[str, float] = field(default_factory=dict)  # memory that contestants need
     variables: Mapping[str, str] = field(default_factory=dict)  # settings of ours
     settings: Sequence[Setting] = (MEMORY, DISK)
@@ -115,9 +117,10 @@ class Workload:
     def takes(self, contestant: str) -> bool:
         return contestant not in self.without
 
-    def rounds_of(self, contestant: str) -> float:
-        """In how many rounds somebody takes part."""
-        return self.few.get(contestant, math.inf)
+    def has_turn(self, contestant: str, number: int) -> bool:
+        """Whether somebody runs in a round; 0 is the warm-up."""
+        first = 1 if self.fresh and contestant in self.few else 0
+        return first <= number <= self.few.get(contestant, math.inf)
 
 
 ONE_EVENT, BARE_GET = "datasync, one event", "bare GET + fsync"
@@ -219,9 +222,10 @@ WORKLOADS: Sequence[Workload] = (
         changing(100_000, 4096),
         fresh=False,
         goals=ratio(0.5),
+        seeded=True,
+        changes=True,
         room_gb=6,
-        room_files=800_000,
-        few={AWS: 1},
+        room_files=900_000,
     ),
     Workload(
         "W7",
@@ -292,34 +296,34 @@ def _quick(name: str, text: str, items: Callable[[int], list[Item]], **more: Any
 ONLY_CP = (OURS_BARE, RCLONE, S5CMD_SYNC)
 ONLY_SYNC = (OURS_BARE, RCLONE)
 QUICK: Sequence[Workload] = (
-    _quick("W1", "1,000 x 4 KiB, cold", cold(1_000, 4096), without=ONLY_CP),
-    _quick("W2", "200 x 256 KiB, cold", cold(200, 2**18), without=ONLY_CP),
+    _quick("W1", "5,000 x 4 KiB, cold", cold(5_000, 4096), without=ONLY_CP),
+    _quick("W2", "1,000 x 256 KiB, cold", cold(1_000, 2**18), without=ONLY_CP),
     _quick(
         "W3",
-        "1 x 256 MiB, cold, stored CRC64NVME",
-        large(1, GIB // 4, 16 * MIB, has_crc=True),
+        "2 x 512 MiB, cold, stored CRC64NVME",
+        large(2, GIB // 2, 16 * MIB, has_crc=True),
         without=ONLY_CP,
     ),
     _quick(
         "W4",
-        "10,000 keys, nothing changed",
-        cold(10_000, 16),
+        "50,000 keys, nothing changed",
+        cold(50_000, 16),
         goals=UNCHANGED,  # there is no W4a to compare with
         without=ONLY_SYNC,
     ),
     _quick(
         "W6",
-        "2,000 keys of 4 KiB, 1 % changed, 0.5 % gone",
-        changing(2_000, 4096),
+        "20,000 keys of 4 KiB, 1 % changed, 0.5 % gone",
+        changing(20_000, 4096),
         without=ONLY_SYNC,
     ),
     _quick("W7", "one event at a time, 4 KiB, service idle", ever_new(63, 4096)),
-    _quick("W8", "1,000 events for 1,000 keys of 4 KiB", cold(1_000, 4096), rounds=1),
+    _quick("W8", "5,000 events for 5,000 keys of 4 KiB", cold(5_000, 4096), rounds=1),
     _quick(
         "W9",
-        "service idle for five seconds, 2,000 keys mirrored",
+        "service idle for ten seconds, 2,000 keys mirrored",
         cold(2_000, 16),
         rounds=1,
-        idle_seconds=5,
+        idle_seconds=10,
     ),
 )

@@ -1,12 +1,15 @@
 """Cost follows change, not size: what an unchanged bucket costs, in memory and in requests."""
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from datasync.models.sync_models import ObjectRow, RunStatus, Settlement, State
+from datasync.services.engine import commit
+from datasync.services.engine.group import Done
 from datasync.services.engine.scan import Scan
+from datasync.services.engine.tasks import Result
 from tests.support.world import World
 
 MIB = 2**20
@@ -81,3 +84,23 @@ def test_rows_that_no_listing_speaks_of_are_taken_in_pieces(world: World) -> Non
 
     assert sum(sizes) == 2_500
     assert max(sizes) <= 1_000
+
+
+def test_what_a_run_finds_bit_by_bit_is_committed_in_few_groups(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each group costs rounds of fsync and a transaction, however small it is."""
+    groups, commit_group = list[int](), commit.Committer._commit
+
+    def counted(committer: commit.Committer, batch: Sequence[Result]) -> list[Done]:
+        groups.append(len(batch))
+        return commit_group(committer, batch)
+
+    monkeypatch.setattr(commit.Committer, "_commit", counted)
+    monkeypatch.setattr(commit, "GATHER_SECONDS", 60)  # the end of the listing ends it, no clock
+    world.bucket.page_size = 10
+    for number in range(commit.GATHERED + 50):
+        world.bucket.put(f"{number:06}", b"x")
+    assert world.sync().status is RunStatus.SUCCESS
+    assert sum(groups) == commit.GATHERED + 50
+    assert len(groups) <= 3

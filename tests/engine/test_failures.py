@@ -306,6 +306,40 @@ def test_an_adoption_of_another_version_downloads(world: World) -> None:
     world.assert_equal()
 
 
+def put_with_files(world: World, count: int) -> list[str]:
+    """Small objects whose files are there already; their keys."""
+    keys = [f"{number:03}" for number in range(count)]
+    for key in keys:
+        world.bucket.put(key, key.encode())
+        (world.root / key).write_bytes(key.encode())
+    return keys
+
+
+def test_of_small_files_that_are_proved_together_another_one_is_downloaded(world: World) -> None:
+    keys = put_with_files(world, 100)
+    (world.root / keys[7]).write_bytes(b"oth")
+    run = world.sync()
+    assert (run.counts.adopted, run.counts.downloaded) == (99, 1)
+    assert world.bucket.counts["head"] == 1
+    world.assert_equal()
+
+
+def test_a_mistake_in_the_proof_of_one_of_several_files_is_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, prove = put_with_files(world, 100), proof.prove_listed
+
+    def fail_for_one(open_file: object, file: FileStat, *more: object) -> object:
+        if file.path == keys[7]:
+            raise ZeroDivisionError("a mistake")
+        return prove(open_file, file, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(transfer_loop, "prove_listed", fail_for_one)
+    run = world.sync()
+    assert told(world, run.id) == {keys[7]: "InternalFault"}
+    assert run.counts.adopted == 99
+
+
 def test_a_file_that_nothing_can_prove_is_downloaded_not_adopted(world: World) -> None:
     world.bucket.put("a", b"bytes", encryption="SSE-C", etag="opaque")
     (world.root / "a").write_bytes(b"bytes")
@@ -323,7 +357,7 @@ def test_a_file_that_vanishes_while_it_is_proved_is_downloaded(
     expect_listed = integrity.expect_listed
 
     def unlink_first(listed: object) -> object:
-        (world.root / "a").unlink()
+        (world.root / "a").unlink(missing_ok=True)
         return expect_listed(listed)  # type: ignore[arg-type]
 
     monkeypatch.setattr(proof, "expect_listed", unlink_first)

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,13 +33,17 @@ MIB = 2**20
 @pytest.fixture
 def proofs_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """No file is proved before this event."""
-    gate, prove = threading.Event(), proof.prove_local
+    gate = threading.Event()
 
-    def wait_first(*arguments: object) -> object:
-        gate.wait()
-        return prove(*arguments)  # type: ignore[arg-type]
+    def waiting_first(prove: Callable[..., object]) -> Callable[..., object]:
+        def wait_first(*arguments: object) -> object:
+            gate.wait()
+            return prove(*arguments)
 
-    monkeypatch.setattr(transfer_loop, "prove_local", wait_first)
+        return wait_first
+
+    for name in ("prove_local", "prove_listed"):
+        monkeypatch.setattr(transfer_loop, name, waiting_first(getattr(proof, name)))
     yield gate
     gate.set()
 
@@ -93,7 +97,7 @@ def test_few_files_to_prove_are_taken_at_once(
     live.bucket.put("new", b"x")
     mark(live, "new")
     eventually(lambda: live.ledger.get("new"))
-    at_work = 2 * transfer_loop.PROOFS_AHEAD
+    at_work = 2 * transfer_loop.PROOFS_AHEAD * queues.TOGETHER
     assert live.ledger.run(run.id).counts.planned <= 20 + 10 + at_work
     proofs_gate.set()
     eventually(lambda: live.status(run.id) is RunStatus.SUCCESS)
@@ -256,14 +260,16 @@ def test_a_run_ends_although_events_overtook_its_tasks(one_at_a_time: World) -> 
 def test_an_event_for_a_file_that_waits_to_be_proved_goes_ahead(
     live: World, proofs_gate: threading.Event
 ) -> None:
-    for number in range(40):
-        live.bucket.put(f"{number:02}", b"x")
+    taken = 2 * transfer_loop.PROOFS_AHEAD * queues.TOGETHER
+    for number in range(taken + 1):
+        live.bucket.put(f"{number:04}", b"x")
     live.perform()
     run, _ = live.service.request_run(RunKind.VERIFY)
-    eventually(lambda: live.ledger.run(run.id).counts.planned == 40)
-    live.bucket.put("39", b"changed")
-    mark(live, "39")
-    eventually(lambda: live.file("39").read_bytes() == b"changed")
+    eventually(lambda: live.ledger.run(run.id).counts.planned == taken + 1)
+    last = f"{taken:04}"
+    live.bucket.put(last, b"changed")
+    mark(live, last)
+    eventually(lambda: live.file(last).read_bytes() == b"changed")
     proofs_gate.set()
     eventually(lambda: live.status(run.id) is RunStatus.SUCCESS)
     live.assert_equal()

@@ -1,4 +1,4 @@
-"""The benchmark removes nothing from a disk while it measures: that would slow down what follows."""
+"""The benchmark removes nothing from a disk while it measures: what follows would be slower."""
 
 import os
 from pathlib import Path

@@ -32,14 +32,15 @@ GROUP = 1_000
 # A group has a price of its own, whatever its size. While bulk work keeps coming, so many results
 # are waited for, but never long, and not at all when nothing else is at work, or for an event.
 GATHERED = 250
-GATHER_SECONDS = 0.03
+GATHER_SECONDS = 0.25
 
 
 class Committer(threading.Thread):
     """Takes results in any number from any thread; reports what is settled through `settled`.
 
     `counts` gives the tallies that are saved with outcomes, by run, as they are with those.
-    `at_work` is the number of tasks whose results are here or still to come.
+    `at_work` is the number of tasks whose results are here or still to come; where nobody knows,
+    because more of them are being found, it is a large one.
     """
 
     def __init__(
@@ -94,6 +95,11 @@ class Committer(threading.Thread):
         """Somebody waits for a key whose result may be here: gather no longer."""
         with self._ready:
             self._urgent = bool(self._queue)
+            self._ready.notify()
+
+    def look(self) -> None:
+        """What is at work has changed: perhaps everything is here."""
+        with self._ready:
             self._ready.notify()
 
     def stop(self, timeout_seconds: float) -> None:

@@ -84,9 +84,9 @@ def prove_local(
     """
     if file.size != listed.size:
         return None
+    if (verdict := prove_listed(mirror.open, file, listed, interrupted)) is not None:
+        return verdict
     by_listing = expect_listed(listed)
-    if by_listing is not None and _file_matches(mirror, file, by_listing, interrupted):
-        return by_listing.verdict
     try:
         offered = _offered(bucket, listed)
     except BucketError:
@@ -95,7 +95,23 @@ def prove_local(
         return None  # all that is known says that it is another file
     if offered is None or offered == by_listing:
         return None
-    return offered.verdict if _file_matches(mirror, file, offered, interrupted) else None
+    return offered.verdict if _file_matches(mirror.open, file, offered, interrupted) else None
+
+
+def prove_listed(
+    open_file: Callable[[str], int],
+    file: FileStat,
+    listed: ListedObject,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Verdict | None:
+    """The verdict if the listing alone proves that this file holds the listed object, else None.
+
+    Raises: MirrorError, Interrupted.
+    """
+    expectation = expect_listed(listed)
+    if expectation is None or file.size != listed.size:
+        return None
+    return expectation.verdict if _file_matches(open_file, file, expectation, interrupted) else None
 
 
 def _offered(bucket: Bucket, listed: ListedObject) -> Expectation | None:
@@ -114,16 +130,20 @@ def _offered(bucket: Bucket, listed: ListedObject) -> Expectation | None:
 
 
 def _file_matches(
-    mirror: Mirror, file: FileStat, expectation: Expectation, interrupted: Callable[[], bool]
+    open_file: Callable[[str], int],
+    file: FileStat,
+    expectation: Expectation,
+    interrupted: Callable[[], bool],
 ) -> bool:
     try:
-        descriptor = mirror.open(file.path)
+        descriptor = open_file(file.path)
     except FileMissing:
         return False
     digest = digest_for(expectation)
+    step = min(READ_BYTES, file.size + 1)  # room for more than there is costs more than reading
     try:
         with open(descriptor, "rb", buffering=0) as stream:
-            while data := stream.read(READ_BYTES):
+            while data := stream.read(step):
                 digest.update(data)
                 if interrupted():
                     raise Interrupted("the proof was stopped")

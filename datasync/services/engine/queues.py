@@ -19,6 +19,7 @@ BULK_QUEUE = 2_000
 # threads need not wait for: the loops take it although there are workers.
 SHARED_BYTES = 64 * 1024
 FRESH_RESERVE = 4
+TOGETHER = 32  # small files that are proved in one go
 
 
 class TaskQueues:
@@ -66,15 +67,13 @@ class TaskQueues:
         with self._changed:
             return self._changed.wait_for(self._has_room, timeout_seconds)
 
-    def take(
-        self, urgent_room: int, room: int, bulk_share: int, proofs: int, large: int
-    ) -> list[Task]:
+    def take(self, urgent_room: int, room: int, bulk_share: int, large: int) -> list[Task]:
         """Urgent tasks up to `urgent_room`, then bulk ones in what is left of `room`.
 
         Those that failed before leave FRESH_RESERVE of the places to those that did not.
         Bulk work may always have `bulk_share` more, so that a stream of events cannot starve it.
-        Files to prove need no room among the requests: up to `proofs` of them. Of large objects
-        there are `large` at most: those that follow wait for a loop that has fewer of them.
+        Of large objects there are `large` at most: those that follow wait for a loop that has
+        fewer of them.
         """
         with self._changed:
             taken = _pop(self._urgent, urgent_room)
@@ -84,10 +83,30 @@ class TaskQueues:
                 share = max(room - len(taken), bulk_share)
                 bulk = _pop_bulk(self._bulk, share, large)
                 bulk += self._pop_light(share - len(bulk))
-                bulk += _pop(self._proofs, proofs)
                 taken += bulk
                 self._tell_room(full)
         return taken
+
+    def take_proofs(self, errands: int) -> list[list[Task]]:
+        """Files to prove, for so many errands: one each, or many small ones together.
+
+        They need no room among the requests.
+        """
+        with self._changed:
+            if errands <= 0 or not self._proofs or not self._accepting():
+                return []
+            full = not self._has_room()
+            taken = [self._errand() for _ in range(errands) if self._proofs]
+            self._tell_room(full)
+        return taken
+
+    def _errand(self) -> list[Task]:
+        tasks = [self._proofs.popleft()]
+        while self._proofs and len(tasks) < TOGETHER:
+            if max(tasks[0].nbytes, self._proofs[0].nbytes) > SHARED_BYTES:
+                break
+            tasks.append(self._proofs.popleft())
+        return tasks
 
     def take_light(self, room: int) -> list[Task]:
         """Up to `room` light tasks."""

@@ -37,6 +37,7 @@ LEFT_OUT_HINT = (
     "None of them was deleted, and the next run lists again. If this lasts, look for a proxy or "
     "cache on the way to S3."
 )
+PLANNED_AT_ONCE = 1_000  # deletes that are written into the plan in one transaction
 RUNS_REMEMBERED = 100  # for what the latest runs did
 _RECORDED = frozenset({Operation.SKIP, Operation.REJECT})
 _COMPARED = frozenset({RunStatus.SUCCESS, RunStatus.PARTIAL, RunStatus.HELD})
@@ -78,6 +79,7 @@ class Reconciliation:
         self._past = planner.past(recent, self._prefix, options.prefix, clock())
         self._tally = workshop.open_tally(run.id, run.counts if run.approved else RunCounts())
         self._files_to_delete = 0
+        self._gone: list[tuple[str, str]] = []  # to be deleted, not in the plan yet
 
     def perform(self) -> Run:
         """Do the run to its end and record it; errors become its status."""
@@ -123,6 +125,8 @@ class Reconciliation:
         for step in scan.steps():
             self._take(step)
         self._drain()
+        if self._gone:
+            self._plan(self._gone)
         self._supersede()
         reason = planner.hold_reason(
             self._files_to_delete, mirrored, scan.listed, self._options, self._past
@@ -216,7 +220,7 @@ class Reconciliation:
     def _begin_again(self) -> None:
         """An unordered listing made keys look deleted that only come later."""
         self._ledger.drop_plan(self._run.id)
-        self._ledger.plan_deletes(self._run.id, ())
+        self._plan(())
         self._files_to_delete = 0
         self._tally.relisted()
 
@@ -225,7 +229,13 @@ class Reconciliation:
         # What an event brought since the run began, no page of the listing need show yet.
         older = [row for row in rows if row.path is not None and not self._is_newer(row)]
         self._files_to_delete += len(older)
-        self._ledger.plan_deletes(self._run.id, [(row.key, row.etag) for row in rows])
+        self._gone += [(row.key, row.etag) for row in rows]
+        if len(self._gone) >= PLANNED_AT_ONCE:
+            self._plan(self._gone)
+
+    def _plan(self, gone: Sequence[tuple[str, str]]) -> None:
+        self._ledger.plan_deletes(self._run.id, gone)
+        self._gone = []
 
     def _submit(self, actions: Sequence[Action], files: dict[str, FileStat]) -> None:
         marks = self._ledger.dirty([action.key for action in actions])

@@ -19,12 +19,12 @@ from datasync.errors import (
     SlowDown,
     TransferStalled,
 )
-from datasync.models.sync_models import Operation, Verdict
+from datasync.models.sync_models import FileStat, ListedObject, Operation, Verdict
 from datasync.services.engine.fetch import Fetch
 from datasync.services.engine.hashing import HashingThreads, Then, Work
 from datasync.services.engine.integrity import LARGE_BYTES
 from datasync.services.engine.levels import MAXIMUM, pause_seconds
-from datasync.services.engine.proof import prove_local
+from datasync.services.engine.proof import prove_listed, prove_local
 from datasync.services.engine.tasks import Found, Result, Task
 from datasync.services.storage.bucket import Answer
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # Events may go beyond the level by this many requests, so that they never wait for bulk work.
 URGENT_RESERVE = 8
-# So many files wait for a proving thread at most: an event may take back those that queue.
+# So many errands wait for a proving thread at most: an event may take back files that queue.
 PROOFS_AHEAD = 4
 # A request that has been silent for so long is not work that an event should wait for: so many
 # of them, in one loop, leave their places to events. A channel has connections for them all.
@@ -59,7 +59,7 @@ class TransferLoop(threading.Thread):
         self._active: set[Fetch] = set()
         self._bulk_active = 0
         self._large_active = 0
-        self._proofs = 0  # tasks with the proving threads
+        self._proofs = 0  # errands of the proving threads
         self._silent = 0  # objects of which nothing has arrived for a while
         self._taken: deque[Task] = deque()  # from the pool, not begun yet
         self._later: list[tuple[float, int, Task]] = []
@@ -145,15 +145,16 @@ class TransferLoop(threading.Thread):
         room -= self._more_ranges(room)
         urgent_room = room + URGENT_RESERVE + min(self._silent, SILENT_REQUESTS)
         bulk_share = max(1, share // 4) - self._bulk_active
-        proofs = PROOFS_AHEAD - self._proofs
         large = self._pool.fewest_large() + 1 - self.large_active
-        taken = self._pool.queues.take(urgent_room, room, bulk_share, proofs, large)
+        taken = self._pool.queues.take(urgent_room, room, bulk_share, large)
         if taken:
             self._taken.extend(taken)
             self._roomy = self._has_room(taken)
         while self._taken:  # those behind one that fails to begin have the next turn
             self._begin(self._taken.popleft())
         self._roomy = False
+        for errand in self._pool.queues.take_proofs(PROOFS_AHEAD - self._proofs):
+            self._prove(errand)
 
     def _more_ranges(self, room: int) -> int:
         started = 0
@@ -164,7 +165,7 @@ class TransferLoop(threading.Thread):
     def _begin(self, task: Task) -> None:
         task.started = task.started or self.now()
         if task.operation is Operation.ADOPT and task.found is not None:
-            self._adopt(task)
+            self._prove([task])
         else:
             self._fetch(task)
 
@@ -199,32 +200,76 @@ class TransferLoop(threading.Thread):
             self._bulk_active -= not fetch.task.urgent
             self._large_active -= fetch.task.nbytes > LARGE_BYTES
 
-    def _adopt(self, task: Task) -> None:
-        """Prove the file that is there; fetch the object when it is another one."""
-        pool, found, listed = self._pool, task.found, task.listed
-        verdicts: list[Verdict | None] = []
-        assert found is not None and listed is not None
+    def _prove(self, errand: Sequence[Task]) -> None:
+        """Prove files that are there; of several those first that the listing alone can prove."""
+        for task in errand:
+            task.started = task.started or self.now()
+        if len(errand) == 1:
+            self._prove_alone(errand[0])
+        else:
+            self._prove_together(errand)
 
-        def stopped() -> bool:
-            return pool.proving.is_stopping() or task.run_id in pool.withdrawn
+    def _prove_together(self, tasks: Sequence[Task]) -> None:
+        verdicts: list[Verdict | None] = []
 
         def work() -> None:
+            with self.mirror.reading() as open_file:
+                for task in tasks:
+                    found, listed = _compared(task)
+                    stopped = self._stopped(task)
+                    verdicts.append(prove_listed(open_file, found, listed, stopped))
+
+        def then(error: Exception | None) -> None:
+            rest = iter(tasks)
+            for verdict, task in zip(verdicts, rest, strict=False):
+                if verdict is not None:
+                    self._looked_at(task, verdict)
+                else:  # S3 has to be asked: that may take its time
+                    self._prove_alone(task)
+            if error is not None and (failing := next(rest, None)) is not None:
+                self._unproved(failing, error)
+            for task in rest:
+                self._prove_alone(task)
+
+        self._errand(work, then)
+
+    def _prove_alone(self, task: Task) -> None:
+        """Prove the file that is there; fetch the object when it is another one."""
+        verdicts: list[Verdict | None] = []
+        found, listed = _compared(task)
+
+        def work() -> None:
+            stopped = self._stopped(task)
             verdicts.append(prove_local(self.bucket, self.mirror, found, listed, stopped))
 
         def then(error: Exception | None) -> None:
-            self._proofs -= 1
-            if isinstance(error, BucketError) and not error.retryable:
-                self._looked_at(task, None)  # what the question did not tell, the object will
-            elif isinstance(error, DataSyncError):
-                self._retry(task, error)
-            elif error is not None:
-                pool.problem(error)
-                self._retry(task, InternalFault(f"{type(error).__name__} in the proof"))
+            if error is not None:
+                self._unproved(task, error)
             else:
                 self._looked_at(task, verdicts[0])
 
+        self._errand(work, then)
+
+    def _errand(self, work: Work, then: Then) -> None:
+        def over(error: Exception | None) -> None:
+            self._proofs -= 1
+            then(error)
+
         self._proofs += 1
-        self._elsewhere(pool.proving, work, then)
+        self._elsewhere(self._pool.proving, work, over)
+
+    def _stopped(self, task: Task) -> Callable[[], bool]:
+        pool = self._pool
+        return lambda: pool.proving.is_stopping() or task.run_id in pool.withdrawn
+
+    def _unproved(self, task: Task, error: Exception) -> None:
+        if isinstance(error, BucketError) and not error.retryable:
+            self._looked_at(task, None)  # what the question did not tell, the object will
+        elif isinstance(error, DataSyncError):
+            self._retry(task, error)
+        else:
+            self._pool.problem(error)
+            self._retry(task, InternalFault(f"{type(error).__name__} in the proof"))
 
     def _looked_at(self, task: Task, verdict: Verdict | None) -> None:
         """Keep what is proved, and what cannot be proved but is as we left it; fetch the rest."""
@@ -327,6 +372,11 @@ class TransferLoop(threading.Thread):
         else:
             seconds = self.now() - task.started
             self._results.append(Result(task, Found.FAILED, error=error, seconds=seconds))
+
+
+def _compared(task: Task) -> tuple[FileStat, ListedObject]:
+    assert task.found is not None and task.listed is not None
+    return task.found, task.listed
 
 
 def _needs_room(task: Task) -> bool:

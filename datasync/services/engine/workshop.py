@@ -35,11 +35,16 @@ WAIT_SECONDS = 0.25
 
 
 class Tally:
-    """The counts of one run while it goes on. Safe to use from threads."""
+    """The counts of one run while it goes on. Safe to use from threads.
 
-    def __init__(self, run_id: int, counts: RunCounts) -> None:
+    `seeking`: more tasks are likely to come; `sought()` hears when they have all been found.
+    """
+
+    def __init__(self, run_id: int, counts: RunCounts, sought: Callable[[], None]) -> None:
         self.run_id = run_id
         self.broken: Exception | None = None
+        self.seeking = True
+        self._sought = sought
         self._counts = counts
         self._outstanding = 0
         self._changed = threading.Condition()
@@ -59,6 +64,7 @@ class Tally:
         """These tasks are planned; each must come back through `ended`."""
         nbytes = sum(task.nbytes for task in tasks if task.operation is Operation.DOWNLOAD)
         with self._changed:
+            self.seeking = True
             now = self._counts
             self._outstanding += len(tasks)
             self._counts = replace(
@@ -88,6 +94,9 @@ class Tally:
 
     def wait(self, timeout_seconds: float) -> bool:
         """Whether nothing is outstanding, after waiting that long at most."""
+        if self.seeking:
+            self.seeking = False
+            self._sought()
         with self._changed:
             return self._changed.wait_for(lambda: self._outstanding == 0, timeout_seconds)
 
@@ -114,7 +123,7 @@ class Workshop:
             self._released,
             self._counts_with,
             problem,
-            at_work=lambda: len(self._waiting),
+            at_work=self._at_work,
         )
         self._pool = TransferPool(
             bucket,
@@ -137,7 +146,7 @@ class Workshop:
         self._committer.stop(max(0.1, deadline - time.monotonic()))
 
     def open_tally(self, run_id: int, counts: RunCounts) -> Tally:
-        tally = self._tallies[run_id] = Tally(run_id, counts)
+        tally = self._tallies[run_id] = Tally(run_id, counts, self._committer.look)
         return tally
 
     def close_tally(self, tally: Tally) -> None:
@@ -208,6 +217,10 @@ class Workshop:
 
     def bytes_in_flight(self, run_id: int) -> int:
         return self._pool.bytes_in_flight(run_id)
+
+    def _at_work(self) -> int:
+        seeking = any(tally.seeking for tally in list(self._tallies.values()))
+        return BACKLOG if seeking else len(self._waiting)
 
     def _admit(self, tasks: Sequence[Task]) -> list[Task]:
         """Those that may begin; the others wait for their keys, events ahead of bulk work."""
