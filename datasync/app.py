@@ -134,19 +134,17 @@ async def _start(
     shutdown = Shutdown(on_begin=stopper.begin)
     stack.enter_context(shutdown.listening())
     anyio.to_thread.current_default_thread_limiter().total_tokens = WORKER_THREADS
-    keys = [key.get_secret_value() for key in settings.api_keys]
     app.state.shutdown = shutdown
     app.state.lanes = Lanes()
     app.state.rates = Rates()
     app.state.controller = components.controller
-    secret = settings.notification_secret
     senders = SenderPolicy(
-        secret.get_secret_value() if secret else None, components.topics, settings.sns_topic_arns
+        settings.watched_notification_secret(), components.topics, settings.sns_topic_arns
     )
     hearing = Hearing(asyncio.get_running_loop())
     app.state.desk = Desk(components.intake, senders, hearing, shutdown)
     app.state.origins = settings.cors_origins
-    app.state.access = AccessPolicy(keys, settings.cors_origins)
+    app.state.access = AccessPolicy(settings.watched_keys(), settings.cors_origins)
     stack.callback(setattr, app.state, "access", None)
     components.service.start()
     if components.consumer is not None:

@@ -123,6 +123,7 @@ def compose(
             str(settings.local_download_dir),
             bucket.check,
             lambda: disk_worry(mirror),
+            mirror.usage,
             lambda: (consumer.problem if consumer else None, service.worry),
             lambda: service.engine_place,
         )

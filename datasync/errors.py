@@ -56,6 +56,7 @@
     │   ├── UnsupportedMedia
     │   ├── ForeignBucket           an event of a bucket that is not ours
     │   ├── Unauthorized
+    │   ├── Forbidden               the caller is known, and may not do this
     │   ├── TooManyRequests         more than one client may ask in a while
     │   └── ProofUnavailable        what proves the sender cannot be had now
     ├── InternalFault               a mistake in DataSync itself
@@ -349,6 +350,12 @@ class Unauthorized(RequestRefused):
         "Set API_KEYS and send one as 'Authorization: Bearer <key>' or 'X-API-Key', "
         "or call from this machine."
     )
+
+
+class Forbidden(RequestRefused):
+    """The caller is known, and what it may do does not include this."""
+
+    hint = "Use a key of another role, or change this one's in API_KEYS."
 
 
 class TooManyRequests(RequestRefused):

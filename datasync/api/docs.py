@@ -14,14 +14,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from datasync.api.requests import without_range
-from datasync.api.security import OPEN_PATHS
+from datasync.api.security import OPEN_PATHS, OPEN_WITH_KEYS
 
 ASSETS = "/docs-assets"
 DESCRIPTION = """\
 DataSync keeps a local directory equal to an S3 bucket, continuously, and can prove it.
 
-**Access.** With `API_KEYS` set, send one as `Authorization: Bearer <key>` or `X-API-Key`.
-Without, only direct calls from the service's own machine are let in. `/ping` is open.
+**Access.** With `API_KEYS` set, send one as `Authorization: Bearer <key>` or `X-API-Key`. Its
+role says what it may do: `read` (every GET), `operate` (changes as well), `notify` (events only),
+`admin` (everything). Without keys, only direct calls from the service's own machine are let in.
+`/ping` and `/health/live` are open.
 
 **Errors** have one shape on every route: `{"error", "detail", "hint"}`.
 """
@@ -86,7 +88,7 @@ def with_access(document: dict[str, Any]) -> dict[str, Any]:
     """
     document.setdefault("components", {})["securitySchemes"] = SCHEMES
     for path, operations in document["paths"].items():
-        if path not in OPEN_PATHS:
+        if path not in OPEN_PATHS | OPEN_WITH_KEYS:
             for operation in operations.values():
                 operation["security"] = [{name: []} for name in SCHEMES]
     return document

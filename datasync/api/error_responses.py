@@ -51,6 +51,7 @@ STATUS: dict[type[DataSyncError], int] = {
     errors.PayloadTooLarge: 413,
     errors.UnsupportedMedia: 415,
     errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     errors.ProofUnavailable: 503,
     errors.Interrupted: 503,
 }
@@ -189,6 +190,7 @@ HANDLERS: dict[Any, Any] = {
 _DESCRIPTIONS = {
     400: "The request is malformed, or names something outside of this service.",
     401: "No valid key, and not a direct call from this machine.",
+    403: "The key's role does not allow this.",
     404: "There is no such run, file or key.",
     409: "Not possible in the present state.",
     412: "The file is not, or no longer, the version that was asked for.",
@@ -210,8 +212,8 @@ _EXAMPLES: dict[int, ErrorAnswer] = {
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route, for its OpenAPI description; 401 and 503 are always there."""
-    return {status: _described(status) for status in sorted({401, 503, *statuses})}
+    """The error answers of a route, for its OpenAPI description; 401, 403, 503 are always there."""
+    return {status: _described(status) for status in sorted({401, 403, 503, *statuses})}
 
 
 def _described(status: int) -> dict[str, Any]:

@@ -11,12 +11,15 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
+    InfoMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
 
+from datasync import __version__
 from datasync.controllers.equality import MirrorFacts, in_sync
-from datasync.models.sync_models import EventTotals, Run, State
+from datasync.models.figures import DiskUsage, EventTotals, Histogram
+from datasync.models.sync_models import Run, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -24,14 +27,19 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class _Snapshot(Collector):
     """One moment's facts as metrics."""
 
-    def __init__(self, facts: MirrorFacts, events: EventTotals, now: float) -> None:
+    def __init__(
+        self, facts: MirrorFacts, events: EventTotals, disk: DiskUsage | None, now: float
+    ) -> None:
         self._facts = facts
         self._totals = events
+        self._disk = disk
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
         yield from self._mirror()
         yield from self._events()
+        yield from self._work()
+        yield InfoMetricFamily("datasync_build", "Of the program", value={"version": __version__})
         if self._facts.last_run is not None:
             yield from _run(self._facts.last_run)
 
@@ -90,13 +98,21 @@ class _Snapshot(Collector):
                 lags.add_metric([quantile], value)
         yield lags
         for name, text in _HISTOGRAMS.items():
-            histogram = self._totals.histograms[name]
-            yield HistogramMetricFamily(
-                f"datasync_{name}_seconds",
-                text,
-                buckets=[(_bound(bound), count) for bound, count in histogram.buckets],
-                sum_value=histogram.total_seconds,
-            )
+            yield _histogram(f"{name}_seconds", text, self._totals.histograms[name])
+
+    def _work(self) -> Iterator[Metric]:
+        done = CounterMetricFamily(
+            "datasync_outcomes",
+            "What was done to keys, and how it ended",
+            labels=["operation", "status"],
+        )
+        for name, count in sorted(self._totals.done.items()):
+            done.add_metric(name.split("."), count)
+        yield done
+        yield _histogram("transfer_bytes", "Size of each download", self._totals.sizes)
+        if self._disk is not None:
+            yield _gauge("disk_free_bytes", "What this user may still use", self._disk.free_bytes)
+            yield _gauge("disk_bytes", "Of the mirror's file system", self._disk.total_bytes)
 
 
 def _run(run: Run) -> Iterator[Metric]:
@@ -120,11 +136,21 @@ _HISTOGRAMS = {
     "journal": "From an event's arrival to stable storage",
     "lag": "From an event's arrival to its durable file",
     "event_lag": "From a change, by its sender's clock, to its durable file",
+    "transfer": "Time of each download",
 }
 
 
-def _bound(seconds: float) -> str:
-    return "+Inf" if seconds == float("inf") else str(seconds)
+def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
+    return HistogramMetricFamily(
+        f"datasync_{name}",
+        text,
+        buckets=[(_bound(bound), count) for bound, count in histogram.buckets],
+        sum_value=histogram.total,
+    )
+
+
+def _bound(value: float) -> str:
+    return "+Inf" if value == float("inf") else str(value)
 
 
 def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:
@@ -138,8 +164,8 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"datasync_{name}", text, value=float(value))
 
 
-def render(facts: MirrorFacts, events: EventTotals, now: float) -> bytes:
-    """The exposition of these facts and figures."""
+def render(facts: MirrorFacts, events: EventTotals, disk: DiskUsage | None, now: float) -> bytes:
+    """The exposition of these facts and figures; `disk` is None when it did not answer."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(facts, events, now))
+    registry.register(_Snapshot(facts, events, disk, now))
     return generate_latest(registry)

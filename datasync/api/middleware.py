@@ -14,6 +14,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datasync.api.error_responses import unexpected_answer
+from datasync.api.security import SAFE_METHODS, caller_of
+from datasync.api.senders import PATH as NOTIFICATIONS
 from datasync.api.shutdown import Shutdown
 from datasync.utils.logger import bind_request, get_logger
 
@@ -93,15 +95,24 @@ def _request_id(scope: Scope) -> str:
 
 
 def _log(scope: Scope, status: int | None, seconds: float) -> None:
-    client = scope.get("client")
-    get_logger("datasync.access").info(
-        "request",
-        method=scope["method"],
-        path=scope["path"][:_MAX_LOGGED_PATH],
-        status=status,
-        client=client[0] if client else None,
-        duration_ms=round(seconds * 1000, 1),
-    )
+    """One line for the request, and one more for the audit if it was to change something.
+
+    Events change nothing by themselves, and come by the thousand: they have the first only.
+    """
+    client, caller = scope.get("client"), caller_of(scope)
+    said = {
+        "method": scope["method"],
+        "path": scope["path"][:_MAX_LOGGED_PATH],
+        "status": status,
+        "client": client[0] if client else None,
+        "caller": caller.name if caller else None,
+    }
+    duration_ms = round(seconds * 1000, 1)
+    get_logger("datasync.access").info("request", **said, duration_ms=duration_ms)
+    if scope["method"] not in SAFE_METHODS and scope["path"] != NOTIFICATIONS:
+        query = scope.get("query_string", b"").decode("latin-1")[:_MAX_LOGGED_PATH]
+        role = caller.role.value if caller else None
+        get_logger("datasync.audit").info("change", **said, role=role, query=query)
 
 
 class HeadMiddleware:

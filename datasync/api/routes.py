@@ -16,6 +16,7 @@ from datasync.models.s3_models import (
     HealthReport,
     HealthStatus,
     Pong,
+    Probed,
     ServiceInfo,
     StatsReport,
 )
@@ -28,6 +29,29 @@ service_router = APIRouter(tags=["service"])
 async def ping() -> Pong:
     """Answers at once, to everybody; asks neither S3 nor the disk."""
     return Pong()
+
+
+@open_router.get("/health/live", summary="Is the process alive?")
+async def live() -> Probed:
+    """For orchestrators, as `/ping`: answers at once, to everybody. If it does not, restart it."""
+    return Probed(status="alive")
+
+
+@open_router.get(
+    "/health/ready",
+    summary="Can requests be sent here?",
+    responses={503: {"model": Probed, "description": "Not ready; /sync/health says why."}},
+)
+async def ready(controller: ControllerOf, lanes: LanesOf, response: Response) -> Probed:
+    """For orchestrators: 200 when the ledger answers and the disk can be used, else 503.
+
+    S3 is not asked: what is mirrored can be read without it. Open to everybody where there are
+    keys; without keys, to this machine as everything else.
+    """
+    if await in_thread(controller.is_ready, limiter=lanes.health):
+        return Probed(status="ready")
+    response.status_code = 503
+    return Probed(status="not ready")
 
 
 @service_router.get("/", summary="What is this?", responses=responses())
@@ -88,7 +112,8 @@ def config(controller: ControllerOf) -> dict[str, Any]:
 )
 def metrics_text(controller: ControllerOf) -> Response:
     """Read from the ledger at the moment of the scrape: every worker gives the same."""
-    text = metrics.render(controller.facts(), controller.events(), time.time())
+    facts, events, disk = controller.facts(), controller.events(), controller.disk_usage()
+    text = metrics.render(facts, events, disk, time.time())
     return Response(text, media_type=metrics.CONTENT_TYPE)
 
 

@@ -1,9 +1,9 @@
-"""Decides who is let in: holders of a key, or with no keys set only callers on this machine.
+"""Decides who is let in, and to what: holders of a key by its role, or with no keys set only
+callers on this machine.
 
 A pure policy and the middleware that asks it before any route is looked up. Knows no settings.
 """
 
-import hashlib
 import hmac
 import ipaddress
 from collections.abc import Callable, Sequence
@@ -16,11 +16,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from datasync.api import senders
 from datasync.api.error_responses import error_answer
 from datasync.api.rates import GUESSES, Rates, address_of, know_client
-from datasync.errors import Interrupted, MalformedRequest, RequestRefused, Unauthorized
+from datasync.errors import Forbidden, Interrupted, MalformedRequest, RequestRefused, Unauthorized
+from datasync.models.access import ApiKey, Right, Role, digest_of
 
-OPEN_PATHS = frozenset({"/ping"})
+OPEN_PATHS = frozenset({"/ping", "/health/live"})
+# Says no more than whether to send requests here; those who ask it often cannot hold a key.
+OPEN_WITH_KEYS = frozenset({"/health/ready"})
 KEY_HINT = "Send one of API_KEYS as 'Authorization: Bearer <key>' or 'X-API-Key'."
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_CALLER = "caller"
 # Any of these, and any name with "forwarded" in it, says that the peer is a proxy, so that its
 # address says nothing of the caller.
 FORWARDING_HEADERS = frozenset(
@@ -49,38 +53,42 @@ class Caller:
     headers: Headers
 
 
-class AccessPolicy:
-    """Lets callers in by key, or by being on this machine when there are no keys."""
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Who was let in: by the name of a key and its digest, or as a program of this machine."""
 
-    def __init__(self, keys: Sequence[str], origins: Sequence[str] = ()) -> None:
-        self._digests = [_digest(key) for key in keys]
+    name: str
+    role: Role
+    digest: bytes | None = None
+
+
+LOCAL = Grant("local", Role.ADMIN)
+
+
+class AccessPolicy:
+    """Lets callers in by key, or by being on this machine when there are no keys.
+
+    `keys` gives those of now: they may change while the service runs.
+    """
+
+    def __init__(self, keys: Callable[[], Sequence[ApiKey]], origins: Sequence[str] = ()) -> None:
+        self._keys = keys
         self._origins = frozenset(origin for origin in origins if origin != "*")
 
-    def check(self, caller: Caller) -> bytes | None:
-        """The digest of the key that lets the caller in, None where none is asked for.
+    @property
+    def has_keys(self) -> bool:
+        return bool(self._keys())
 
-        Raises: Unauthorized.
-        """
-        if self._digests:
-            return self._check_key(caller.headers)
+    def check(self, caller: Caller) -> Grant:
+        """Who the caller is. Raises: Unauthorized."""
+        if keys := self._keys():
+            return _check_key(keys, caller.headers)
         self._check_local(caller)
-        return None
-
-    def _check_key(self, headers: Headers) -> bytes:
-        offered = [_digest(key) for key in _offered_keys(headers)]
-        if not offered:
-            raise Unauthorized("this service needs a key", hint=KEY_HINT)
-        # Each is compared with each, in constant time: how long it takes tells nothing.
-        right = [
-            one for one in offered for known in self._digests if hmac.compare_digest(one, known)
-        ]
-        if not right:
-            raise Unauthorized("the key is not one of this service's", hint=KEY_HINT)
-        return right[0]
+        return LOCAL
 
     def is_guess(self, headers: Headers) -> bool:
         """Whether a caller who is refused showed a key that could have been right."""
-        return bool(self._digests and _offered_keys(headers))
+        return self.has_keys and bool(_offered_keys(headers))
 
     def _check_local(self, caller: Caller) -> None:
         headers = caller.headers
@@ -103,8 +111,39 @@ class AccessPolicy:
         return any(site not in ("same-origin", "none") for site in sites)
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def right_for(method: str, path: str) -> Right:
+    """What a request asks for: to look, to tell of events, or to change something.
+
+    So nobody can add a route and forget who may use it.
+    """
+    if path == senders.PATH and method == "POST":
+        return Right.NOTIFY
+    return Right.READ if method in SAFE_METHODS else Right.OPERATE
+
+
+def require(grant: Grant, right: Right) -> None:
+    """Raises: Forbidden."""
+    if right not in grant.role.rights:
+        raise Forbidden(
+            f"the key {grant.name!r} has the role {grant.role.value}, which may not {right.value}"
+        )
+
+
+def caller_of(scope: Scope) -> Grant | None:
+    """Who was let in with this request; None for nobody, or for whom it needs no key."""
+    grant: Grant | None = scope.get("datasync", {}).get(_CALLER)
+    return grant
+
+
+def _check_key(keys: Sequence[ApiKey], headers: Headers) -> Grant:
+    offered = [digest_of(key) for key in _offered_keys(headers)]
+    if not offered:
+        raise Unauthorized("this service needs a key", hint=KEY_HINT)
+    # Each is compared with each, in constant time: how long it takes tells nothing.
+    right = [key for one in offered for key in keys if hmac.compare_digest(one, key.digest)]
+    if not right:
+        raise Unauthorized("the key is not one of this service's", hint=KEY_HINT)
+    return Grant(right[0].name, right[0].role, right[0].digest)
 
 
 def _offered_keys(headers: Headers) -> list[str]:
@@ -186,20 +225,31 @@ class AccessMiddleware:
             return
         headers = Headers(scope=scope)
         _check_form(scope, headers)
-        if _route_path(scope) in OPEN_PATHS:
+        path = _route_path(scope)
+        if path in OPEN_PATHS:
             return
         policy = self._policy()
         if policy is None:
             raise Interrupted("the service is not running", hint="Try again in a moment.")
+        if path in OPEN_WITH_KEYS and policy.has_keys:
+            return
         client = scope.get("client")
         caller = Caller(client[0] if client else None, scope["method"], headers)
         try:
-            know_client(scope, policy.check(caller))
+            self._let_in(scope, policy.check(caller), path)
+        except Forbidden as refused:
+            if not senders.postpone(scope, path, refused):
+                raise
         except Unauthorized as refused:
             if policy.is_guess(headers):
                 self._rates().spend(GUESSES, address_of(scope))
-            if not senders.postpone(scope, _route_path(scope), refused):
+            if not senders.postpone(scope, path, refused):
                 raise
+
+    def _let_in(self, scope: Scope, grant: Grant, path: str) -> None:
+        know_client(scope, grant.digest)
+        scope.setdefault("datasync", {})[_CALLER] = grant
+        require(grant, right_for(scope["method"], path))
 
 
 def _check_form(scope: Scope, headers: Headers) -> None:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from datasync.api.requests import SMALL_BODY_BYTES, in_thread
-from datasync.errors import Unauthorized
+from datasync.errors import RequestRefused, Unauthorized
 from datasync.services.events import inbox
 
 PATH = "/sync/s3-notification"
@@ -40,7 +40,7 @@ def signature_of(secret: bytes, timestamp: str, body: bytes) -> str:
     return VERSION + signed.hexdigest()
 
 
-def postpone(scope: Scope, path: str, refused: Unauthorized) -> bool:
+def postpone(scope: Scope, path: str, refused: RequestRefused) -> bool:
     """Whether the body may still prove its sender: then the route asks, and the refusal waits."""
     headers = Headers(scope=scope)
     if scope["method"] != "POST" or path != PATH:
@@ -61,13 +61,14 @@ class SenderPolicy:
 
     def __init__(
         self,
-        secret: str | None,
+        secret: Callable[[], str | None],
         topics: TopicGate,
         topic_arns: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`secret` gives that of now: it may change while the service runs."""
         self._arns = [arn.encode() for arn in topic_arns]
-        self._secret = secret.encode() if secret else None
+        self._secret = secret
         self._topics = topics
         self._clock = clock
 
@@ -79,7 +80,7 @@ class SenderPolicy:
         signed = SIGNATURE in request.headers
         if signed:
             self._check_signature(request.headers, body)
-        refused: Unauthorized | None = request.scope.get("state", {}).get(_STATE)
+        refused: RequestRefused | None = request.scope.get("state", {}).get(_STATE)
         stranger = refused if not signed else None
         message = await self._sns_message(body, stranger)
         if message is not None:
@@ -88,7 +89,7 @@ class SenderPolicy:
             raise stranger
 
     async def _sns_message(
-        self, body: bytes, stranger: Unauthorized | None
+        self, body: bytes, stranger: RequestRefused | None
     ) -> Mapping[str, str] | None:
         """A large one is taken apart in a thread; if a stranger sends it, only for our topics."""
         if len(body) <= SMALL_BODY_BYTES:
@@ -98,7 +99,8 @@ class SenderPolicy:
         return await in_thread(inbox.sns_message, body)
 
     def _check_signature(self, headers: Headers, body: bytes) -> None:
-        if self._secret is None:
+        secret = self._secret()
+        if not secret:
             raise Unauthorized(
                 "the body is signed, but this service has no secret to check it with",
                 hint="Set NOTIFICATION_SECRET here to the sender's.",
@@ -108,7 +110,7 @@ class SenderPolicy:
             raise Unauthorized(
                 f"{TIMESTAMP} is no number of seconds", hint="Send the time of signing in it."
             )
-        expected = signature_of(self._secret, timestamp, body)
+        expected = signature_of(secret.encode(), timestamp, body)
         given = headers[SIGNATURE].encode("latin-1")
         if not hmac.compare_digest(expected.encode(), given):
             raise Unauthorized(

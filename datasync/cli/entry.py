@@ -14,6 +14,7 @@ import typer
 from datasync import __version__
 from datasync.cli import exits
 from datasync.cli.doctor_commands import doctor
+from datasync.cli.key_commands import keys
 from datasync.cli.lambda_commands import forwarder
 from datasync.cli.look_commands import failures, files, status
 from datasync.cli.run_commands import approve, cancel, plan, retry, runs, sync, verify
@@ -55,6 +56,7 @@ app.add_typer(demo, name="demo")
 for _command in (sync, plan, verify, status, files, failures, retry, runs, approve, cancel, doctor):
     app.command()(_command)
 app.add_typer(trash, name="trash")
+app.add_typer(keys, name="keys")
 app.add_typer(forwarder, name="lambda")
 
 

@@ -12,6 +12,8 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from pydantic import SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from datasync.models.access import api_keys
+
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?")
@@ -175,11 +177,22 @@ def database_url(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-def header_safe(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+def key_list(value: object) -> object:
+    return entries_in(value) if isinstance(value, str) else value
+
+
+def entries_in(text: str) -> tuple[str, ...]:
+    """The keys of a list: by commas or in lines; a line that begins with # is a remark."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return tuple(part.strip() for line in lines for part in line.split(",") if part.strip())
+
+
+def keys(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     """Keys travel in an HTTP header: visible ASCII only."""
     for value in values:
         if not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
             raise ValueError("must be visible ASCII characters without spaces, keys by commas")
+    api_keys(value.get_secret_value() for value in values)
     return values
 
 

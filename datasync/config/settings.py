@@ -6,10 +6,10 @@ them gets plain values (`SyncOptions`) and must not know this module.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from urllib.parse import quote
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -22,9 +22,17 @@ from pydantic_settings import (
 
 from datasync.config import checks
 from datasync.config.problems import describe, near_misses
-from datasync.config.sources import FileSource, VariableSource, env_file_values
+from datasync.config.sources import (
+    FileSource,
+    SecretFileSource,
+    VariableSource,
+    env_file_values,
+)
+from datasync.config.watched import watched
 from datasync.errors import ConfigurationError
+from datasync.models.access import ApiKey, api_keys
 from datasync.models.sync_models import SyncOptions
+from datasync.utils.logger import mask_also
 
 MEGABYTE = 2**20
 SECRETS = (
@@ -34,12 +42,21 @@ SECRETS = (
     "api_keys",
     "notification_secret",
 )
+SECRET_FILES = tuple(f"{name}_file" for name in (*SECRETS, "database_url"))
 
 Share = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
 def _field(default: Any, description: str, example: object, **bounds: Any) -> Any:
     return Field(default, description=description, examples=[example], **bounds)
+
+
+def _secret_file(name: str, more: str = "") -> Any:
+    return _field(
+        None,
+        f"File that holds {name}, instead of that{f'; {more}' if more else ''}.",
+        f"/run/secrets/{name.lower()}",
+    )
 
 
 class Settings(BaseSettings):
@@ -55,12 +72,15 @@ class Settings(BaseSettings):
     aws_access_key_id: SecretStr | None = _field(
         None, "Access key; without it the standard AWS credential chain.", "AKIA..."
     )
+    aws_access_key_id_file: Path | None = _secret_file("AWS_ACCESS_KEY_ID")
     aws_secret_access_key: SecretStr | None = _field(
         None, "Secret key that belongs to AWS_ACCESS_KEY_ID.", "wJalr..."
     )
+    aws_secret_access_key_file: Path | None = _secret_file("AWS_SECRET_ACCESS_KEY")
     aws_session_token: SecretStr | None = _field(
         None, "Session token of temporary credentials.", "FwoGZX...", validate_default=True
     )
+    aws_session_token_file: Path | None = _secret_file("AWS_SESSION_TOKEN")
     aws_profile: str | None = _field(
         None, "Profile of the shared AWS configuration to use.", "backup"
     )
@@ -137,11 +157,19 @@ class Settings(BaseSettings):
         "SQL database of the ledger; default: SQLite inside LOCAL_DOWNLOAD_DIR.",
         "postgresql://user:password@host/datasync",
     )
+    database_url_file: Path | None = _secret_file("DATABASE_URL")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = _field(
-        (), "Keys that clients may use, by commas; none: only this machine is let in.", "key1,key2"
+        (),
+        "Keys that clients may use, by commas: name:secret:role, with a role of read, operate, "
+        "notify or admin; none: only this machine is let in.",
+        "dashboard:a-long-random-text:operate",
     )
+    api_keys_file: Path | None = _secret_file("API_KEYS", "one in a line; read again when changed")
     notification_secret: SecretStr | None = _field(
         None, "Shared secret that signs notifications.", "a-long-random-text"
+    )
+    notification_secret_file: Path | None = _secret_file(
+        "NOTIFICATION_SECRET", "read again when changed"
     )
     sqs_queue_url: str | None = _field(
         None,
@@ -173,16 +201,18 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, VariableSource(settings_cls), FileSource(settings_cls)
+        variables, file = VariableSource(settings_cls), FileSource(settings_cls)
+        return init_settings, variables, file, SecretFileSource(settings_cls)
 
     _stripped = field_validator("*", mode="before")(checks.stripped)
     _off = field_validator("log_file", mode="before")(checks.empty_is_none)
-    _path = field_validator("local_download_dir", "log_file", "aws_ca_bundle")(checks.path)
+    _path = field_validator("local_download_dir", "log_file", "aws_ca_bundle", *SECRET_FILES)(
+        checks.path
+    )
     _root = field_validator("local_download_dir")(checks.mirror_root)
     _bundle = field_validator("aws_ca_bundle")(checks.readable_file)
-    _lists = field_validator("api_keys", "cors_origins", "sns_topic_arns", mode="before")(
-        checks.comma_list
-    )
+    _lists = field_validator("cors_origins", "sns_topic_arns", mode="before")(checks.comma_list)
+    _entries = field_validator("api_keys", mode="before")(checks.key_list)
     _level = field_validator("log_level", mode="before")(checks.upper)
     _lower = field_validator("log_format", "durability", "sync_concurrency", mode="before")(
         checks.lower
@@ -197,7 +227,7 @@ class Settings(BaseSettings):
     _topics = field_validator("sns_topic_arns")(checks.topic_arns)
     _host = field_validator("api_host")(checks.host)
     _database = field_validator("database_url")(checks.database_url)
-    _keys = field_validator("api_keys")(checks.header_safe)
+    _keys = field_validator("api_keys")(checks.keys)
     _origins = field_validator("cors_origins")(checks.origins)
     _open = field_validator("cors_origins")(checks.open_origin)
     _pair = field_validator("aws_session_token")(checks.credential_set)
@@ -219,6 +249,21 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """LOCAL_DOWNLOAD_DIR as an absolute path; relative ones start at the working directory."""
         return self.local_download_dir.absolute()
+
+    @property
+    def access_keys(self) -> tuple[ApiKey, ...]:
+        """API_KEYS, taken apart."""
+        return api_keys(key.get_secret_value() for key in self.api_keys)
+
+    def watched_keys(self) -> Callable[[], Sequence[ApiKey]]:
+        """What gives the keys of now: those of API_KEYS_FILE may change."""
+        return watched("API_KEYS_FILE", self.api_keys_file, _keys_in, self.access_keys)
+
+    def watched_notification_secret(self) -> Callable[[], str | None]:
+        """What gives the secret of now: that of NOTIFICATION_SECRET_FILE may change."""
+        secret = self.notification_secret
+        first = secret.get_secret_value() if secret is not None else None
+        return watched("NOTIFICATION_SECRET_FILE", self.notification_secret_file, _secret_in, first)
 
     def ledger_url(self) -> str:
         """The ledger's database as SQLAlchemy takes it. May hold a password: never log it."""
@@ -268,7 +313,8 @@ class Settings(BaseSettings):
     def secret_values(self) -> tuple[str, ...]:
         """The configured secrets themselves, for the log's redaction and nothing else."""
         secrets = [getattr(self, name) for name in SECRETS if name != "api_keys"]
-        found = [secret.get_secret_value() for secret in (*secrets, *self.api_keys) if secret]
+        found = [secret.get_secret_value() for secret in secrets if secret]
+        found += [key.secret for key in self.access_keys if key.secret]
         if self.database_url is not None:
             found += checks.credentials_in(self.database_url.get_secret_value())
         return tuple(found)
@@ -287,6 +333,27 @@ def load_settings(**overrides: Any) -> Settings:
         raise ConfigurationError("\n".join(_lines(error))) from None
     except SettingsError:
         raise ConfigurationError(".env: cannot be read: bad value") from None
+
+
+def _keys_in(text: str) -> Sequence[ApiKey]:
+    """Raises: ValueError."""
+    entries = tuple(SecretStr(entry) for entry in checks.entries_in(text))
+    if not entries:
+        raise ValueError("holds no key")
+    checks.keys(entries)
+    found = api_keys(entry.get_secret_value() for entry in entries)
+    mask_also(key.secret for key in found if key.secret)
+    return found
+
+
+def _secret_in(text: str) -> str | None:
+    """Raises: ValueError."""
+    secret = SecretStr(text.strip())
+    if not secret.get_secret_value():
+        raise ValueError("is empty")
+    checks.printable(secret)
+    mask_also([secret.get_secret_value()])
+    return secret.get_secret_value()
 
 
 def unknown_variables() -> list[str]:

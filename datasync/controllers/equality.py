@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from datasync.controllers.flood import Deletes, flood_concern, recent_deletes
 from datasync.controllers.tallies import UNFINISHED, counted, work_done
-from datasync.models.sync_models import LedgerTotals, Run, RunKind, RunStatus, SyncOptions
+from datasync.models.figures import LedgerTotals
+from datasync.models.sync_models import Run, RunKind, RunStatus, SyncOptions
 from datasync.services.engine.planner import is_plan_outdated
 
 if TYPE_CHECKING:

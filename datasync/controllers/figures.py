@@ -4,15 +4,9 @@ import math
 
 from datasync.controllers.flood import Deletes
 from datasync.controllers.views import moment_or_none, run_report
+from datasync.models.figures import EventTotals, Histogram, LedgerTotals, Percentiles
 from datasync.models.s3_models import Delay, Delays, StatsReport
-from datasync.models.sync_models import (
-    EventTotals,
-    Histogram,
-    LedgerTotals,
-    Percentiles,
-    Run,
-    State,
-)
+from datasync.models.sync_models import Run, State
 
 
 def stats_report(

@@ -6,7 +6,8 @@ for approval; but somebody should hear of it while the trash still has everythin
 
 from dataclasses import dataclass
 
-from datasync.models.sync_models import LedgerTotals, SyncOptions
+from datasync.models.figures import LedgerTotals
+from datasync.models.sync_models import SyncOptions
 from datasync.services.engine.planner import is_beyond, percent
 
 WINDOW_SECONDS = 3600

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from datasync.controllers.equality import MirrorFacts, concerns, in_sync
 from datasync.controllers.views import moment
 from datasync.errors import DataSyncError
+from datasync.models.figures import DiskUsage
 from datasync.models.s3_models import HealthReport, HealthStatus
 from datasync.models.sync_models import EnginePlace
 
@@ -22,6 +23,7 @@ HEALTHY = "S3 Sync Service is running and all connections are active"
 CHECK_SECONDS = 2.0  # what the bucket's own check may take
 ANSWER_SECONDS = 2.25  # after this the answer is given without it
 FRESH_SECONDS = 5.0
+USAGE_SECONDS = 1.0  # a scrape does not wait longer for a disk that hangs
 
 
 T = TypeVar("T")
@@ -139,6 +141,7 @@ class HealthCheck:
         directory: str,
         check_bucket: Callable[[float], None],
         check_disk: Callable[[], str | None],
+        check_usage: Callable[[], DiskUsage] | None = None,
         worries: Callable[[], Sequence[str | None]] = tuple,
         engine_place: Callable[[], EnginePlace] = lambda: EnginePlace.NOWHERE,
         clock: Callable[[], float] = time.time,
@@ -150,6 +153,7 @@ class HealthCheck:
         self._bucket = Probe("bucket", lambda: check_bucket(CHECK_SECONDS))
         self._disk = Probe("disk", check_disk)
         self._facts = Probe("ledger", read_facts, fresh_seconds=0.0)
+        self._usage = Probe("usage", check_usage) if check_usage is not None else None
 
     def report(self) -> HealthReport:
         """The state of now; connection and disk as of at most `FRESH_SECONDS` ago."""
@@ -162,6 +166,23 @@ class HealthCheck:
         bucket = self._bucket.finish(begun[2], arrived, deadline)
         problems = Problems(bucket.problem, disk.problem, facts.problem)
         return self._report(facts.value, problems, disk.value)
+
+    def disk_usage(self) -> DiskUsage | None:
+        """Of the mirror's disk, as of at most `FRESH_SECONDS` ago; None when it does not answer."""
+        if self._usage is None:
+            return None
+        return self._usage.begin().within(time.monotonic() + USAGE_SECONDS).value
+
+    def is_ready(self) -> bool:
+        """Whether requests can be answered here: the ledger answers, the disk can be used.
+
+        S3 is not asked: what is mirrored can be read without it.
+        """
+        arrived = time.monotonic()
+        deadline = arrived + ANSWER_SECONDS
+        begun = self._facts.begin(), self._disk.begin()
+        facts = self._facts.finish(begun[0], arrived, deadline)
+        return not (facts.problem or self._disk.finish(begun[1], arrived, deadline).problem)
 
     def _report(
         self, facts: MirrorFacts | None, problems: Problems, disk_worry: str | None

@@ -17,6 +17,7 @@ from datasync.controllers.plan import PlanReport, held_because, summarise
 from datasync.controllers.scope import Scope
 from datasync.controllers.tallies import UNFINISHED, counted
 from datasync.errors import FileMissing, KeyRejected, UnprocessableRequest
+from datasync.models.figures import DiskUsage, EventTotals
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
     FailurePage,
@@ -28,14 +29,7 @@ from datasync.models.s3_models import (
     StatsReport,
     SyncResponse,
 )
-from datasync.models.sync_models import (
-    EventTotals,
-    Outcome,
-    Run,
-    RunKind,
-    RunStatus,
-    SyncOptions,
-)
+from datasync.models.sync_models import Outcome, Run, RunKind, RunStatus, SyncOptions
 from datasync.services.engine.planner import past
 from datasync.services.engine.reconcile import RUNS_REMEMBERED
 from datasync.services.events import inbox
@@ -221,6 +215,14 @@ class SyncController:
     def health(self) -> HealthReport:
         """How the service is, in under three seconds."""
         return self._health.report()
+
+    def disk_usage(self) -> DiskUsage | None:
+        """Of the mirror's disk; None when it does not answer."""
+        return self._health.disk_usage()
+
+    def is_ready(self) -> bool:
+        """Whether this process can answer requests, in under three seconds."""
+        return self._health.is_ready()
 
     def in_sync(self) -> bool:
         """Whether the mirror is proved equal to the bucket. Raises: LedgerError."""

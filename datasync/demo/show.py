@@ -22,6 +22,7 @@ from datasync.demo.ports import free_port, is_free
 from datasync.demo.put import announced
 from datasync.demo.screen import Places, changes, look, show
 from datasync.errors import ConfigurationError
+from datasync.models.access import Right
 
 HOST = "127.0.0.1"
 FOLDER = Path("demo_files")
@@ -148,8 +149,8 @@ def _guide(
             _await_start(server, stop)
             if stop.is_set():
                 return
-            keys = settings.api_keys
-            cloud.deploy(places.service, keys[0].get_secret_value() if keys else "")
+            keys = [key for key in settings.access_keys if Right.NOTIFY in key.role.rights]
+            cloud.deploy(places.service, next((key.secret for key in keys if key.secret), ""))
             cloud.warm()
         show(screen, places)
         _watch(screen, places.root, stop)

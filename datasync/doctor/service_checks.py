@@ -11,6 +11,7 @@ import httpx
 
 from datasync.config.settings import Settings
 from datasync.doctor.findings import Finding, failed, passed, skipped, warned
+from datasync.models.access import Right
 from datasync.models.s3_models import HealthStatus
 
 ANSWER_SECONDS = 5.0
@@ -71,7 +72,7 @@ class ServiceChecks:
 
     def _locked(self) -> Finding:
         text = f"a DataSync answers at {self.url}, but does not take our key"
-        advice = "Run this with the API_KEYS of the running service."
+        advice = "Run this with the API_KEYS of the running service, one of them not as a hash."
         return failed(text, advice) if self._needed else warned(text, advice)
 
     def health(self) -> Finding:
@@ -87,9 +88,14 @@ class ServiceChecks:
         unhealthy = report.get("status") == HealthStatus.UNHEALTHY
         return failed(text, advice) if unhealthy else warned(text, advice)
 
+    def _secret(self) -> str:
+        """One that may read; empty when there is none, or only its hash is known."""
+        found = (key for key in self._settings.access_keys if Right.READ in key.role.rights)
+        return next((key.secret for key in found if key.secret), "")
+
     def _get(self, path: str) -> httpx.Response:
-        keys = self._settings.api_keys
-        headers = {b"X-API-Key": keys[0].get_secret_value().encode()} if keys else {}
+        secret = self._secret()
+        headers = {b"X-API-Key": secret.encode()} if secret else {}
         with httpx.Client(trust_env=False, timeout=ANSWER_SECONDS) as client:
             return client.get(f"{self.url}{path}", headers=headers)
 

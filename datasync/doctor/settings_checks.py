@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
 
 # Botocore's names of its sources, as `Credentials.method` has them.
+SHORTEST_SECRET = 16
+KEYS_ADVICE = "Make a new one with: datasync keys new NAME --role ROLE."
 SOURCES = {
     "env": "environment variables",
     "shared-credentials-file": "the shared credentials file",
@@ -42,8 +44,13 @@ def look_at_settings(settings: Settings) -> Finding:
 
 def look_at_access(settings: Settings) -> Finding:
     """Who may call the service, and whether senders of events are among them."""
-    if settings.api_keys:
-        return passed(f"callers need one of {len(settings.api_keys)} API_KEYS")
+    if keys := settings.access_keys:
+        told = ", ".join(f"{key.name} ({key.role.value})" for key in keys)
+        short = [key.name for key in keys if key.secret and len(key.secret) < SHORTEST_SECRET]
+        text = f"callers need one of {len(keys)} API_KEYS: {told}"
+        if short:
+            return warned(f"{text}; short enough to be guessed: {', '.join(short)}", KEYS_ADVICE)
+        return passed(text)
     if is_loopback(settings.api_host):
         return passed(f"API_HOST={settings.api_host}: nobody but this machine can connect")
     if settings.notification_secret is not None:

@@ -94,6 +94,12 @@ class SyncResponse(Wire):
     )
 
 
+class Probed(Wire):
+    """What an orchestrator hears."""
+
+    status: Literal["alive", "ready", "not ready"]
+
+
 class HealthReport(Wire):
     status: HealthStatus
     message: str

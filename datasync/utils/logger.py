@@ -80,7 +80,8 @@ class _Redaction:
     """Masks the values of secret-looking fields, and known secrets wherever they stand."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets for form in (secret, quote(secret, safe=""))}
+        self.secrets = frozenset(secrets)
+        forms = {form for secret in self.secrets for form in (secret, quote(secret, safe=""))}
         known = sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len)
         self._known = re.compile("|".join(map(re.escape, reversed(known)))) if known else None
         self._names: dict[str, bool] = {}
@@ -283,6 +284,11 @@ def configure_logging(
         cache_logger_on_first_use=False,
     )
     _adopt_libraries()
+
+
+def mask_also(secrets: Iterable[str]) -> None:
+    """Further texts that must appear in no line: secrets that changed since the start."""
+    _state.redaction = _Redaction(_state.redaction.secrets.union(secrets))
 
 
 def _log_file(path: Path) -> "LogFile":

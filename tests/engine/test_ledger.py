@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from datasync.services.storage.ledger import Ledger
+from tests.engine.test_ledger_activity import ActivityContract
 from tests.engine.test_ledger_claim import ClaimContract
 from tests.engine.test_ledger_dirty import DirtyContract
 from tests.engine.test_ledger_objects import ObjectsContract
@@ -25,6 +26,7 @@ class LedgerContract(
     ScopeContract,
     RunsContract,
     OutcomesContract,
+    ActivityContract,
     SharingContract,
     ClaimContract,
 ):

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasync.models.sync_models import LedgerTotals, State
+from datasync.models.figures import LedgerTotals
+from datasync.models.sync_models import State
 from datasync.services.storage.ledger import Ledger
 from tests.engine.test_ledger_dirty import defer
 from tests.engine.test_ledger_objects import KEYS, SHARED, clear, put, row

@@ -1,14 +1,14 @@
 """Who may send notifications without a key: those who sign them rightly."""
 
 import json
-import time
 from typing import Any
 
 import pytest
 
-from datasync.api.senders import WINDOW_SECONDS, signature_of
+from datasync.api.senders import WINDOW_SECONDS
 from datasync.errors import ProofUnavailable
 from datasync.services.events import inbox
+from tests.support import envelopes
 from tests.support.service import BUCKET, Service, Starter
 from tests.support.sns import TOPIC, Signer
 
@@ -29,9 +29,7 @@ FORWARDED = {"X-Forwarded-For": "203.0.113.9"}  # as if it came from elsewhere
 
 
 def signed(body: bytes = BODY, secret: str = SECRET, age: int = 0) -> dict[str, str]:
-    timestamp = str(int(time.time()) - age)
-    signature = signature_of(secret.encode(), timestamp, body)
-    return {"X-DataSync-Timestamp": timestamp, "X-DataSync-Signature": signature}
+    return envelopes.signed(body, secret, age)
 
 
 def send(service: Service, headers: dict[str, str], body: bytes = BODY) -> Any:

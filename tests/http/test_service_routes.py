@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from datasync import __version__
 from datasync.errors import LedgerError, MirrorUnavailable, NetworkFailure
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
@@ -275,6 +276,12 @@ def test_metrics_tell_what_the_ledger_says(start_service: Starter) -> None:
     assert samples["datasync_last_run", "success"] == 1
     assert samples["datasync_last_run_downloaded",] == 1
     assert samples["datasync_lag_seconds_count",] == 0
+    assert samples["datasync_outcomes_total", "download", "success"] == 1
+    assert samples["datasync_transfer_seconds_count",] == 1
+    assert samples["datasync_transfer_bytes_sum",] == 3
+    assert samples["datasync_transfer_bytes_bucket", "1024"] == 1
+    assert 0 < samples["datasync_disk_free_bytes",] < samples["datasync_disk_bytes",]
+    assert samples["datasync_build_info", __version__] == 1
 
 
 def test_events_are_counted_and_their_way_is_measured(service: Service) -> None:

@@ -4,14 +4,24 @@ Each `..._body` takes keys as they are and encodes them as its sender does.
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote_plus
+
+from datasync.api.senders import signature_of
 
 BUCKET = "bkt"
 TIME = "2026-01-02T03:04:05.678Z"
 SECONDS = 1767323045.678
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:events"
+
+
+def signed(body: bytes, secret: str, age: int = 0) -> dict[str, str]:
+    """The headers of a forwarder that signed this so many seconds ago."""
+    timestamp = str(int(time.time()) - age)
+    signature = signature_of(secret.encode(), timestamp, body)
+    return {"X-DataSync-Timestamp": timestamp, "X-DataSync-Signature": signature}
 
 
 def text(value: Any) -> str:

@@ -52,6 +52,9 @@ COMMANDS = {
     "demo put": set[str](),
     "demo env": set[str](),
     "doctor": {"--canary", "--timeout", "--json"},
+    "keys": set[str](),
+    "keys new": {"--role", "--json"},
+    "keys list": {"--json"},
     "lambda": set[str](),
     "lambda package": {"--output"},
 }

@@ -15,6 +15,8 @@ from datasync.models.s3_models import DetailStatus, HealthStatus, SyncStatus
 ROUTES = {
     ("GET", "/"): 200,
     ("GET", "/ping"): 200,
+    ("GET", "/health/live"): 200,
+    ("GET", "/health/ready"): 200,
     ("GET", "/sync/health"): 200,
     ("GET", "/sync/config"): 200,
     ("GET", "/sync/stats"): 200,
@@ -64,12 +66,14 @@ FIELDS = {
     "FailurePage": "failures next_token",
     "FailureEntry": "key state reason hint attempts next_try at",
     "ErrorAnswer": "error detail hint",
+    "Probed": "status",
 }
 ERROR_STATUS = {
     errors.MalformedRequest: 400,
     errors.ForeignBucket: 400,
     errors.KeyRejected: 400,
     errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     errors.FileMissing: 404,
     errors.RunMissing: 404,
     errors.ObjectMissing: 404,

@@ -12,8 +12,11 @@ REQUIRED = object()
 
 TABLE: dict[str, object] = {
     "AWS_ACCESS_KEY_ID": None,
+    "AWS_ACCESS_KEY_ID_FILE": None,
     "AWS_SECRET_ACCESS_KEY": None,
+    "AWS_SECRET_ACCESS_KEY_FILE": None,
     "AWS_SESSION_TOKEN": None,
+    "AWS_SESSION_TOKEN_FILE": None,
     "AWS_PROFILE": None,
     "AWS_NO_SIGN_REQUEST": False,
     "AWS_REGION": "us-east-1",
@@ -44,8 +47,11 @@ TABLE: dict[str, object] = {
     "MIN_FREE_DISK_PERCENT": 1.0,
     "DURABILITY": "group",
     "DATABASE_URL": None,
+    "DATABASE_URL_FILE": None,
     "API_KEYS": (),
+    "API_KEYS_FILE": None,
     "NOTIFICATION_SECRET": None,
+    "NOTIFICATION_SECRET_FILE": None,
     "SQS_QUEUE_URL": None,
     "SNS_TOPIC_ARNS": (),
     "LAG_LIMIT_SECONDS": 300.0,

@@ -14,7 +14,8 @@ from datasync.controllers.equality import (
     in_sync,
     read_facts,
 )
-from datasync.models.sync_models import EventNote, LedgerTotals, Run, RunCounts, RunKind, RunStatus
+from datasync.models.figures import LedgerTotals
+from datasync.models.sync_models import EventNote, Run, RunCounts, RunKind, RunStatus
 from datasync.services.storage.ledger import Ledger, sqlite_url
 
 TOTALS = LedgerTotals(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from datasync.errors import FileMissing, MirrorError, PathConflict
+from datasync.models.figures import DiskUsage
 from datasync.models.sync_models import FileStat
 from datasync.services.storage.directories import NO_DESCRIPTOR, Directories, kind_of, look
 from datasync.services.storage.paths import check_path, split
@@ -14,14 +15,6 @@ from datasync.services.storage.paths import check_path, split
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV)
 _NEVER = (b"", b".", b"..")
-
-
-@dataclass(frozen=True, slots=True)
-class DiskUsage:
-    """The file system of the mirror, in bytes; free is what this user may use."""
-
-    total_bytes: int
-    free_bytes: int
 
 
 def disk_usage(folder: int) -> DiskUsage:

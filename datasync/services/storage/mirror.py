@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +22,13 @@ from datasync.services.storage.directories import (
     Directories,
     look,
     make_root,
-    open_root,
     translated,
     translating,
 )
 from datasync.services.storage.durability import Durability
 from datasync.services.storage.emptying import Emptied
 from datasync.services.storage.letter_case import LetterCase
-from datasync.services.storage.looking import NotAFile, are_unchanged, open_file, stat_files
+from datasync.services.storage.looking import NotAFile
 from datasync.services.storage.marker import (
     MARKER,
     Marker,
@@ -38,6 +37,7 @@ from datasync.services.storage.marker import (
     read_marker,
     write_marker,
 )
+from datasync.services.storage.mirror_reading import MirrorReading
 from datasync.services.storage.mirror_trash import MirrorTrash
 from datasync.services.storage.notes import Note, Notes
 from datasync.services.storage.paths import INTERNAL, conflict_path_for, keys_above, path_for
@@ -85,7 +85,7 @@ class MirrorElsewhere:
         return mirror
 
 
-class Mirror(MirrorTrash):
+class Mirror(MirrorReading, MirrorTrash):
     """A folder that holds one file per object. Safe to use from several threads."""
 
     def __init__(
@@ -300,67 +300,7 @@ class Mirror(MirrorTrash):
                 return sweep(directories.open(STAGING))
         return 0
 
-    # Reading
-
-    def stat_many(self, paths: Sequence[str]) -> list[FileStat | None | NotAFile]:
-        """What is at each path, without following links; None where nothing is.
-
-        Raises: MirrorUnavailable, MirrorError.
-        """
-        with self._session("the mirror's folder") as directories:
-            return stat_files(directories, paths)
-
-    def are_unchanged(self, files: Iterable[tuple[bytes, int, int]]) -> list[bool]:
-        """Whether each path (its UTF-8 bytes) has a file of exactly this size and mtime_ns.
-
-        Raises: MirrorUnavailable, MirrorError.
-        """
-        with self._session("the mirror's folder") as directories:
-            return are_unchanged(directories, files)
-
-    def open(self, path: str) -> int:
-        """A descriptor to read a file from; the caller closes it.
-
-        Raises: FileMissing (also for a folder, a link, a device...), MirrorError.
-        """
-        with self._session(path) as directories:
-            return open_file(directories, path)
-
-    @contextmanager
-    def reading(self) -> Iterator[Callable[[str], int]]:
-        """What opens files as `open` does, many in a row: their folders are gone to once.
-
-        Raises: MirrorError.
-        """
-        with self._session("the mirror's folder") as directories:
-
-            def open_one(path: str) -> int:
-                with translating(path):
-                    return open_file(directories, path)
-
-            yield open_one
-
     # How
-
-    @contextmanager
-    def _session(self, what: str) -> Iterator[Directories]:
-        """Handles below the root of now, which must be the prepared one if there is one."""
-        with Directories(self._open_root()) as directories, translating(what):
-            yield directories
-
-    @contextmanager
-    def _prepared(self, what: str) -> Iterator[Directories]:
-        if self._identity is None:
-            raise MirrorUnavailable("the mirror's folder was not prepared")
-        with self._session(what) as directories:
-            yield directories
-
-    def _open_root(self) -> int:
-        root, status = open_root(self.root)
-        if self._identity not in (None, (status.st_dev, status.st_ino)):
-            os.close(root)
-            raise MirrorUnavailable("the mirror's folder is not the one that was prepared")
-        return root
 
     def _current_staging(self) -> StagingFolder:
         """The staging folder that is at its path now, held by this very process."""

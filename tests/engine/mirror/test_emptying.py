@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datasync.services.storage import emptying
-from datasync.services.storage.looking import DiskUsage
+from datasync.models.figures import DiskUsage
 from datasync.services.storage.mirror import Mirror
 from tests.support.clocks import StandingClock
 from tests.support.disk import put

@@ -3,13 +3,14 @@
 Written after the disk is durable; it may lag behind the disk, never lead it. Knows nothing of
 S3, of files in the mirror, of settings or of HTTP. One subject a module: `tables`, `objects`,
 `dirty`, `settling`, `scope`, `runs`, `plans`, `outcomes`, `failures`, `figures`, `event_figures`,
-`claim`, `spool`; below them `database` (transactions), `sqlite_backend`, and `postgres_backend`
-with its `patience`; `opening` finds the one that a URL means, `migrating` brings its tables up to
-date.
+`activity`, `claim`, `spool`; below them `database` (transactions), `sqlite_backend`, and
+`postgres_backend` with its `patience`; `opening` finds the one that a URL means, `migrating`
+brings its tables up to date.
 """
 
 from pathlib import Path
 
+from datasync.services.storage.ledger.activity import Activity
 from datasync.services.storage.ledger.database import Database
 from datasync.services.storage.ledger.dirty import DirtyKeys
 from datasync.services.storage.ledger.event_figures import EventFigures, measured
@@ -41,6 +42,7 @@ class Ledger(
     Failures,
     Figures,
     EventFigures,
+    Activity,
 ):
     """One ledger, used by many threads; open it in the process that uses it, never before a fork.
 

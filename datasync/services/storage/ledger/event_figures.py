@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import literal_column, select
 
-from datasync.models.sync_models import EventTotals, Histogram, Outcome, Percentiles
+from datasync.models.figures import EventTotals, Histogram, Percentiles
+from datasync.models.sync_models import Operation, Outcome, OutcomeStatus
 from datasync.services.storage.ledger.database import Database, fetch
 from datasync.services.storage.ledger.tables import figures, outcomes
 
@@ -18,7 +19,10 @@ LAG_SAMPLES = 1000
 LONGEST_SECONDS = 30 * 86_400.0  # what is measured as longer is a clock's mistake
 # Upper bounds in seconds; beyond the last one everything is counted together.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
-HISTOGRAMS = ("journal", "lag", "event_lag")
+HISTOGRAMS = ("journal", "lag", "event_lag", "transfer")
+# Upper bounds in bytes: 1 KiB, and four times as much each time, up to 64 GiB.
+SIZES = tuple(1024 * 4**step for step in range(14))
+DONE = "done."  # and an operation and a status
 # Names of figures; what follows the first three is the sender's doing, and bounded by the intake.
 STATUS, SOURCE, TYPE, DUPLICATES = "event.", "source.", "type.", "duplicates"
 
@@ -37,19 +41,33 @@ def measured(name: str, seconds: Iterable[float]) -> Counter[str]:
     """
     changes: Counter[str] = Counter()
     for value in seconds:
-        place = bisect_left(BOUNDS, value)
-        bound = str(BOUNDS[place]) if place < len(BOUNDS) else "inf"
-        changes[f"{name}.le.{bound}"] += 1
+        changes[_bucket(name, value, BOUNDS)] += 1
         changes[f"{name}.sum"] += round(min(value, LONGEST_SECONDS) * 1_000_000)
     return changes
 
 
-def outcome_figures(told: Iterable[Outcome]) -> Counter[str]:
-    """What the delays of these outcomes add to the histograms."""
+def _bucket(name: str, value: float, bounds: Sequence[float]) -> str:
+    place = bisect_left(bounds, value)
+    return f"{name}.le.{bounds[place] if place < len(bounds) else 'inf'}"
+
+
+def outcome_figures(told: Sequence[Outcome]) -> Counter[str]:
+    """What these outcomes add to the figures: how many, their delays, what was downloaded."""
     pairs = [(each.lag_seconds, each.event_lag_seconds) for each in told]
     changes = measured("lag", [lag for lag, _ in pairs if lag is not None])
     changes.update(measured("event_lag", [lag for _, lag in pairs if lag is not None]))
+    moved = [(each.seconds, each.bytes) for each in told if _is_download(each)]
+    changes.update(measured("transfer", [seconds for seconds, _ in moved]))
+    changes.update(Counter(_bucket("size", size, SIZES) for _, size in moved))
+    changes["size.sum"] = sum(size for _, size in moved)
+    kinds = Counter((each.operation, each.status) for each in told)
+    changes.update({f"{DONE}{op.value}.{how.value}": count for (op, how), count in kinds.items()})
     return changes
+
+
+def _is_download(outcome: Outcome) -> bool:
+    done = outcome.status is OutcomeStatus.SUCCESS
+    return done and outcome.operation is Operation.DOWNLOAD
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
@@ -86,7 +104,9 @@ class EventFigures:
             transit=percentiles(max(0.0, whole - lag) for lag, whole in timed),
             lag=percentiles(lag for lag, _ in lags),
             event_lag=percentiles(whole for _, whole in timed),
-            histograms={name: _histogram(values, name) for name in HISTOGRAMS},
+            histograms={name: _histogram(values, name, BOUNDS, 1e-6) for name in HISTOGRAMS},
+            sizes=_histogram(values, "size", SIZES, 1.0),
+            done=_below(values, DONE),
         )
 
 
@@ -98,8 +118,10 @@ def _below(values: Mapping[str, int], prefix: str) -> dict[str, int]:
     }
 
 
-def _histogram(values: Mapping[str, int], name: str) -> Histogram:
-    counts = [values.get(f"{name}.le.{bound}", 0) for bound in (*BOUNDS, "inf")]
+def _histogram(
+    values: Mapping[str, int], name: str, bounds: Sequence[float], unit: float
+) -> Histogram:
+    counts = [values.get(f"{name}.le.{bound}", 0) for bound in (*bounds, "inf")]
     upto = [sum(counts[: place + 1]) for place in range(len(counts))]
-    buckets = tuple(zip((*BOUNDS, math.inf), upto, strict=True))
-    return Histogram(buckets, values.get(f"{name}.sum", 0) / 1_000_000)
+    buckets = tuple(zip((*bounds, math.inf), upto, strict=True))
+    return Histogram(buckets, values.get(f"{name}.sum", 0) * unit)

@@ -14,7 +14,8 @@ from sqlalchemy import (
     text,
 )
 
-from datasync.models.sync_models import LedgerTotals, State
+from datasync.models.figures import LedgerTotals
+from datasync.models.sync_models import State
 from datasync.services.storage.ledger.backends import Insert
 from datasync.services.storage.ledger.database import ByKeys, Database, Many, Values, fetch
 from datasync.services.storage.ledger.tables import IS_FAILING, dirty, figures, objects

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
 
 from datasync.models.sync_models import Operation, Outcome, OutcomeStatus, RunStatus
+from datasync.services.storage.ledger.activity import forget_activity
 from datasync.services.storage.ledger.database import Database, Many, Values, fetch, in_parts
 from datasync.services.storage.ledger.figures import forget_deletes
 from datasync.services.storage.ledger.objects import VERDICTS
@@ -146,6 +147,7 @@ class Outcomes:
                 forget_plans(connection, part)
                 connection.execute(runs.delete().where(runs.c.id.in_(part)))
             forget_deletes(connection, now)
+            forget_activity(connection, now)
 
     def _prune_outcomes(self, keep: int) -> bool:
         """Drop some of the outcomes older than the newest `keep`; whether there may be more."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam
 
 from datasync.models.sync_models import Settlement
+from datasync.services.storage.ledger.activity import add_activity
 from datasync.services.storage.ledger.claim import Claim
 from datasync.services.storage.ledger.database import Database, Many, Values
 from datasync.services.storage.ledger.dirty import DirtySettling
@@ -49,6 +50,7 @@ class Settling(Claim):
             changes = outcome_figures(settlement.outcomes)
             changes.update(delete_figures(settlement.unapproved_deletes, settlement.at))
             add_figures(connection, self._database, changes)
+            add_activity(connection, self._database, settlement.outcomes)
             for run_id, counts in settlement.run_counts.items():
                 put_counts(connection, run_id, counts)
 

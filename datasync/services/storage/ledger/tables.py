@@ -204,6 +204,21 @@ mirror = Table(
     Column("folder", Text, nullable=False),
 )
 
+# What was done in each minute (since the epoch) of the last days; sums, of lag the greatest too.
+activity = Table(
+    "activity",
+    metadata,
+    Column("minute", BigInteger, primary_key=True, autoincrement=False),
+    Column("downloaded", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("deleted", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("lag_ms", BigInteger, nullable=False),
+    Column("most_lag_ms", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # Running totals, so that health and statistics never scan: "state.synced", "files", "bytes",
 # "event.queued", "source.http.s3", "lag.le.0.5", ...; "marks" is the number of the latest mark,
 # "last_event" when it came, in milliseconds.
