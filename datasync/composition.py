@@ -19,6 +19,7 @@ from datasync.config.settings import Settings, unusable
 from datasync.controllers.health import HealthCheck
 from datasync.controllers.intake import Intake
 from datasync.controllers.sync_controller import SyncController
+from datasync.controllers.trash import TrashDesk
 from datasync.errors import (
     ConfigurationError,
     DataSyncError,
@@ -128,7 +129,14 @@ def compose(
             lambda: service.engine_place,
         )
         controller = SyncController(
-            service, files, ledger, options, facts, health, settings.redacted()
+            service,
+            files,
+            ledger,
+            options,
+            facts,
+            health,
+            settings.redacted(),
+            TrashDesk(mirror, ledger),
         )
         undo.pop_all()
     return Components(

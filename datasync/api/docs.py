@@ -33,6 +33,8 @@ TAGS = [
     {"name": "files", "description": "Read what is mirrored."},
     {"name": "runs", "description": "The history of runs; held plans."},
     {"name": "failures", "description": "Keys that are not right, and why."},
+    {"name": "outcomes", "description": "What was done, and what is on its way."},
+    {"name": "trash", "description": "What was taken away, and the way back."},
 ]
 SCHEMES = {
     "BearerKey": {

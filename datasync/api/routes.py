@@ -7,7 +7,15 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from datasync import __version__
-from datasync.api import failure_routes, file_routes, metrics, run_routes, sync_routes
+from datasync.api import (
+    failure_routes,
+    file_routes,
+    metrics,
+    outcome_routes,
+    run_routes,
+    sync_routes,
+    trash_routes,
+)
 from datasync.api.dependencies import ControllerOf, LanesOf
 from datasync.api.error_responses import responses
 from datasync.api.requests import in_thread
@@ -141,6 +149,8 @@ def add_routes(app: FastAPI) -> None:
         file_routes.router,
         run_routes.router,
         failure_routes.router,
+        outcome_routes.router,
+        trash_routes.router,
         _alias_router(),
         open_router,
     )

@@ -1,7 +1,6 @@
 """`datasync trash list` and `trash restore`: what was taken away, and the way back."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,12 +20,8 @@ from datasync.cli.terminal import (
 )
 from datasync.cli.wording import in_commands
 from datasync.controllers.tallies import counted
-from datasync.errors import RunMissing
-from datasync.models.sync_models import State
 
 if TYPE_CHECKING:
-    from datasync.services.storage.ledger import Ledger
-    from datasync.services.storage.mirror import Mirror
     from datasync.services.storage.trash import Restored, TrashEntry
 
 COLUMNS = (
@@ -35,7 +30,6 @@ COLUMNS = (
     Column("trashed", "time"),
     Column("why", "word"),
 )
-PAGE = 1000
 
 trash = typer.Typer(help="Files that were taken away: list them, bring them back.")
 
@@ -56,8 +50,8 @@ def list_entries(
 ) -> int:
     """List what is in the trash, oldest first. Nothing in it is kept beyond its time."""
     with opened() as parts:
-        chosen = filter(_chosen_by(why), _entries(parts.mirror, prefix or ""))
-        found = list(islice(chosen, limit + 1))
+        entries = parts.controller.trash.entries(prefix or "", why)
+        found = list(islice(entries, limit + 1))
     shown, more = found[:limit], len(found) > limit
     if json:
         print_json({"entries": [_document(entry) for entry in shown], "complete": not more})
@@ -95,12 +89,12 @@ def restore(
     if bool(entries) == chosen or (run is not None and why is not None):
         raise typer.BadParameter("give either entries, or --prefix and one of --run and --why")
     with opened() as parts:
+        desk = parts.controller.trash
         if entries:
-            done = _restore(parts.mirror, entries, overwrite)
+            done = desk.restored(entries, overwrite=overwrite)
         else:
-            wanted = _chosen_by(why) if run is None else _deleted_by(run, parts.ledger)
-            done = parts.mirror.restore(prefix=prefix or "", wanted=wanted, overwrite=overwrite)
-        mirrored = _mirrored(parts.ledger, done)
+            done = desk.restored_where(prefix or "", run, why, overwrite=overwrite)
+        mirrored = desk.mirrored(done)
     if json:
         print_json({"restored": [_restored_document(item, mirrored) for item in done]})
     else:
@@ -108,36 +102,6 @@ def restore(
         _say_what_is_next(done, mirrored)
     failed = [item for item in done if item.error is not None]
     return exits.FAILED if failed else exits.DONE
-
-
-def _chosen_by(why: str | None) -> "Callable[[TrashEntry], bool]":
-    return lambda entry: why is None or entry.label == why
-
-
-def _deleted_by(run_id: int, ledger: "Ledger") -> "Callable[[TrashEntry], bool]":
-    """What a run deleted. A ledger that was lost began to count its runs anew: older ones of the
-    same number are told apart by the time of the request."""
-    with suppress(RunMissing):
-        since = int(ledger.run(run_id).requested)
-        return lambda entry: entry.label == f"run-{run_id}" and entry.trashed_at >= since
-    return _chosen_by(f"run-{run_id}")
-
-
-def _entries(mirror: "Mirror", prefix: str) -> "Iterator[TrashEntry]":
-    after = ""
-    while page := mirror.trash_entries(prefix, after, PAGE):
-        yield from page
-        after = page[-1].id
-
-
-def _restore(mirror: "Mirror", entries: Sequence[str], overwrite: bool) -> "list[Restored]":
-    return [item for entry in entries for item in mirror.restore(entry, overwrite=overwrite)]
-
-
-def _mirrored(ledger: "Ledger", done: "Sequence[Restored]") -> set[str]:
-    """Paths of restored files at which the ledger has an object: the next run makes it so again."""
-    paths = [item.entry.path for item in done if item.error is None]
-    return {path for path, row in ledger.get_many(paths).items() if row.state is not State.REJECTED}
 
 
 def _print_restored(done: "Sequence[Restored]") -> None:

@@ -16,18 +16,23 @@ from datasync.controllers.health import HealthCheck
 from datasync.controllers.plan import PlanReport, held_because, summarise
 from datasync.controllers.scope import Scope
 from datasync.controllers.tallies import UNFINISHED, counted
+from datasync.controllers.trash import TrashDesk
 from datasync.errors import FileMissing, KeyRejected, UnprocessableRequest
 from datasync.models.figures import DiskUsage, EventTotals
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
+    ActivityReport,
     FailurePage,
     FilePage,
     HealthReport,
+    OutcomePage,
     RunDetail,
     RunPage,
     RunReport,
+    Span,
     StatsReport,
     SyncResponse,
+    TransferList,
 )
 from datasync.models.sync_models import Outcome, Run, RunKind, RunStatus, SyncOptions
 from datasync.services.engine.planner import past
@@ -38,6 +43,8 @@ from datasync.services.s3_sync_service import S3SyncService
 from datasync.services.storage.ledger import Ledger
 
 MARK_BATCH = 1000
+# How long a span is, and its steps, in seconds.
+_SPANS = {Span.HOUR: (3600, 60), Span.DAY: (86_400, 900), Span.WEEK: (7 * 86_400, 3600)}
 
 
 class SyncController:
@@ -52,6 +59,7 @@ class SyncController:
         read_facts: Callable[[], MirrorFacts],
         health: HealthCheck,
         settings_view: Mapping[str, object],
+        trash: TrashDesk,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._service = service
@@ -62,6 +70,7 @@ class SyncController:
         self._read_facts = read_facts
         self._health = health
         self._settings_view = settings_view
+        self.trash = trash
         self._clock = clock
 
     # Runs
@@ -211,6 +220,30 @@ class SyncController:
         if not self.scope.holds(key):
             raise FileMissing("no file is held for this key")
         return self._files.open(key)
+
+    def outcomes(
+        self, key: str | None, run_id: int | None, before: int | None, after: int | None, limit: int
+    ) -> OutcomePage:
+        """A page of what was done, newest first. Raises: LedgerError."""
+        found = self._ledger.history(
+            run_id=run_id, key=key, before=before, after=after, limit=limit + 1
+        )
+        shown = [views.outcome_entry(number, outcome) for number, outcome in found[:limit]]
+        more = len(found) > limit
+        return OutcomePage(outcomes=shown, next_before=shown[-1].id if more else None)
+
+    def activity(self, span: Span) -> ActivityReport:
+        """What was done in the steps of a span that ends now. Raises: LedgerError."""
+        seconds, step = _SPANS[span]
+        now = self._clock()
+        spells = self._ledger.activity(now - seconds, now, step)
+        steps = [views.activity_step(spell) for spell in spells]
+        return ActivityReport(span=span, step_seconds=step, steps=steps)
+
+    def transfers(self) -> TransferList:
+        """What is on its way. Raises: LedgerError."""
+        moving = self._ledger.moving(self._clock())
+        return TransferList(transfers=[views.transfer_entry(each) for each in moving])
 
     def health(self) -> HealthReport:
         """How the service is, in under three seconds."""

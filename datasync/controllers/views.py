@@ -5,17 +5,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from datasync.controllers.tallies import UNFINISHED, counted, successes, work_done
+from datasync.models.figures import Moving, Spell
 from datasync.models.s3_models import (
     DETAILS_LIMIT,
+    ActivityStep,
     DetailStatus,
     FailureEntry,
     FileEntry,
     OperationName,
+    OutcomeEntry,
     RunProgress,
     RunReport,
     SyncDetail,
     SyncResponse,
     SyncStatus,
+    TransferEntry,
 )
 from datasync.models.sync_models import (
     Action,
@@ -270,6 +274,48 @@ def outcome_detail(outcome: Outcome) -> SyncDetail:
         file_key=outcome.key,
         status=DetailStatus(outcome.status.value),
         message=outcome.message,
+    )
+
+
+def outcome_entry(number: int, outcome: Outcome) -> OutcomeEntry:
+    """An outcome with its id."""
+    return OutcomeEntry(
+        id=number,
+        key=outcome.key,
+        operation=outcome.operation.value,
+        status=DetailStatus(outcome.status.value),
+        message=outcome.message,
+        at=moment(outcome.at),
+        run_id=outcome.run_id,
+        bytes=outcome.bytes,
+        seconds=outcome.seconds,
+        verdict=outcome.verdict.value if outcome.verdict else None,
+        error=outcome.error,
+        hint=outcome.hint,
+        lag_seconds=outcome.lag_seconds,
+    )
+
+
+def activity_step(spell: Spell) -> ActivityStep:
+    return ActivityStep(
+        at=moment(spell.at),
+        downloaded=spell.downloaded,
+        bytes=spell.bytes,
+        deleted=spell.deleted,
+        failed=spell.failed,
+        events=spell.events,
+        lag_seconds=spell.lag_seconds,
+        most_lag_seconds=spell.most_lag_seconds,
+    )
+
+
+def transfer_entry(moving: Moving) -> TransferEntry:
+    return TransferEntry(
+        key=moving.key,
+        size=moving.size,
+        received=moving.received,
+        started=moment(moving.started),
+        run_id=moving.run_id,
     )
 
 

@@ -31,6 +31,17 @@ class DiskUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Moving:
+    """A download on its way. `size` is None until S3 has answered; times in seconds."""
+
+    key: str
+    size: int | None
+    received: int
+    started: float  # since the epoch
+    run_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Spell:
     """What was done in a while that began `at` a time (seconds since the epoch).
 

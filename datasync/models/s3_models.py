@@ -282,3 +282,104 @@ class RetryRequest(BaseModel):
         max_length=10_000,
         examples=[["reports/2024.csv"]],
     )
+
+
+class TrashedFile(Wire):
+    id: str = Field(description="What restores it.")
+    path: str = Field(description="Where it was, below the mirror's directory.")
+    size: int
+    trashed_at: datetime
+    why: str = Field(description="What took it away: events, replaced, or run-17 and the like.")
+
+
+class TrashPage(Wire):
+    files: list[TrashedFile] = Field(description="Oldest first.")
+    next_token: str | None = Field(description="Send as `token` to get the next page.")
+
+
+class RestoreRequest(BaseModel):
+    """Either `ids`, or `prefix` and one of `run_id` and `why`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    ids: list[str] | None = Field(default=None, max_length=1000)
+    prefix: str | None = Field(default=None, description="Of all paths that begin with this.")
+    run_id: int | None = Field(default=None, ge=0, description="What this run deleted.")
+    why: str | None = Field(default=None, description="What this took away, such as events.")
+    overwrite: bool = Field(
+        default=False, description="Replace a file that is there; it goes to the trash."
+    )
+
+
+class RestoredEntry(Wire):
+    id: str
+    path: str
+    error: str | None
+    hint: str
+    stays: bool | None = Field(
+        description="Whether runs leave the file alone; false: the bucket has an object of that "
+        "name, which the next run brings back. null where nothing was restored."
+    )
+
+
+class RestoreReport(Wire):
+    message: str
+    restored: list[RestoredEntry]
+
+
+class OutcomeEntry(Wire):
+    """What was done to a key, and why."""
+
+    id: int
+    key: str
+    operation: OperationName
+    status: DetailStatus
+    message: str
+    at: datetime
+    run_id: int | None = Field(description="null for what an event, or a person, asked for.")
+    bytes: int
+    seconds: float
+    verdict: str | None
+    error: str | None = Field(description="The class of the error.")
+    hint: str | None
+    lag_seconds: float | None = Field(description="From the event's arrival to the durable file.")
+
+
+class OutcomePage(Wire):
+    outcomes: list[OutcomeEntry] = Field(description="Newest first.")
+    next_before: int | None = Field(description="Send as `before` to get the next page.")
+
+
+class Span(StrEnum):
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+
+
+class ActivityStep(Wire):
+    at: datetime = Field(description="When the step began.")
+    downloaded: int
+    bytes: int
+    deleted: int
+    failed: int
+    events: int = Field(description="Events whose files were made right.")
+    lag_seconds: float | None = Field(description="Their mean, from arrival to durable file.")
+    most_lag_seconds: float | None
+
+
+class ActivityReport(Wire):
+    span: Span
+    step_seconds: int
+    steps: list[ActivityStep] = Field(description="Oldest first; the last one is not over yet.")
+
+
+class TransferEntry(Wire):
+    key: str
+    size: int | None = Field(description="null until S3 has answered.")
+    received: int
+    started: datetime
+    run_id: int | None
+
+
+class TransferList(Wire):
+    transfers: list[TransferEntry] = Field(description="Longest under way first; at most 50.")

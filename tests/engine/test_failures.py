@@ -27,7 +27,7 @@ from datasync.models.sync_models import (
     State,
     Verdict,
 )
-from datasync.services.engine import fetch, integrity, proof, scan, transfer_loop
+from datasync.services.engine import fetch, integrity, proof, proving, scan
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 from datasync.utils.file_utils import DiskCalls
@@ -334,7 +334,7 @@ def test_a_mistake_in_the_proof_of_one_of_several_files_is_its_own(
             raise ZeroDivisionError("a mistake")
         return prove(open_file, file, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(transfer_loop, "prove_listed", fail_for_one)
+    monkeypatch.setattr(proving, "prove_listed", fail_for_one)
     run = world.sync()
     assert told(world, run.id) == {keys[7]: "InternalFault"}
     assert run.counts.adopted == 99
@@ -408,7 +408,7 @@ def test_a_mistake_in_one_transfer_is_reported_and_others_go_on(
 def test_a_mistake_in_a_proof_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.bucket.put("a", b"x")
     (world.root / "a").write_bytes(b"x")
-    monkeypatch.setattr(transfer_loop, "prove_local", _raising(ZeroDivisionError("a mistake")))
+    monkeypatch.setattr(proving, "prove_local", _raising(ZeroDivisionError("a mistake")))
     run = world.sync()
     assert told(world, run.id) == {"a": "InternalFault"}
 

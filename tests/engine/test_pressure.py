@@ -14,6 +14,7 @@ from datasync.services.engine import (
     integrity,
     levels,
     proof,
+    proving,
     queues,
     transfer,
     transfer_loop,
@@ -43,7 +44,7 @@ def proofs_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         return wait_first
 
     for name in ("prove_local", "prove_listed"):
-        monkeypatch.setattr(transfer_loop, name, waiting_first(getattr(proof, name)))
+        monkeypatch.setattr(proving, name, waiting_first(getattr(proof, name)))
     yield gate
     gate.set()
 
@@ -97,7 +98,7 @@ def test_few_files_to_prove_are_taken_at_once(
     live.bucket.put("new", b"x")
     mark(live, "new")
     eventually(lambda: live.ledger.get("new"))
-    at_work = 2 * transfer_loop.PROOFS_AHEAD * queues.TOGETHER
+    at_work = 2 * proving.PROOFS_AHEAD * queues.TOGETHER
     assert live.ledger.run(run.id).counts.planned <= 20 + 10 + at_work
     proofs_gate.set()
     eventually(lambda: live.status(run.id) is RunStatus.SUCCESS)
@@ -151,7 +152,7 @@ def test_more_keys_that_hang_than_there_are_places_are_given_up_while_others_wai
     one_at_a_time: World, monkeypatch: pytest.MonkeyPatch, never: threading.Event
 ) -> None:
     for name, value in (("SILENT_SECONDS", 0.0), ("SILENT_REQUESTS", 3), ("PRESSED_SECONDS", 0.5)):
-        monkeypatch.setattr(transfer_loop, name, value)
+        monkeypatch.setattr(proving, name, value)
     world = one_at_a_time
     hung = hang(world, 20, fail.pause_until(never))
     eventually(lambda: world.bucket.counts["get"] > transfer_loop.URGENT_RESERVE + 3)
@@ -260,7 +261,7 @@ def test_a_run_ends_although_events_overtook_its_tasks(one_at_a_time: World) -> 
 def test_an_event_for_a_file_that_waits_to_be_proved_goes_ahead(
     live: World, proofs_gate: threading.Event
 ) -> None:
-    taken = 2 * transfer_loop.PROOFS_AHEAD * queues.TOGETHER
+    taken = 2 * proving.PROOFS_AHEAD * queues.TOGETHER
     for number in range(taken + 1):
         live.bucket.put(f"{number:04}", b"x")
     live.perform()
@@ -362,4 +363,4 @@ def test_the_loops_count_their_proofs(live: World) -> None:
     for _ in range(2):
         assert live.perform(RunKind.VERIFY).status is RunStatus.SUCCESS
     loops = [one for one in threading.enumerate() if isinstance(one, TransferLoop)]
-    assert loops and [loop._proofs for loop in loops] == [0] * len(loops)
+    assert loops and [loop._proving.errands for loop in loops] == [0] * len(loops)

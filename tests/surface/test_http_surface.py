@@ -31,6 +31,11 @@ ROUTES = {
     ("POST", "/sync/runs/{run_id}/cancel"): 200,
     ("GET", "/sync/failures"): 200,
     ("POST", "/sync/failures/retry"): 202,
+    ("GET", "/sync/outcomes"): 200,
+    ("GET", "/sync/activity"): 200,
+    ("GET", "/sync/transfers"): 200,
+    ("GET", "/sync/trash"): 200,
+    ("POST", "/sync/trash/restore"): 200,
     ("GET", "/api/v1/health"): 200,
     ("GET", "/api/v1/stats"): 200,
     ("GET", "/api/v1/config"): 200,
@@ -42,6 +47,15 @@ PARAMETERS = {
     ("GET", "/sync/files"): {"source": "local", "prefix": "", "limit": 100, "token": None},
     ("GET", "/sync/runs"): {"limit": 50, "before": None},
     ("GET", "/sync/failures"): {"prefix": "", "limit": 100, "token": None},
+    ("GET", "/sync/outcomes"): {
+        "key": None,
+        "run_id": None,
+        "before": None,
+        "after": None,
+        "limit": 100,
+    },
+    ("GET", "/sync/activity"): {"span": "hour"},
+    ("GET", "/sync/trash"): {"prefix": "", "why": None, "limit": 100, "token": None},
 }
 FIELDS = {
     "SyncResponse": "status message processed_files successful_operations failed_operations "
@@ -66,6 +80,18 @@ FIELDS = {
     "FailurePage": "failures next_token",
     "FailureEntry": "key state reason hint attempts next_try at",
     "ErrorAnswer": "error detail hint",
+    "OutcomePage": "outcomes next_before",
+    "OutcomeEntry": "id key operation status message at run_id bytes seconds verdict error hint "
+    "lag_seconds",
+    "ActivityReport": "span step_seconds steps",
+    "ActivityStep": "at downloaded bytes deleted failed events lag_seconds most_lag_seconds",
+    "TransferList": "transfers",
+    "TransferEntry": "key size received started run_id",
+    "TrashPage": "files next_token",
+    "TrashedFile": "id path size trashed_at why",
+    "RestoreRequest": "ids prefix run_id why overwrite",
+    "RestoreReport": "message restored",
+    "RestoredEntry": "id path error hint stays",
     "Probed": "status",
 }
 ERROR_STATUS = {

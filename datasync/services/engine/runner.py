@@ -33,6 +33,7 @@ from datasync.services.storage.mirror import Mirror
 from datasync.utils.file_utils import give_freed_memory_back
 
 TURN_SECONDS = 1.0
+NOTE_SECONDS = 0.9  # between two looks at what is on its way: less than a turn
 BREATH_SECONDS = 0.025
 BREATH_SECONDS_EACH = 0.002  # the more was found, the more is waited for
 RETRY_SECONDS = 60.0
@@ -62,6 +63,8 @@ class Engine:
         self._ring = ring
         self._stopping = threading.Event()
         self._shortage = Shortage()
+        self._noted = False  # the ledger tells of transfers
+        self._note_at = 0.0
         self._workshop = Workshop(bucket, mirror, ledger, options, self._settled, problem)
         self._dispatcher = Dispatcher(mirror, ledger, options, self._workshop)
 
@@ -121,6 +124,17 @@ class Engine:
         self._ledger.hurry(DiskFull.__name__, time.time())
         for prefix in {self._ledger.run(run_id).prefix for run_id in runs}:
             self._ledger.request_run(RunKind.RECONCILE, prefix, time.time())
+
+    def note_transfers(self) -> None:
+        """Let every process see what is on its way, once a second. Raises: LedgerError."""
+        now = time.monotonic()
+        if now < self._note_at:
+            return
+        self._note_at = now + NOTE_SECONDS
+        moving = self._workshop.moving()
+        if moving or self._noted:
+            self._ledger.note_transfers(moving, time.time())
+        self._noted = bool(moving)
 
     def work_off(self) -> None:
         """Look at every dirty key that is due now, and wait for the last of them.
@@ -286,7 +300,10 @@ class Runner(threading.Thread):
                     self._schedule.began(now)
                 runs.begin(run)
             engine.resume()
-            return engine.dispatch()
+            found = engine.dispatch()
+            with suppress(DataSyncError):  # it is only for show
+                engine.note_transfers()
+            return found
         except LedgerTaken:
             raise
         except DataSyncError as error:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from datasync.errors import Interrupted
+from datasync.models.figures import Moving
 from datasync.models.sync_models import SyncOptions
 from datasync.services.engine.crew import Crew
 from datasync.services.engine.hashing import HashingThreads
@@ -121,6 +122,11 @@ class TransferPool:
     def bytes_in_flight(self, run_id: int | None) -> int:
         """Bytes received so far of objects that are not finished."""
         return sum(loop.bytes_in_flight(run_id) for loop in self._loops)
+
+    def moving(self, least_seconds: float, most: int) -> list[Moving]:
+        """What has been under way for so long, the longest first; small objects never are."""
+        found = [each for loop in self._loops for each in loop.moving(least_seconds)]
+        return sorted(found, key=lambda each: each.started)[:most]
 
     @property
     def turns(self) -> int:

@@ -7,24 +7,25 @@ import heapq
 import itertools
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from datasync.errors import (
-    BucketError,
     DataSyncError,
     InternalFault,
     Interrupted,
     SlowDown,
     TransferStalled,
 )
-from datasync.models.sync_models import FileStat, ListedObject, Operation, Verdict
+from datasync.models.figures import Moving
+from datasync.models.sync_models import Operation, Verdict
 from datasync.services.engine.fetch import Fetch
 from datasync.services.engine.hashing import HashingThreads, Then, Work
 from datasync.services.engine.integrity import LARGE_BYTES
 from datasync.services.engine.levels import MAXIMUM, pause_seconds
-from datasync.services.engine.proof import prove_listed, prove_local
+from datasync.services.engine.proving import Proving
 from datasync.services.engine.tasks import Found, Result, Task
 from datasync.services.storage.bucket import Answer
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 # Events may go beyond the level by this many requests, so that they never wait for bulk work.
 URGENT_RESERVE = 8
-# So many errands wait for a proving thread at most: an event may take back files that queue.
-PROOFS_AHEAD = 4
 # A request that has been silent for so long is not work that an event should wait for: so many
 # of them, in one loop, leave their places to events. A channel has connections for them all.
 SILENT_SECONDS = 2.0
@@ -59,7 +58,14 @@ class TransferLoop(threading.Thread):
         self._active: set[Fetch] = set()
         self._bulk_active = 0
         self._large_active = 0
-        self._proofs = 0  # errands of the proving threads
+        self._proving = Proving(
+            pool.bucket,
+            pool.mirror,
+            self,
+            lambda work, then: self._elsewhere(pool.proving, work, then),
+            lambda run_id: pool.proving.is_stopping() or run_id in pool.withdrawn,
+            pool.problem,
+        )
         self._silent = 0  # objects of which nothing has arrived for a while
         self._taken: deque[Task] = deque()  # from the pool, not begun yet
         self._later: list[tuple[float, int, Task]] = []
@@ -96,6 +102,21 @@ class TransferLoop(threading.Thread):
     def bytes_in_flight(self, run_id: int | None) -> int:
         fetches = self._active.copy()  # atomic under the interpreter lock
         return sum(fetch.bytes_received for fetch in fetches if fetch.task.run_id == run_id)
+
+    def moving(self, least_seconds: float) -> list[Moving]:
+        """The objects that have been under way for so long, seen from any thread."""
+        now, present = self.now(), time.time()
+        return [
+            Moving(
+                fetch.task.key,
+                fetch.head.size if fetch.head is not None else None,
+                fetch.bytes_received,
+                present - (now - fetch.started),
+                fetch.task.run_id,
+            )
+            for fetch in self._active.copy()  # atomic under the interpreter lock
+            if now - fetch.started >= least_seconds
+        ]
 
     @property
     def in_flight(self) -> int:
@@ -153,7 +174,7 @@ class TransferLoop(threading.Thread):
         while self._taken:  # those behind one that fails to begin have the next turn
             self._begin(self._taken.popleft())
         self._roomy = False
-        for errand in self._pool.queues.take_proofs(PROOFS_AHEAD - self._proofs):
+        for errand in self._pool.queues.take_proofs(self._proving.room):
             self._prove(errand)
 
     def _more_ranges(self, room: int) -> int:
@@ -168,6 +189,11 @@ class TransferLoop(threading.Thread):
             self._prove([task])
         else:
             self._fetch(task)
+
+    def _prove(self, errand: Sequence[Task]) -> None:
+        for task in errand:
+            task.started = task.started or self.now()
+        self._proving.prove(errand)
 
     def _fetch(self, task: Task) -> None:
         if task.run_id in self._pool.withdrawn:
@@ -200,78 +226,7 @@ class TransferLoop(threading.Thread):
             self._bulk_active -= not fetch.task.urgent
             self._large_active -= fetch.task.nbytes > LARGE_BYTES
 
-    def _prove(self, errand: Sequence[Task]) -> None:
-        """Prove files that are there; of several those first that the listing alone can prove."""
-        for task in errand:
-            task.started = task.started or self.now()
-        if len(errand) == 1:
-            self._prove_alone(errand[0])
-        else:
-            self._prove_together(errand)
-
-    def _prove_together(self, tasks: Sequence[Task]) -> None:
-        verdicts: list[Verdict | None] = []
-
-        def work() -> None:
-            with self.mirror.reading() as open_file:
-                for task in tasks:
-                    found, listed = _compared(task)
-                    stopped = self._stopped(task)
-                    verdicts.append(prove_listed(open_file, found, listed, stopped))
-
-        def then(error: Exception | None) -> None:
-            rest = iter(tasks)
-            for verdict, task in zip(verdicts, rest, strict=False):
-                if verdict is not None:
-                    self._looked_at(task, verdict)
-                else:  # S3 has to be asked: that may take its time
-                    self._prove_alone(task)
-            if error is not None and (failing := next(rest, None)) is not None:
-                self._unproved(failing, error)
-            for task in rest:
-                self._prove_alone(task)
-
-        self._errand(work, then)
-
-    def _prove_alone(self, task: Task) -> None:
-        """Prove the file that is there; fetch the object when it is another one."""
-        verdicts: list[Verdict | None] = []
-        found, listed = _compared(task)
-
-        def work() -> None:
-            stopped = self._stopped(task)
-            verdicts.append(prove_local(self.bucket, self.mirror, found, listed, stopped))
-
-        def then(error: Exception | None) -> None:
-            if error is not None:
-                self._unproved(task, error)
-            else:
-                self._looked_at(task, verdicts[0])
-
-        self._errand(work, then)
-
-    def _errand(self, work: Work, then: Then) -> None:
-        def over(error: Exception | None) -> None:
-            self._proofs -= 1
-            then(error)
-
-        self._proofs += 1
-        self._elsewhere(self._pool.proving, work, over)
-
-    def _stopped(self, task: Task) -> Callable[[], bool]:
-        pool = self._pool
-        return lambda: pool.proving.is_stopping() or task.run_id in pool.withdrawn
-
-    def _unproved(self, task: Task, error: Exception) -> None:
-        if isinstance(error, BucketError) and not error.retryable:
-            self._looked_at(task, None)  # what the question did not tell, the object will
-        elif isinstance(error, DataSyncError):
-            self._retry(task, error)
-        else:
-            self._pool.problem(error)
-            self._retry(task, InternalFault(f"{type(error).__name__} in the proof"))
-
-    def _looked_at(self, task: Task, verdict: Verdict | None) -> None:
+    def looked_at(self, task: Task, verdict: Verdict | None) -> None:
         """Keep what is proved, and what cannot be proved but is as we left it; fetch the rest."""
         if verdict is None or (verdict is Verdict.SIZE and not task.intact):
             task.intact = False
@@ -297,7 +252,9 @@ class TransferLoop(threading.Thread):
         if self._posted or self._results:
             return 0.0
         until = self._later[0][0] - self.now() if self._later else _IDLE_SECONDS
-        waiting = not self._active and not self._proofs  # for nothing that would wake this loop
+        waiting = (
+            not self._active and not self._proving.errands
+        )  # for nothing that would wake this loop
         if waiting and not self._pool.queues.empty:  # the commit is behind: look again soon
             return max(0.0, min(until, 0.02))
         return max(0.0, min(until, 1.0))
@@ -362,9 +319,9 @@ class TransferLoop(threading.Thread):
 
     def fail(self, fetch: Fetch, error: DataSyncError) -> None:
         self._leave(fetch)
-        self._retry(fetch.task, error)
+        self.retry(fetch.task, error)
 
-    def _retry(self, task: Task, error: DataSyncError) -> None:
+    def retry(self, task: Task, error: DataSyncError) -> None:
         task.failures += 1
         if error.retryable and task.failures < self.options.attempts:
             pause = pause_seconds(error, task.failures, random.random())
@@ -372,11 +329,6 @@ class TransferLoop(threading.Thread):
         else:
             seconds = self.now() - task.started
             self._results.append(Result(task, Found.FAILED, error=error, seconds=seconds))
-
-
-def _compared(task: Task) -> tuple[FileStat, ListedObject]:
-    assert task.found is not None and task.listed is not None
-    return task.found, task.listed
 
 
 def _needs_room(task: Task) -> bool:

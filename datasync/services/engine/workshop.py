@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from datasync.errors import Interrupted
+from datasync.models.figures import Moving
 from datasync.models.sync_models import (
     ObjectRow,
     Operation,
@@ -32,6 +33,7 @@ from datasync.services.storage.mirror import Mirror
 # Staged files that wait for their commit; beyond it the loops' results hold bulk work back.
 BACKLOG = 4_000
 WAIT_SECONDS = 0.25
+SHOWN_SECONDS, MOST_SHOWN = 1.0, 50  # downloads that take longer are shown, so many of them
 
 
 class Tally:
@@ -217,6 +219,10 @@ class Workshop:
 
     def bytes_in_flight(self, run_id: int) -> int:
         return self._pool.bytes_in_flight(run_id)
+
+    def moving(self) -> list[Moving]:
+        """Downloads worth showing."""
+        return self._pool.moving(SHOWN_SECONDS, MOST_SHOWN)
 
     def _at_work(self) -> int:
         seeking = any(tally.seeking for tally in list(self._tallies.values()))

@@ -1,17 +1,21 @@
-"""What was done in each minute, for plots of the last hour and day: one short row a minute."""
+"""What was done in each minute, one short row a minute, and what is on its way now.
 
-from collections.abc import Iterable
+For plots and pages: nothing is decided by it.
+"""
 
-from sqlalchemy import Connection, case, select
+from collections.abc import Iterable, Sequence
 
-from datasync.models.figures import Spell
+from sqlalchemy import Connection, bindparam, case, select
+
+from datasync.models.figures import Moving, Spell
 from datasync.models.sync_models import Operation, Outcome, OutcomeStatus
 from datasync.services.storage.ledger.database import Database, Many, fetch
 from datasync.services.storage.ledger.event_figures import LONGEST_SECONDS
-from datasync.services.storage.ledger.tables import activity
+from datasync.services.storage.ledger.tables import activity, encode, transfers
 
 MINUTE_SECONDS = 60
 KEPT_SECONDS = 8 * 86_400
+STALE_SECONDS = 10.0  # what was noted before that, nobody carries any more
 _SUMS = ("downloaded", "bytes", "deleted", "failed", "events", "lag_ms")
 _NAMES = ("minute", *_SUMS, "most_lag_ms")
 
@@ -86,3 +90,29 @@ class Activity:
             )
             for number, row in steps.items()
         ]
+
+    def note_transfers(self, moving: Sequence[Moving], now: float) -> None:
+        """Replace what is known to be on its way. Raises: LedgerError, LedgerBusy, DiskFull."""
+        rows = [
+            (encode(each.key), each.size, each.received, each.started, each.run_id, now)
+            for each in moving
+        ]
+        with self._database.write(turn="transfers") as connection:
+            connection.execute(transfers.delete())
+            self._database.prepared(_noting).run(connection, rows)
+
+    def moving(self, now: float) -> list[Moving]:
+        """What is on its way, the longest first. Raises: LedgerError, LedgerBusy."""
+        fresh = transfers.c.noted >= now - STALE_SECONDS
+        wanted = select(*(transfers.c[name] for name in _MOVING)).where(fresh)
+        with self._database.read() as connection:
+            found = fetch(connection, wanted.order_by(transfers.c.started, transfers.c.key))
+        return [Moving(key.decode(), *rest) for key, *rest in found]
+
+
+_MOVING = ("key", "size", "received", "started", "run_id")
+_NOTED = (*_MOVING, "noted")
+
+
+def _noting(_: Database) -> Many:
+    return Many(transfers.insert().values({name: bindparam(name) for name in _NOTED}), _NOTED)

@@ -106,6 +106,28 @@ class Outcomes:
                 found += fetch(connection, rest.limit(limit - len(found)))
         return [outcome_of(values) for values in found]
 
+    def history(
+        self,
+        *,
+        run_id: int | None = None,
+        key: str | None = None,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int = 100,
+    ) -> list[tuple[int, Outcome]]:
+        """At most `limit` outcomes with their ids, newest first; ids between the bounds.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        statement = _history(run_id, key).add_columns(outcomes.c.id).limit(limit)
+        if before is not None:
+            statement = statement.where(outcomes.c.id < before)
+        if after is not None:
+            statement = statement.where(outcomes.c.id > after)
+        with self._database.read() as connection:
+            found = fetch(connection, statement)
+        return [(values[-1], outcome_of(values[:-1])) for values in found]
+
     def latest_outcomes(self, keys: Sequence[str]) -> dict[str, Outcome]:
         """The newest outcome of each of these keys that has any.
 

@@ -219,6 +219,19 @@ activity = Table(
     sqlite_with_rowid=False,
 )
 
+# Downloads on their way, as the engine saw them at the time `noted`.
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("key", ByteText, primary_key=True),
+    Column("size", BigInteger),
+    Column("received", BigInteger, nullable=False),
+    Column("started", Double, nullable=False),
+    Column("run_id", BigInteger),
+    Column("noted", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # Running totals, so that health and statistics never scan: "state.synced", "files", "bytes",
 # "event.queued", "source.http.s3", "lag.le.0.5", ...; "marks" is the number of the latest mark,
 # "last_event" when it came, in milliseconds.

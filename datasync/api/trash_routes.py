@@ -1,0 +1,66 @@
+"""The routes of the trash: what was taken away, and the way back."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import ValidationError
+
+from datasync.api.dependencies import ControllerOf
+from datasync.api.error_responses import responses
+from datasync.api.requests import in_thread, read_body, require_json, takes_only
+from datasync.controllers.trash import check_request
+from datasync.errors import MalformedRequest, UnprocessableRequest
+from datasync.models.s3_models import RestoreReport, RestoreRequest, TrashPage
+
+router = APIRouter(prefix="/sync/trash", tags=["trash"])
+
+_RESTORE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": RestoreRequest.model_json_schema()}},
+    }
+}
+
+
+@router.get("", summary="List the trash", responses=responses(400, 422))
+def list_trash(
+    controller: ControllerOf,
+    prefix: Annotated[str, Query(description="Only paths that begin with this.")] = "",
+    why: Annotated[
+        str | None, Query(description="Only what this took away: events, replaced, run-17...")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Files on a page.")] = 100,
+    token: Annotated[str | None, Query(description="`next_token` of the page before.")] = None,
+) -> TrashPage:
+    """Files that were removed or replaced, oldest first. They stay TRASH_RETENTION_DAYS."""
+    return controller.trash.page(prefix, why, token, limit)
+
+
+@router.post(
+    "/restore",
+    summary="Bring files back",
+    dependencies=[Depends(takes_only(body=True))],
+    responses=responses(400, 404, 413, 415, 422),
+    openapi_extra=_RESTORE_BODY,
+)
+async def restore_trash(request: Request, controller: ControllerOf) -> RestoreReport:
+    """Puts files back to where they were: entries by their ids, or the newest of each path that
+    is chosen. What cannot be put back says why; nothing at a path is lost.
+
+    A file that no object of the bucket has the name of is left alone by every run from then on.
+    """
+    require_json(request)
+    asked = check_request(_restore_request(await read_body(request)))
+    return await in_thread(controller.trash.restore, asked)
+
+
+def _restore_request(body: bytes) -> RestoreRequest:
+    try:
+        return RestoreRequest.model_validate(json.loads(body))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, found["loc"])) or "body"
+        raise UnprocessableRequest(f"{where}: {found['msg']}") from None
+    except (ValueError, RecursionError):
+        raise MalformedRequest("the body is not JSON") from None
