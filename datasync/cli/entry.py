@@ -13,9 +13,11 @@ import typer
 
 from datasync import __version__
 from datasync.cli import exits
+from datasync.cli.config_commands import config
 from datasync.cli.doctor_commands import doctor
 from datasync.cli.key_commands import keys
 from datasync.cli.lambda_commands import forwarder
+from datasync.cli.log_commands import logs
 from datasync.cli.look_commands import failures, files, status
 from datasync.cli.run_commands import approve, cancel, plan, retry, runs, sync, verify
 from datasync.cli.serve_commands import demo, serve
@@ -53,8 +55,11 @@ def root(
 
 app.command()(serve)
 app.add_typer(demo, name="demo")
-for _command in (sync, plan, verify, status, files, failures, retry, runs, approve, cancel, doctor):
+for _command in (sync, plan, verify, status, files, failures, retry, runs, approve, cancel):
     app.command()(_command)
+app.command()(logs)
+app.command()(doctor)
+app.add_typer(config, name="config")
 app.add_typer(trash, name="trash")
 app.add_typer(keys, name="keys")
 app.add_typer(forwarder, name="lambda")

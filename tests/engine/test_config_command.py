@@ -1,0 +1,58 @@
+"""`datasync config`: whether the settings are good, and which are in effect."""
+
+import pytest
+
+from tests.support.command_line import CommandLine
+
+
+def test_good_settings_are_said_to_be(command_line: CommandLine) -> None:
+    checked = command_line("config", "check")
+    assert checked.code == 0 and checked.out.startswith("The settings are good.\n")
+    assert "bucket\ts3://datasync-demo/" in checked.out
+    assert command_line("config", "check", "--json").json["good"] is True
+
+
+def test_each_bad_one_has_its_line(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_PORT", "http")
+    monkeypatch.setenv("DURABILITY", "some")
+    refused = command_line("config", "check")
+    assert refused.code == 2 and refused.out == ""
+    assert "API_PORT must be a whole number" in refused.err
+    assert "DURABILITY" in refused.err
+
+
+def test_nearly_a_setting_is_a_warning(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3_BUCKETNAME", "x")
+    assert "did you mean S3_BUCKET_NAME?" in command_line("config", "check").err
+
+
+def test_nothing_is_made(command_line: CommandLine) -> None:
+    command_line("config", "check")
+    command_line("config", "show")
+    assert not command_line.root.exists()
+
+
+def test_the_effective_settings_are_shown_without_secrets(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFICATION_SECRET", "hush-hush")
+    monkeypatch.setenv("SNS_TOPIC_ARNS", "")
+    shown = command_line("config", "show")
+    assert "NOTIFICATION_SECRET\tset\t" in shown.out
+    assert "SYNC_INTERVAL_HOURS\t1.0\tTime between reconciliations." in shown.out
+    assert "hush-hush" not in shown.out
+    document = command_line("config", "show", "--json").json
+    assert (document["verify_file_integrity"], document["api_keys"]) == (True, None)
+
+
+def test_what_was_changed_can_be_seen_alone(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_PORT", "9999")
+    shown = command_line("config", "show", "--changed", "--json").json
+    assert shown["api_port"] == 9999
+    assert "durability" not in shown
