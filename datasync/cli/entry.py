@@ -23,6 +23,7 @@ from datasync.cli.run_commands import approve, cancel, plan, retry, runs, sync, 
 from datasync.cli.serve_commands import demo, serve
 from datasync.cli.terminal import print_error, silence_stdout
 from datasync.cli.termination import Termination
+from datasync.cli.top_command import top
 from datasync.cli.trash_commands import trash
 from datasync.cli.wording import in_commands
 from datasync.errors import ConfigurationError, DataSyncError
@@ -57,6 +58,7 @@ app.command()(serve)
 app.add_typer(demo, name="demo")
 for _command in (sync, plan, verify, status, files, failures, retry, runs, approve, cancel):
     app.command()(_command)
+app.command()(top)
 app.command()(logs)
 app.command()(doctor)
 app.add_typer(config, name="config")

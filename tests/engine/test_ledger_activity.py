@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from datasync.models.figures import Moving
 from datasync.models.sync_models import Operation, Settlement
 from datasync.services.storage.ledger import Ledger
-from datasync.services.storage.ledger.activity import KEPT_SECONDS
+from datasync.services.storage.ledger.activity import KEPT_SECONDS, STALE_SECONDS
 from datasync.services.storage.ledger.event_figures import LONGEST_SECONDS
 from tests.engine.test_ledger_outcomes import FAILED, outcome, record
 
@@ -63,6 +64,17 @@ class ActivityContract:
         assert dict(totals.sizes.buckets)[1024] == 1
         transfer = totals.histograms["transfer"]
         assert (transfer.count, transfer.total) == (2, pytest.approx(0.32))
+
+    def test_what_is_on_its_way_is_replaced_and_grows_stale(self, ledger: Ledger) -> None:
+        old = Moving("a\x00é", None, 0, 5.0, 7)
+        new = Moving("b", 2**40, 2**33, 4.0, None)
+        ledger.note_transfers([old], 10.0)
+        assert ledger.moving(11.0) == [old]
+        ledger.note_transfers([replace(old, size=3, received=1), new], 12.0)
+        assert ledger.moving(12.0) == [new, replace(old, size=3, received=1)]
+        assert ledger.moving(12.0 + STALE_SECONDS + 1) == []
+        ledger.note_transfers([], 13.0)
+        assert ledger.moving(13.0) == []
 
     def test_nothing_done_leaves_no_trace(self, ledger: Ledger) -> None:
         ledger.settle(Settlement(at=60.0))

@@ -52,6 +52,7 @@ COMMANDS = {
     "demo put": set[str](),
     "demo env": set[str](),
     "doctor": {"--canary", "--timeout", "--json"},
+    "top": {"--once", "--json"},
     "config": set[str](),
     "config check": {"--json"},
     "config show": {"--changed", "--json"},
