@@ -97,7 +97,7 @@ class Activity:
             (encode(each.key), each.size, each.received, each.started, each.run_id, now)
             for each in moving
         ]
-        with self._database.write(turn="transfers") as connection:
+        with self._database.write() as connection:
             connection.execute(transfers.delete())
             self._database.prepared(_noting).run(connection, rows)
 
