@@ -14,8 +14,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from datasync.cli.pace import Pace, objects_done
-from datasync.cli.terminal import byte_text, duration_text, remark, remarks
+from datasync.cli.terminal import remark, remarks
 from datasync.controllers.tallies import counted
+from datasync.controllers.words import byte_text, duration_text
 from datasync.models.sync_models import Run, RunCounts, RunKind, RunStatus
 from datasync.utils.logger import escape_key
 

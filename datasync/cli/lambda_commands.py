@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from datasync.cli import exits
-from datasync.cli.terminal import byte_text, print_line, remark
+from datasync.cli.terminal import print_line, remark
+from datasync.controllers.words import byte_text
 from datasync.errors import ConfigurationError
 
 DEFAULT_OUTPUT = Path("forwarder.zip")

@@ -8,17 +8,10 @@ import typer
 from datasync.cli import exits
 from datasync.cli.run_commands import Json, Limit, Prefix
 from datasync.cli.session import opened
-from datasync.cli.terminal import (
-    Cell,
-    Column,
-    byte_text,
-    print_json,
-    print_line,
-    print_table,
-    remark,
-)
+from datasync.cli.terminal import Cell, Column, print_json, print_line, print_table, remark
 from datasync.cli.verdict import noted
 from datasync.cli.wording import in_commands
+from datasync.controllers.words import byte_text
 from datasync.models.sync_models import State
 
 if TYPE_CHECKING:  # the wire's shapes take long to load: not for --help

@@ -11,17 +11,11 @@ from datasync.cli.conductor import Conductor
 from datasync.cli.display import display_for
 from datasync.cli.plan_report import print_plan, print_plan_json
 from datasync.cli.session import opened
-from datasync.cli.terminal import (
-    Column,
-    duration_text,
-    print_json,
-    print_line,
-    print_table,
-    remark,
-)
+from datasync.cli.terminal import Column, print_json, print_line, print_table, remark
 from datasync.cli.verdict import failing_keys, noted
 from datasync.cli.wording import in_commands
 from datasync.controllers.tallies import counted
+from datasync.controllers.words import duration_text
 from datasync.models.sync_models import Run, RunKind, RunStatus
 
 if TYPE_CHECKING:  # the wire's shapes take long to load: not for --help

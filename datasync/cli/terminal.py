@@ -19,11 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from datasync.cli.exits import PIPE_CLOSED
+from datasync.controllers.words import byte_text
 from datasync.utils.logger import escape_key
 
 ROOMY_COLUMNS = 100
 HALF_A_YEAR_SECONDS = 182 * 86400
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 Cell = str | int | float | None
 
@@ -148,22 +148,6 @@ def time_text(at: float, now: float | None = None) -> str:
 def iso_time(at: float) -> str:
     """Seconds since the epoch as ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def byte_text(count: float) -> str:
-    """Bytes in the largest unit that keeps the number at or above one: "1.4 GiB"."""
-    unit = 0
-    while count >= 1024 and unit < len(_UNITS) - 1:
-        count /= 1024
-        unit += 1
-    return f"{count:.0f} B" if unit == 0 else f"{count:.1f} {_UNITS[unit]}"
-
-
-def duration_text(seconds: float) -> str:
-    """A duration as a clock shows it: "0:42", "1:02:03"."""
-    minutes, second = divmod(round(seconds), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
 
 
 def _lines(text: str) -> str:
