@@ -74,3 +74,327 @@ async def show_overview(
 ) -> Response:
     found = await in_thread(overview, request, controller, span)
     return pages_of(request).page(request, "overview.html", "", **found)
+
+
+@router.get("/live")
+async def live_overview(
+    request: Request, controller: ControllerOf, shutdown: ShutdownOf, span: SpanOf = Span.HOUR
+) -> Response:
+    pages = pages_of(request)
+
+    async def parts() -> Mapping[str, str]:
+        found = await in_thread(overview, request, controller, span)
+        names = ("state", "figures", "plots", "moving", "lately")
+        return {
+            name: pages.text(request, "live.html", part=f"overview_{name}.html", **found)
+            for name in names
+        }
+
+    return _streamed(request, shutdown, parts)
+
+
+def _streamed(request: Request, shutdown: Any, parts: Any) -> Response:
+    places = request.app.state.streams
+    if not places.enter():
+        raise TooManyRequests("too many pages are open", retry_after_seconds=15)
+    answer = stream(request, shutdown, parts)
+    answer.background = places.leaving()
+    return answer
+
+
+# Files
+
+
+@router.get("/files")
+async def show_files(
+    request: Request,
+    controller: ControllerOf,
+    prefix: str = "",
+    state: str = "",
+    verdict: str = "",
+    least: str = "",
+    token: str | None = None,
+) -> Response:
+    asked = {"prefix": prefix, "state": state, "verdict": verdict, "least": least}
+    states = [State(state)] if state in {each.value for each in State} else None
+    wanted = Verdict(verdict) if verdict in {each.value for each in Verdict} else None
+    least_bytes = int(least) if least.isdecimal() else 0
+    page = await in_thread(controller.held_files, prefix, states, wanted, least_bytes, token, ROWS)
+    here = {name: value for name, value in asked.items() if value}
+    more = urlencode({**here, "token": page.next_token}) if page.next_token else ""
+    return pages_of(request).page(
+        request,
+        "files.html",
+        "/files",
+        files=page.files,
+        next=f"{root_of(request)}/ui/files?{more}" if more else "",
+        asked={**asked, "any": bool(here)},
+        stats=await in_thread(controller.stats),
+        states=[each.value for each in State],
+        verdicts=[each.value for each in Verdict],
+        sizes=SIZES,
+    )
+
+
+@router.get("/files/one")
+async def show_file(request: Request, controller: ControllerOf, key: str) -> Response:
+    file = await in_thread(controller.held_file, key)
+    outcomes = (await in_thread(controller.outcomes, key, None, None, None, ROWS)).outcomes
+    return pages_of(request).page(
+        request,
+        "file.html",
+        "/files",
+        status=200 if file or outcomes else 404,
+        key=key,
+        file=file,
+        outcomes=outcomes,
+        preview=None,
+    )
+
+
+# Runs
+
+
+@router.get("/runs")
+async def show_runs(
+    request: Request, controller: ControllerOf, before: int | None = None
+) -> Response:
+    page = await in_thread(controller.runs, 50, before)
+    older = f"{root_of(request)}/ui/runs?before={page.next_before}" if page.next_before else ""
+    return pages_of(request).page(request, "runs.html", "/runs", runs=page.runs, next=older)
+
+
+@router.get("/runs/{run_id}")
+async def show_run(request: Request, controller: ControllerOf, run_id: RunId) -> Response:
+    run = await in_thread(controller.run, run_id)
+    live = run.status in ("queued", "running", "held")
+    return pages_of(request).page(request, "run.html", "/runs", run=run, live=live)
+
+
+@router.get("/runs/{run_id}/live")
+async def live_run(
+    request: Request, controller: ControllerOf, shutdown: ShutdownOf, run_id: RunId
+) -> Response:
+    pages = pages_of(request)
+
+    async def parts() -> Mapping[str, str]:
+        run = await in_thread(controller.run, run_id)
+        return {"run": pages.text(request, "live.html", part="run_body.html", run=run)}
+
+    return _streamed(request, shutdown, parts)
+
+
+@router.post("/sync")
+async def start_run(request: Request, controller: ControllerOf) -> Response:
+    run = await in_thread(controller.trigger, "")
+    return _told("The bucket is being compared.", go=f"{root_of(request)}/ui/runs/{run.id}")
+
+
+@router.post("/runs/{run_id}/approve")
+async def approve_run(request: Request, controller: ControllerOf, run_id: RunId) -> Response:
+    await in_thread(controller.approve, run_id)
+    return _told("Approved: each delete is confirmed with S3 now.")
+
+
+@router.post("/runs/{run_id}/cancel")
+async def cancel_run(request: Request, controller: ControllerOf, run_id: RunId) -> Response:
+    run = await in_thread(controller.cancel, run_id)
+    return _told(f"Run {run.id} is {'cancelled' if run.status == 'cancelled' else 'stopping'}.")
+
+
+# Problems
+
+
+@router.get("/problems")
+async def show_problems(
+    request: Request, controller: ControllerOf, token: str | None = None
+) -> Response:
+    page = await in_thread(controller.failures, "", token, ROWS)
+    more = f"{root_of(request)}/ui/problems?{urlencode({'token': page.next_token})}"
+    return pages_of(request).page(
+        request,
+        "problems.html",
+        "/problems",
+        failures=page.failures,
+        next=more if page.next_token else "",
+        problems=len(page.failures),
+    )
+
+
+@router.post("/retry")
+async def retry(request: Request, controller: ControllerOf) -> Response:
+    form = await _form(request)
+    keys = [form["key"]] if form.get("key") else None
+    answer = await in_thread(controller.retry, keys)
+    return _told(answer.message)
+
+
+# Trash
+
+
+@router.get("/trash")
+async def show_trash(
+    request: Request,
+    controller: ControllerOf,
+    prefix: str = "",
+    why: str = "",
+    token: str | None = None,
+) -> Response:
+    page = await in_thread(controller.trash.page, prefix, why or None, token, ROWS)
+    here = {name: value for name, value in (("prefix", prefix), ("why", why)) if value}
+    more = urlencode({**here, "token": page.next_token}) if page.next_token else ""
+    return pages_of(request).page(
+        request,
+        "trash.html",
+        "/trash",
+        files=page.files,
+        next=f"{root_of(request)}/ui/trash?{more}" if more else "",
+        asked={"prefix": prefix, "why": why, "any": bool(here)},
+        retention=controller.settings().get("trash_retention_days"),
+    )
+
+
+@router.post("/trash/restore")
+async def restore(request: Request, controller: ControllerOf) -> Response:
+    form = await _form(request)
+    if form.get("id"):
+        asked = RestoreRequest(ids=[form["id"]])
+    else:
+        why = form.get("why") or None
+        asked = RestoreRequest(prefix=form.get("prefix", ""), why=why)
+    report = await in_thread(controller.trash.restore, check_request(asked))
+    failed = next((each for each in report.restored if each.error), None)
+    if failed is not None:
+        return _told(f"{report.message}: {failed.error} {failed.hint}".strip(), "bad", status=409)
+    if any(each.stays is False for each in report.restored):
+        return _told(
+            f"{report.message}. The bucket has an object of that name: the next run brings it back.",
+            "warn",
+        )
+    return _told(f"{report.message}.")
+
+
+# Events, settings, doctor
+
+
+@router.get("/events")
+async def show_events(request: Request, controller: ControllerOf) -> Response:
+    found = await in_thread(controller.outcomes, None, None, None, None, ROWS)
+    stats = await in_thread(controller.stats)
+    return pages_of(request).page(
+        request, "events.html", "/events", outcomes=found.outcomes, stats=stats
+    )
+
+
+@router.get("/events/live")
+async def live_events(request: Request, controller: ControllerOf, shutdown: ShutdownOf) -> Response:
+    pages = pages_of(request)
+
+    async def parts() -> Mapping[str, str]:
+        found = await in_thread(controller.outcomes, None, None, None, None, ROWS)
+        return {"feed": pages.text(request, "live.html", part="feed.html", outcomes=found.outcomes)}
+
+    return _streamed(request, shutdown, parts)
+
+
+@router.get("/settings")
+async def show_settings(request: Request, controller: ControllerOf) -> Response:
+    shown = controller.settings()
+    return pages_of(request).page(request, "settings.html", "/settings", settings=shown)
+
+
+@router.get("/doctor")
+async def show_doctor(request: Request) -> Response:
+    return pages_of(request).page(request, "doctor.html", "/doctor")
+
+
+@router.post("/doctor")
+async def run_doctor(request: Request) -> Response:
+    """In a process of its own, as on the command line: what it tries must not disturb us."""
+    command = (sys.executable, "-m", "datasync", "doctor", "--json")
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    findings, problem = [], ""
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), DOCTOR_SECONDS)
+        findings = json.loads(out)["findings"] if out else []
+        problem = "" if findings else err.decode(errors="backslashreplace")
+    except TimeoutError:
+        problem = f"The checks took more than {DOCTOR_SECONDS} seconds."
+    finally:
+        if process.returncode is None:
+            process.kill()
+    text = pages_of(request).text(
+        request, "live.html", part="doctor_findings.html", findings=findings, problem=problem
+    )
+    return Response(text, media_type="text/html; charset=utf-8")
+
+
+# Logging in and out
+
+
+@router.get("/login")
+async def show_login(request: Request, next: str = "") -> Response:
+    return pages_of(request).page(
+        request, "login.html", "", next=_own(next, root_of(request)), form=True, refused=""
+    )
+
+
+@router.post("/login")
+async def log_in(request: Request, rates: RatesOf) -> Response:
+    form = await _form(request)
+    root = root_of(request)
+    where = _own(form.get("next", ""), root)
+    offered = digest_of(form.get("key", ""))
+    key = next((each for each in request.app.state.keys() if each.digest == offered), None)
+    if key is None or Right.READ not in key.role.rights:
+        rates.spend(GUESSES, address_of(request.scope))
+        refused = "That is no key of this service." if key is None else "That key may not read."
+        return pages_of(request).page(
+            request, "login.html", "", status=401, next=where, form=True, refused=refused
+        )
+    answer = RedirectResponse(where, 303)
+    answer.set_cookie(
+        COOKIE,
+        request.app.state.sessions.cookie(key),
+        max_age=LIFE_SECONDS,
+        path=root or "/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return answer
+
+
+@router.post("/logout")
+async def log_out(request: Request) -> Response:
+    root = root_of(request)
+    answer = Response(headers={"HX-Redirect": f"{root}/ui/login"})
+    answer.delete_cookie(COOKIE, path=root or "/")
+    return answer
+
+
+def _own(path: str, root: str) -> str:
+    """A page of ours to go on to; never one of another site."""
+    home = f"{root}/ui"
+    fits = path == home or path.startswith((f"{home}/", f"{home}?"))
+    return path if fits and "\\" not in path else home
+
+
+async def _form(request: Request) -> dict[str, str]:
+    body = await read_body(request)
+    found = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20)
+    return {name: values[0] for name, values in found.items()}
+
+
+def _told(text: str, tone: str = "good", *, go: str = "", status: int = 200) -> Response:
+    """An answer that is said on top of the page, whatever page it is."""
+    told = json.dumps({"told": {"text": text, "tone": tone}})
+    headers = {"HX-Trigger": told} | ({"HX-Redirect": go} if go else {})
+    return Response(status_code=status, headers=headers)
+
+
+def refused(error: DataSyncError, status: int) -> Response:
+    """The answer to an action that could not be done."""
+    return _told(f"{error}. {error.hint}".strip(), "bad", status=status)
