@@ -25,6 +25,9 @@ from starlette.types import Message, Receive, Scope, Send
 from datasync import __version__
 from datasync.api import docs
 from datasync.api.connections import Connection
+from datasync.api.dashboard.live import Streams
+from datasync.api.dashboard.pages import Pages
+from datasync.api.dashboard.refusals import refusal
 from datasync.api.dependencies import Desk, Lanes
 from datasync.api.error_responses import HANDLERS
 from datasync.api.hearing import Hearing
@@ -34,6 +37,7 @@ from datasync.api.rates import Rates
 from datasync.api.routes import add_routes
 from datasync.api.security import AccessMiddleware, AccessPolicy
 from datasync.api.senders import SenderPolicy
+from datasync.api.sessions import Sessions, session_secret
 from datasync.api.shutdown import Shutdown
 from datasync.composition import Components, compose, joined, preflight, start_logging
 from datasync.config.problems import told
@@ -41,6 +45,7 @@ from datasync.config.settings import Settings, load_settings, unknown_variables,
 from datasync.errors import AddressInUse, ConfigurationError, DataSyncError
 from datasync.services.events.sqs_consumer import QueueConsumer
 from datasync.services.s3_sync_service import S3SyncService
+from datasync.services.storage.paths import INTERNAL
 from datasync.utils.file_utils import allow_many_descriptors
 from datasync.utils.logger import get_logger
 
@@ -109,8 +114,15 @@ def create_app(
     app.state.shutdown = Shutdown()
     # The last one added is the first that a request meets.
     app.add_middleware(HeadMiddleware, apart=(DOWNLOAD,))
+    app.state.pages = None
+    app.state.refusal = refusal(
+        lambda: app.state.pages, lambda: app.state.access is not None and app.state.access.has_keys
+    )
     app.add_middleware(
-        AccessMiddleware, policy=lambda: app.state.access, rates=lambda: app.state.rates
+        AccessMiddleware,
+        policy=lambda: app.state.access,
+        rates=lambda: app.state.rates,
+        refusal=app.state.refusal,
     )
     app.add_middleware(LateCors, origins=lambda: app.state.origins)
     app.add_middleware(RequestMiddleware, shutdown=lambda: app.state.shutdown)
@@ -144,7 +156,12 @@ async def _start(
     hearing = Hearing(asyncio.get_running_loop())
     app.state.desk = Desk(components.intake, senders, hearing, shutdown)
     app.state.origins = settings.cors_origins
-    app.state.access = AccessPolicy(settings.watched_keys(), settings.cors_origins)
+    keys = settings.watched_keys()
+    app.state.keys = keys
+    app.state.sessions = Sessions(session_secret(components.mirror.root / INTERNAL))
+    app.state.pages = Pages(components.controller.settings())
+    app.state.streams = Streams()
+    app.state.access = AccessPolicy(keys, settings.cors_origins, app.state.sessions)
     stack.callback(setattr, app.state, "access", None)
     components.service.start()
     if components.consumer is not None:

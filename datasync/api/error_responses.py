@@ -152,7 +152,8 @@ def unexpected_answer() -> JSONResponse:
 
 async def on_datasync_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DataSyncError)
-    made = error_answer(error)
+    refusal = getattr(request.app.state, "refusal", None)  # pages say it in their own way
+    made: Response = error_answer(error) if refusal is None else refusal(request.scope, error)
     if made.status_code >= 500:
         get_logger(__name__).warning(
             "request failed", error=type(error).__name__, detail=str(error), hint=error.hint

@@ -16,7 +16,10 @@ from datasync.api import (
     sync_routes,
     trash_routes,
 )
+from datasync.api.dashboard import routes as dashboard
+from datasync.api.dashboard.pages import STATIC, wants_page
 from datasync.api.dependencies import ControllerOf, LanesOf
+from datasync.api.docs import Assets
 from datasync.api.error_responses import responses
 from datasync.api.requests import in_thread
 from datasync.models.s3_models import (
@@ -62,9 +65,19 @@ async def ready(controller: ControllerOf, lanes: LanesOf, response: Response) ->
     return Probed(status="not ready")
 
 
-@service_router.get("/", summary="What is this?", responses=responses())
-async def info(request: Request) -> ServiceInfo:
-    """The service, its version and its routes."""
+@service_router.get(
+    "/",
+    summary="What is this?",
+    response_model=ServiceInfo,
+    responses={
+        **responses(),
+        200: {"model": ServiceInfo, "description": "To browsers: the dashboard, as at /ui."},
+    },
+)
+async def info(request: Request, controller: ControllerOf) -> Response | ServiceInfo:
+    """The service, its version and its routes; to a browser, by `Accept`, the dashboard."""
+    if wants_page(request.headers.get("accept", "")):
+        return await dashboard.show_overview(request, controller)
     return ServiceInfo(
         service="DataSync", version=__version__, docs="/docs", endpoints=_endpoints(request)
     )
@@ -151,8 +164,10 @@ def add_routes(app: FastAPI) -> None:
         failure_routes.router,
         outcome_routes.router,
         trash_routes.router,
+        dashboard.router,
         _alias_router(),
         open_router,
     )
     for router in closed:
         app.include_router(router)
+    app.mount("/ui/static", Assets(directory=STATIC, check_dir=False))

@@ -11,17 +11,28 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from datasync.api import senders
 from datasync.api.error_responses import error_answer
 from datasync.api.rates import GUESSES, Rates, address_of, know_client
-from datasync.errors import Forbidden, Interrupted, MalformedRequest, RequestRefused, Unauthorized
+from datasync.api.sessions import COOKIE, CSRF_HEADER, Sessions
+from datasync.errors import (
+    DataSyncError,
+    Forbidden,
+    Interrupted,
+    MalformedRequest,
+    RequestRefused,
+    Unauthorized,
+)
 from datasync.models.access import ApiKey, Right, Role, digest_of
 
 OPEN_PATHS = frozenset({"/ping", "/health/live"})
 # Says no more than whether to send requests here; those who ask it often cannot hold a key.
-OPEN_WITH_KEYS = frozenset({"/health/ready"})
+OPEN_WITH_KEYS = frozenset({"/health/ready", "/ui/login"})
+OPEN_FOLDER = "/ui/static/"  # with keys as well: what the page to log in is made of
+LOGOUT = "/ui/logout"
 KEY_HINT = "Send one of API_KEYS as 'Authorization: Bearer <key>' or 'X-API-Key'."
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CALLER = "caller"
@@ -71,9 +82,15 @@ class AccessPolicy:
     `keys` gives those of now: they may change while the service runs.
     """
 
-    def __init__(self, keys: Callable[[], Sequence[ApiKey]], origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        keys: Callable[[], Sequence[ApiKey]],
+        origins: Sequence[str] = (),
+        sessions: Sessions | None = None,
+    ) -> None:
         self._keys = keys
         self._origins = frozenset(origin for origin in origins if origin != "*")
+        self._sessions = sessions
 
     @property
     def has_keys(self) -> bool:
@@ -82,9 +99,36 @@ class AccessPolicy:
     def check(self, caller: Caller) -> Grant:
         """Who the caller is. Raises: Unauthorized."""
         if keys := self._keys():
+            if not _offered_keys(caller.headers):
+                if (key := self._session(caller, keys)) is not None:
+                    return Grant(key.name, key.role, key.digest)
             return _check_key(keys, caller.headers)
         self._check_local(caller)
         return LOCAL
+
+    def _session(self, caller: Caller, keys: Sequence[ApiKey]) -> ApiKey | None:
+        """The key of a browser that logged in. Raises: Unauthorized for what its page did not ask.
+
+        A browser sends a cookie along with what other sites make it ask: whatever changes
+        something needs the token of a page of ours as well.
+        """
+        cookie = cookies_of(caller.headers).get(COOKIE)
+        if cookie is None or self._sessions is None:
+            return None
+        key = self._sessions.key_of(cookie, keys)
+        if key is None or caller.method in SAFE_METHODS:
+            return key
+        token = self._sessions.csrf_token(cookie).encode()
+        shown = caller.headers.get(CSRF_HEADER, "").encode("latin-1")
+        hosts = caller.headers.getlist("host")
+        if not hmac.compare_digest(token, shown) or self._is_cross_site(
+            caller.headers, hosts[0] if hosts else ""
+        ):
+            raise Unauthorized(
+                "a page of another site may not change anything here",
+                hint="Load the page again, and do it there.",
+            )
+        return key
 
     def is_guess(self, headers: Headers) -> bool:
         """Whether a caller who is refused showed a key that could have been right."""
@@ -118,7 +162,7 @@ def right_for(method: str, path: str) -> Right:
     """
     if path == senders.PATH and method == "POST":
         return Right.NOTIFY
-    return Right.READ if method in SAFE_METHODS else Right.OPERATE
+    return Right.READ if method in SAFE_METHODS or path == LOGOUT else Right.OPERATE
 
 
 def require(grant: Grant, right: Right) -> None:
@@ -133,6 +177,16 @@ def caller_of(scope: Scope) -> Grant | None:
     """Who was let in with this request; None for nobody, or for whom it needs no key."""
     grant: Grant | None = scope.get("datasync", {}).get(_CALLER)
     return grant
+
+
+def cookies_of(headers: Headers) -> dict[str, str]:
+    """The cookies of a request by name; the first of a name counts."""
+    found: dict[str, str] = {}
+    for value in headers.getlist("cookie"):
+        for part in value.split(";"):
+            name, _, text = part.strip().partition("=")
+            found.setdefault(name, text)
+    return found
 
 
 def _check_key(keys: Sequence[ApiKey], headers: Headers) -> Grant:
@@ -207,16 +261,19 @@ class AccessMiddleware:
         app: ASGIApp,
         policy: Callable[[], AccessPolicy | None],
         rates: Callable[[], Rates],
+        refusal: Callable[[Scope, DataSyncError], Response] = lambda _, error: error_answer(error),
     ) -> None:
+        """`refusal` makes the answer to who is not let in: browsers are shown where to log in."""
         self._app = app
         self._policy = policy
         self._rates = rates
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._check(scope)
         except (RequestRefused, Interrupted) as error:
-            await error_answer(error)(scope, receive, send)
+            await self._refusal(scope, error)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -225,13 +282,14 @@ class AccessMiddleware:
             return
         headers = Headers(scope=scope)
         _check_form(scope, headers)
-        path = _route_path(scope)
+        path = route_path(scope)
         if path in OPEN_PATHS:
             return
         policy = self._policy()
         if policy is None:
             raise Interrupted("the service is not running", hint="Try again in a moment.")
-        if path in OPEN_WITH_KEYS and policy.has_keys:
+        is_open = path in OPEN_WITH_KEYS or path.startswith(OPEN_FOLDER)
+        if is_open and policy.has_keys:
             return
         client = scope.get("client")
         caller = Caller(client[0] if client else None, scope["method"], headers)
@@ -264,6 +322,6 @@ def _check_form(scope: Scope, headers: Headers) -> None:
         raise MalformedRequest("a request of HTTP/1.1 has exactly one Host header")
 
 
-def _route_path(scope: Scope) -> str:
+def route_path(scope: Scope) -> str:
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", "").rstrip("/"))

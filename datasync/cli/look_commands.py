@@ -17,7 +17,7 @@ from datasync.models.sync_models import State
 if TYPE_CHECKING:  # the wire's shapes take long to load: not for --help
     from datasync.composition import Components
     from datasync.models.s3_models import FailureEntry, RunReport, StatsReport, StatusReport
-    from datasync.services.file_service import FileFact, FileSlice
+    from datasync.services.file_service import FileFact
 
 FILE_COLUMNS = (
     Column("key"),
@@ -87,7 +87,7 @@ def files(
         if s3:
             page = parts.files.listed(scope, token, limit)
         else:
-            page = _held(parts, scope, token, limit, state)
+            page = parts.files.held(scope, token, limit, states=state)
     if json:
         from datasync.controllers.views import file_entry
         from datasync.models.s3_models import FilePage
@@ -100,19 +100,6 @@ def files(
     if page.token is not None:
         remark(f"There are more: the same command with --token {page.token}")
     return exits.DONE
-
-
-def _held(
-    parts: "Components", prefix: str, token: str | None, limit: int, states: list[State] | None
-) -> "FileSlice":
-    from datasync.services.file_service import FileFact, FileSlice, make_token, read_token
-
-    if not states:
-        return parts.files.held(prefix, token, limit)
-    after = read_token(token, prefix)
-    rows = parts.ledger.rows(prefix, after, limit=limit + 1, states=states)
-    facts = tuple(FileFact(r.key, r.size, r.last_modified, r.etag, r) for r in rows[:limit])
-    return FileSlice(facts, make_token(facts[-1].key) if len(rows) > limit else None)
 
 
 def _file_cells(fact: "FileFact") -> tuple[Cell, ...]:

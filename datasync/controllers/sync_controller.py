@@ -23,6 +23,7 @@ from datasync.models.s3_models import (
     DETAILS_LIMIT,
     ActivityReport,
     FailurePage,
+    FileEntry,
     FilePage,
     HealthReport,
     OutcomePage,
@@ -34,11 +35,25 @@ from datasync.models.s3_models import (
     SyncResponse,
     TransferList,
 )
-from datasync.models.sync_models import Outcome, Run, RunKind, RunStatus, SyncOptions
+from datasync.models.sync_models import (
+    Outcome,
+    Run,
+    RunKind,
+    RunStatus,
+    State,
+    SyncOptions,
+    Verdict,
+)
 from datasync.services.engine.planner import past
 from datasync.services.engine.reconcile import RUNS_REMEMBERED
 from datasync.services.events import inbox
-from datasync.services.file_service import FileService, OpenFile, make_token, read_token
+from datasync.services.file_service import (
+    FileService,
+    OpenFile,
+    fact_of,
+    make_token,
+    read_token,
+)
 from datasync.services.s3_sync_service import S3SyncService
 from datasync.services.storage.ledger import Ledger
 
@@ -210,6 +225,31 @@ class SyncController:
                 "next_token": page.token,
             }
         )
+
+    def held_files(
+        self,
+        prefix: str,
+        states: Sequence[State] | None,
+        verdict: Verdict | None,
+        least_bytes: int,
+        token: str | None,
+        limit: int,
+    ) -> FilePage:
+        """A page of what we hold, of these states, this verdict and at least this size.
+
+        Raises: MalformedRequest (prefix, token), LedgerError.
+        """
+        below = self.scope.within(prefix)
+        page = self._files.held(
+            below, token, limit, states=states, verdict=verdict, least_bytes=least_bytes
+        )
+        files = [views.file_entry(fact) for fact in page.facts]
+        return FilePage(source="local", files=files, next_token=page.token)
+
+    def held_file(self, key: str) -> FileEntry | None:
+        """What the ledger says of a key. Raises: LedgerError."""
+        row = self._ledger.get(key) if self.scope.holds(key) else None
+        return views.file_entry(fact_of(row)) if row is not None else None
 
     def open(self, key: str) -> OpenFile:
         """Open the file of a key; the caller closes its descriptor.

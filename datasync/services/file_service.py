@@ -8,12 +8,12 @@ import binascii
 import os
 import time
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datasync.errors import FileDrifted, FileMissing, MalformedRequest, MirrorError
-from datasync.models.sync_models import ListedObject, ObjectRow
+from datasync.models.sync_models import ListedObject, ObjectRow, State, Verdict
 
 if TYPE_CHECKING:
     from datasync.services.storage.bucket import Bucket
@@ -72,15 +72,29 @@ class FileService:
         self._bucket = bucket
         self._pause = pause
 
-    def held(self, prefix: str, token: str | None, limit: int) -> FileSlice:
-        """A page of the ledger's keys below `prefix`, in byte order.
+    def held(
+        self,
+        prefix: str,
+        token: str | None,
+        limit: int,
+        *,
+        states: Sequence[State] | None = None,
+        verdict: Verdict | None = None,
+        least_bytes: int = 0,
+    ) -> FileSlice:
+        """A page of the ledger's keys below `prefix`, in byte order; only such, if it is said.
 
         Raises: MalformedRequest (the token), LedgerError.
         """
-        rows = self._ledger.rows(prefix, read_token(token, prefix), limit=limit + 1)
-        facts = tuple(
-            FileFact(row.key, row.size, row.last_modified, row.etag, row) for row in rows[:limit]
+        rows = self._ledger.rows(
+            prefix,
+            read_token(token, prefix),
+            limit=limit + 1,
+            states=states,
+            verdict=verdict,
+            least_bytes=least_bytes,
         )
+        facts = tuple(map(fact_of, rows[:limit]))
         return FileSlice(facts, make_token(facts[-1].key) if len(rows) > limit else None)
 
     def listed(self, prefix: str, token: str | None, limit: int) -> FileSlice:
@@ -152,6 +166,11 @@ class FileService:
             os.close(descriptor)
             raise
         return OpenFile(descriptor, row, stat)
+
+
+def fact_of(row: ObjectRow) -> FileFact:
+    """A key as the ledger describes it."""
+    return FileFact(row.key, row.size, row.last_modified, row.etag, row)
 
 
 def make_token(key: str) -> str:

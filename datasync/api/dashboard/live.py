@@ -11,7 +11,7 @@ from fastapi import Request
 from starlette.responses import StreamingResponse
 
 from datasync.api.shutdown import Shutdown
-from datasync.errors import DataSyncError
+from datasync.errors import DataSyncError, TooManyRequests
 
 LOOK_SECONDS = 1.0
 QUIET_SECONDS = 15.0  # then a remark is sent, so that nobody on the way gives the stream up
@@ -26,16 +26,49 @@ def event(name: str, text: str) -> bytes:
     return f"event: {name}\n{lines}\n".encode()
 
 
-def stream(request: Request, shutdown: Shutdown, parts: Parts) -> StreamingResponse:
-    """What `parts` gives, whenever it changes, until nobody listens or the process stops."""
+class Streams:
+    """How many are open. For the event loop's thread."""
+
+    def __init__(self, most: int = STREAMS_AT_ONCE) -> None:
+        self._most = most
+        self.open = 0
+
+    def enter(self) -> None:
+        """Raises: TooManyRequests."""
+        if self.open >= self._most:
+            raise TooManyRequests("too many pages are open", retry_after_seconds=15)
+        self.open += 1
+
+    def leave(self) -> None:
+        self.open -= 1
+
+
+def stream(
+    request: Request, shutdown: Shutdown, parts: Parts, streams: Streams
+) -> StreamingResponse:
+    """What `parts` gives, whenever it changes, until nobody listens or the process stops.
+
+    Raises: TooManyRequests.
+    """
+    streams.enter()
     return StreamingResponse(
-        _events(request, shutdown, parts),
+        _events(request, shutdown, parts, streams),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def _events(request: Request, shutdown: Shutdown, parts: Parts) -> AsyncIterator[bytes]:
+async def _events(
+    request: Request, shutdown: Shutdown, parts: Parts, streams: Streams
+) -> AsyncIterator[bytes]:
+    try:
+        async for told in _changes(request, shutdown, parts):
+            yield told
+    finally:
+        streams.leave()
+
+
+async def _changes(request: Request, shutdown: Shutdown, parts: Parts) -> AsyncIterator[bytes]:
     shown: dict[str, str] = {}
     quiet = 0.0
     loop = asyncio.get_running_loop()

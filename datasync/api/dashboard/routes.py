@@ -5,12 +5,12 @@ import json
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import parse_qs, quote, urlencode
+from urllib.parse import parse_qs, urlencode
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from datasync.api.dashboard.live import stream
+from datasync.api.dashboard.live import Parts, stream
 from datasync.api.dashboard.pages import Pages, root_of
 from datasync.api.dashboard.plots import plots
 from datasync.api.dashboard.state import needs_of, state_of
@@ -19,9 +19,10 @@ from datasync.api.rates import GUESSES, RatesOf, address_of
 from datasync.api.requests import in_thread, read_body
 from datasync.api.run_routes import RunId
 from datasync.api.sessions import COOKIE, LIFE_SECONDS
+from datasync.api.shutdown import Shutdown
 from datasync.controllers.sync_controller import SyncController
 from datasync.controllers.trash import check_request
-from datasync.errors import DataSyncError, FileMissing, TooManyRequests
+from datasync.errors import DataSyncError
 from datasync.models.access import Right, digest_of
 from datasync.models.s3_models import RestoreRequest, RunReport, Span
 from datasync.models.sync_models import State, Verdict
@@ -93,13 +94,9 @@ async def live_overview(
     return _streamed(request, shutdown, parts)
 
 
-def _streamed(request: Request, shutdown: Any, parts: Any) -> Response:
-    places = request.app.state.streams
-    if not places.enter():
-        raise TooManyRequests("too many pages are open", retry_after_seconds=15)
-    answer = stream(request, shutdown, parts)
-    answer.background = places.leaving()
-    return answer
+def _streamed(request: Request, shutdown: Shutdown, parts: Parts) -> Response:
+    """Raises: TooManyRequests when so many pages are open that one more would be a burden."""
+    return stream(request, shutdown, parts, request.app.state.streams)
 
 
 # Files
@@ -267,10 +264,8 @@ async def restore(request: Request, controller: ControllerOf) -> Response:
     if failed is not None:
         return _told(f"{report.message}: {failed.error} {failed.hint}".strip(), "bad", status=409)
     if any(each.stays is False for each in report.restored):
-        return _told(
-            f"{report.message}. The bucket has an object of that name: the next run brings it back.",
-            "warn",
-        )
+        said = "The bucket has an object of that name: the next run brings it back."
+        return _told(f"{report.message}. {said}", "warn")
     return _told(f"{report.message}.")
 
 

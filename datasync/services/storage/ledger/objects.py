@@ -174,14 +174,22 @@ class Objects:
         through: str | None = None,
         limit: int = 1000,
         states: Sequence[State] | None = None,
+        verdict: Verdict | None = None,
+        least_bytes: int = 0,
     ) -> list[ObjectRow]:
         """At most `limit` rows below `prefix` with after < key <= through, in byte order.
+
+        Only those of these states, of this verdict, of at least this size, if it is said.
 
         Raises: LedgerError, LedgerBusy.
         """
         statement = _page(_SELECT, prefix, after, through, limit)
         if states is not None:
             statement = statement.where(objects.c.state.in_([state.value for state in states]))
+        if verdict is not None:
+            statement = statement.where(objects.c.verdict == verdict.value)
+        if least_bytes:
+            statement = statement.where(objects.c.size >= least_bytes)
         with self._database.read() as connection:
             found = fetch(connection, statement)
         return [object_row(values) for values in found]

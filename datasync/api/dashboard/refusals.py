@@ -1,0 +1,50 @@
+"""How a browser hears that it may not: a page to log in, or words on top of the page."""
+
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
+
+from datasync.api.dashboard.pages import Pages, root_of, wants_page
+from datasync.api.dashboard.routes import refused
+from datasync.api.error_responses import error_answer, status_of
+from datasync.api.security import route_path
+from datasync.errors import DataSyncError, Unauthorized
+
+PLACES = ("/", "/ui")
+
+
+def is_page(scope: Scope) -> bool:
+    """Whether a person looks at the answer."""
+    path = route_path(scope)
+    return path in PLACES or path.startswith("/ui/")
+
+
+def refusal(
+    pages: Callable[[], Pages | None], has_keys: Callable[[], bool]
+) -> Callable[[Scope, DataSyncError], Response]:
+    """What answers who is not let in."""
+
+    def answer(scope: Scope, error: DataSyncError) -> Response:
+        headers, shown = Headers(scope=scope), pages()
+        if not is_page(scope) or shown is None:
+            return error_answer(error)
+        if headers.get("hx-request"):
+            return refused(error, status_of(error))
+        if scope["method"] not in ("GET", "HEAD") or not wants_page(headers.get("accept", "")):
+            return error_answer(error)
+        request = Request(scope)
+        if isinstance(error, Unauthorized) and has_keys():
+            query = scope.get("query_string", b"").decode("latin-1")
+            here = f"{root_of(request)}{route_path(scope)}{f'?{query}' if query else ''}"
+            login = f"{root_of(request)}/ui/login?{urlencode({'next': here})}"
+            return RedirectResponse(login, 303)
+        said = f"{error}. {error.hint}".strip()
+        return shown.page(
+            request, "login.html", "", status=status_of(error), next="", form=False, refused=said
+        )
+
+    return answer
