@@ -8,7 +8,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from enum import Enum
 from pathlib import Path
 from typing import IO, Annotated
@@ -56,20 +56,18 @@ def logs(
             "LOG_FILE is empty: the service writes its log to stderr only",
             hint="Look where stderr goes: journalctl -u datasync, docker logs datasync.",
         )
-    wanted = _ORDER[_ORDER.index(level.name) :]
-    follower = Follower(path)
-    chosen = (
-        entry
-        for entry in follower.so_far()
-        if entry_level(entry) in wanted and (match is None or match in entry)
-    )
-    for entry in deque(chosen, maxlen=lines):
-        _print(entry)
-    if not follower.found:
-        remark(f"{path} is not there yet: no service has written a log here.")
-    if follow:
-        for entry in follower.from_now_on():
-            if entry_level(entry) in wanted and (match is None or match in entry):
+    levels = _ORDER[_ORDER.index(level.name) :]
+
+    def is_wanted(entry: str) -> bool:
+        return entry_level(entry) in levels and (match is None or match in entry)
+
+    with closing(Follower(path)) as follower:
+        for entry in deque(filter(is_wanted, follower.so_far()), maxlen=lines):
+            _print(entry)
+        if not follower.found:
+            remark(f"{path} is not there yet: no service has written a log here.")
+        if follow:
+            for entry in filter(is_wanted, follower.from_now_on()):
                 _print(entry)
     return exits.DONE
 
@@ -88,6 +86,12 @@ class Follower:
         self._file: IO[str] | None = None
         self._part = ""
         self.found = False
+
+    def close(self) -> None:
+        """Read nothing more."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def so_far(self) -> Iterator[str]:
         """The entries that are there."""

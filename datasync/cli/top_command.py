@@ -54,16 +54,15 @@ class Frame:
 
     def document(self) -> dict[str, object]:
         """For `--json`."""
-        lists = {
-            "runs": self.running,
-            "transfers": self.transfers,
-            "outcomes": self.outcomes,
+        return {
+            "in_sync": self.in_sync,
+            "concerns": self.concerns,
+            "stats": self.stats.model_dump(mode="json"),
+            "runs": [run.model_dump(mode="json") for run in self.running],
+            "transfers": [each.model_dump(mode="json") for each in self.transfers],
+            "outcomes": [each.model_dump(mode="json") for each in self.outcomes],
+            "activity": self.activity.model_dump(mode="json"),
         }
-        shown = {name: [each.model_dump(mode="json") for each in of] for name, of in lists.items()}
-        stats = self.stats.model_dump(mode="json")
-        activity = self.activity.model_dump(mode="json")
-        state = {"in_sync": self.in_sync, "concerns": self.concerns, "stats": stats}
-        return {**state, **shown, "activity": activity}
 
 
 def top(
@@ -132,7 +131,7 @@ def drawn(frame: Frame, console: "Console") -> "RenderableType":
         ("bytes", [step.bytes for step in steps], byte_text(sum(step.bytes for step in steps))),
         ("files", [step.downloaded for step in steps], f"{sum(s.downloaded for s in steps):,}"),
     ):
-        room = max(10, console.width - 24)
+        room = max(10, console.width - 32)
         lines.append(Text(f"{title:6} {spark(values, room, plain)} {total} in an hour"))
     lines += [Text(), *map(_run_line, frame.running)]
     lines += [_transfer_line(each, plain) for each in frame.transfers[:MOVING]]

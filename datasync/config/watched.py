@@ -40,7 +40,6 @@ class Watched(Generic[T]):
         self._look_at = 0.0
         self._seen: tuple[int, ...] | None = None  # the file as it was at the last look
         self._taken: tuple[int, ...] | None = None
-        self._text: str | None = None
         self._refused = ""
 
     def __call__(self) -> T:
@@ -67,11 +66,10 @@ class Watched(Generic[T]):
             self._refuse(str(error))
 
     def _take(self, text: str) -> None:
-        if text != self._text:
-            self._value = self._read(text)
-            if self._text is not None:
-                get_logger(__name__).info("secret changed", setting=self._name)
-            self._text = text
+        value = self._read(text)
+        if value != self._value:
+            self._value = value
+            get_logger(__name__).info("secret changed", setting=self._name)
         self._refused = ""
 
     def _refuse(self, reason: str) -> None:

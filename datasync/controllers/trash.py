@@ -110,15 +110,10 @@ def check_request(asked: RestoreRequest) -> RestoreRequest:
     return asked
 
 
-def legible(name: str) -> str:
-    """A name as JSON can hold it. What is not UTF-8 comes back by a prefix, not by its id."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
 def trashed_file(entry: TrashEntry) -> TrashedFile:
     return TrashedFile(
-        id=legible(entry.id),
-        path=legible(entry.path),
+        id=entry.id,
+        path=entry.path,
         size=entry.size,
         trashed_at=moment(entry.trashed_at),
         why=entry.label,
@@ -128,8 +123,8 @@ def trashed_file(entry: TrashEntry) -> TrashedFile:
 def restored_entry(item: Restored, touched: set[str]) -> RestoredEntry:
     failed = item.error is not None
     return RestoredEntry(
-        id=legible(item.entry.id),
-        path=legible(item.entry.path),
+        id=item.entry.id,
+        path=item.entry.path,
         error=str(item.error) if failed else None,
         hint=item.error.hint if item.error is not None else "",
         stays=None if failed else item.entry.path not in touched,

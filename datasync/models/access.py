@@ -55,6 +55,11 @@ class ApiKey:
     secret: str = field(default="", repr=False)
 
 
+def is_name(text: str) -> bool:
+    """Whether a key can be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def digest_of(secret: str) -> bytes:
     """What a secret is compared by. A header's bytes that are no UTF-8 are some secret, too."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
@@ -85,7 +90,7 @@ def _key(number: int, entry: str) -> ApiKey:
     if ":" in entry:
         name, _, rest = entry.partition(":")
         secret, _, role = rest.rpartition(":")
-    if not _NAME.fullmatch(name) or not secret or role not in {each.value for each in Role}:
+    if not is_name(name) or not secret or role not in {each.value for each in Role}:
         raise ValueError(f"must be secrets, or entries {ENTRY}, by commas; entry {number} is not")
     if (known := _HASH.fullmatch(secret)) is not None:
         return ApiKey(name, bytes.fromhex(known[1]), Role(role))

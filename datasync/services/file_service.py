@@ -175,7 +175,7 @@ def fact_of(row: ObjectRow) -> FileFact:
 
 def make_token(key: str) -> str:
     """An opaque token for 'after this key', with a checksum against slips of the pen."""
-    data = key.encode("utf-8", "surrogateescape")  # in the trash there may be any name
+    data = key.encode("utf-8")
     check = zlib.crc32(data).to_bytes(_CHECK_BYTES, "big")
     return base64.urlsafe_b64encode(check + data).decode("ascii").rstrip("=")
 
@@ -190,7 +190,7 @@ def read_token(token: str | None, prefix: str) -> str:
     try:
         padded = token.encode("ascii") + b"=" * (-len(token) % 4)
         data = base64.b64decode(padded, altchars=b"-_", validate=True)
-        key = data[_CHECK_BYTES:].decode("utf-8", "surrogateescape")
+        key = data[_CHECK_BYTES:].decode("utf-8")
     except (UnicodeError, binascii.Error):
         key = ""
     if not key or make_token(key) != token or not key.startswith(prefix):

@@ -26,8 +26,8 @@ def test_each_bad_one_has_its_line(
 def test_nearly_a_setting_is_a_warning(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("S3_BUCKETNAME", "x")
-    assert "did you mean S3_BUCKET_NAME?" in command_line("config", "check").err
+    monkeypatch.setenv("API_KEY", "x")
+    assert "did you mean API_KEYS?" in command_line("config", "check").err
 
 
 def test_nothing_is_made(command_line: CommandLine) -> None:
@@ -55,4 +55,4 @@ def test_what_was_changed_can_be_seen_alone(
     monkeypatch.setenv("API_PORT", "9999")
     shown = command_line("config", "show", "--changed", "--json").json
     assert shown["api_port"] == 9999
-    assert "durability" not in shown
+    assert "retry_attempts" not in shown

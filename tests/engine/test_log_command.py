@@ -86,6 +86,7 @@ def followed(tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
         file.write("end\n")
     thread.join(10)
     assert not thread.is_alive()
+    follower.close()
 
 
 def test_what_is_appended_is_followed_line_by_line(followed: tuple[Path, list[str]]) -> None:

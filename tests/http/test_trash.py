@@ -106,12 +106,3 @@ def test_what_says_two_things_or_nothing_is_refused(
 def test_no_such_entry_is_404(emptied: Service) -> None:
     missing = "20260101T000000Z-run-9/a"
     assert restore(emptied, 404, ids=[missing])["error"] == "FileMissing"
-
-
-def test_a_name_that_is_no_text_is_listed_all_the_same(emptied: Service) -> None:
-    trash = emptied.root / ".datasync" / "trash"
-    folder = next(iter(trash.iterdir()))
-    with open(bytes(folder) + b"/\xff", "wb"):
-        pass
-    assert "\\udcff" in [each["path"] for each in files(emptied)][-1]
-    assert emptied.get("/sync/trash?limit=2")["next_token"]

@@ -17,8 +17,6 @@ from datasync.cli.plan_report import print_plan, print_plan_json
 from datasync.cli.run_commands import RUN_COLUMNS, _run_cells
 from datasync.cli.terminal import (
     Column,
-    byte_text,
-    duration_text,
     iso_time,
     plain,
     pretty,
@@ -29,6 +27,7 @@ from datasync.cli.terminal import (
     time_text,
 )
 from datasync.controllers.plan import PlanReport, held_because, summarise
+from datasync.controllers.words import byte_text, duration_text
 from datasync.models.sync_models import (
     Action,
     ListedObject,

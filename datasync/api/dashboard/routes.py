@@ -310,10 +310,11 @@ async def run_doctor(request: Request) -> Response:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    findings, problem = [], ""
+    findings: list[dict[str, Any]] = []
+    problem = ""
     try:
         out, err = await asyncio.wait_for(process.communicate(), DOCTOR_SECONDS)
-        findings = json.loads(out)["findings"] if out else []
+        findings = json.loads(out)["checks"] if out else []
         problem = "" if findings else err.decode(errors="backslashreplace")
     except TimeoutError:
         problem = f"The checks took more than {DOCTOR_SECONDS} seconds."

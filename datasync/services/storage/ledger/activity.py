@@ -84,7 +84,11 @@ class Activity:
         return [
             Spell(
                 float(number * step_seconds),
-                *row[:5],
+                row[0],
+                row[1],
+                row[2],
+                row[3],
+                row[4],
                 lag_seconds=row[5] / 1000 / row[4] if row[4] else None,
                 most_lag_seconds=row[6] / 1000 if row[4] else None,
             )
