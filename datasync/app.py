@@ -161,6 +161,7 @@ async def _start(
     app.state.sessions = Sessions(session_secret(components.mirror.root / INTERNAL))
     app.state.pages = Pages(components.controller.settings())
     app.state.streams = Streams()
+    app.state.variables = settings.variables()
     app.state.access = AccessPolicy(keys, settings.cors_origins, app.state.sessions)
     stack.callback(setattr, app.state, "access", None)
     components.service.start()

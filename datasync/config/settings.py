@@ -293,6 +293,15 @@ class Settings(BaseSettings):
             interval_seconds=interval_seconds,
         )
 
+    def variables(self) -> dict[str, str]:
+        """What was given, as another program of ours takes it. Holds secrets: never show it."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return {
+            name.upper(): _as_variable(value)
+            for name, value in given.items()
+            if value is not None and given.get(f"{name}_file") is None
+        }
+
     def redacted(self) -> dict[str, object]:
         """Every setting by attribute name, plain JSON values; of secrets only whether they are set.
 
@@ -333,6 +342,14 @@ def load_settings(**overrides: Any) -> Settings:
         raise ConfigurationError("\n".join(_lines(error))) from None
     except SettingsError:
         raise ConfigurationError(".env: cannot be read: bad value") from None
+
+
+def _as_variable(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(map(_as_variable, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _keys_in(text: str) -> Sequence[ApiKey]:

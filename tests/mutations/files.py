@@ -39,11 +39,11 @@ NO_DOUBT = (
         1,
         "an event's word for a delete is trusted",
         f"{ENGINE}transfer_loop.py",
-        "        task.started = task.started or self.now()\n",
-        "        task.started = task.started or self.now()\n"
+        "        fetch = Fetch(task, self)\n",
         '        if task.mark is not None and "Removed" in task.mark.reason:\n'
         "            self._results.append(Result(task, Found.MISSING))\n"
-        "            return\n",
+        "            return\n"
+        "        fetch = Fetch(task, self)\n",
         (f"{SERVICE}test_a_lying_delete_event_deletes_nothing",),
     ),
     Mutation(

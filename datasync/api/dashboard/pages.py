@@ -34,16 +34,16 @@ TABS = (
 )
 _TONES = {
     "good": "success synced download adopt pass passed alive restored",
-    "warn": "partial held archived oversize interrupted cancelled warning warn skip skipped stale",
-    "bad": "failed rejected reject delete fail error",
-    "busy": "queued running ignored",
+    "warn": "partial held archived oversize interrupted cancelled warn stale",
+    "bad": "failed rejected reject fail",
+    "busy": "queued running delete",
 }
 TONES = {word: tone for tone, words in _TONES.items() for word in words.split()}
 
 
 def tone_of(word: str) -> str:
     """The colour that goes with a word of the engine."""
-    return TONES.get(word, "busy")
+    return TONES.get(word, "plain")
 
 
 def legible(text: str) -> str:

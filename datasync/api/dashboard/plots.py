@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from datasync.controllers.tallies import counted
 from datasync.controllers.words import byte_text, second_text
 from datasync.models.s3_models import ActivityReport, ActivityStep, Span
 
@@ -46,7 +47,8 @@ def _lag(report: ActivityReport) -> Markup:
     if not events:
         said = "No events in this time."
     else:
-        said = f"{events:,} events; mean (line) and longest (dashes), at most {second_text(top)}"
+        told = counted(events, "event")
+        said = f"{told}; mean (line) and longest (dashes), at most {second_text(top)}"
     body = _curve(means, top, "curve") + _curve(mosts, top, "most")
     return _figure(f"Lag in the last {report.span}: {said}", body, report, said, top, second_text)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -308,7 +309,10 @@ async def run_doctor(request: Request) -> Response:
     """In a process of its own, as on the command line: what it tries must not disturb us."""
     command = (sys.executable, "-m", "datasync", "doctor", "--json")
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command,
+        env={**os.environ, **request.app.state.variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     findings: list[dict[str, Any]] = []
     problem = ""

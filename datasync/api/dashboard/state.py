@@ -50,8 +50,9 @@ def state_of(
 
 
 def _proved(stats: StatsReport) -> str:
-    files = counted(stats.objects, "object")
-    return f"All {files} are as in the bucket, and every byte of them was verified."
+    if not stats.objects:
+        return "The bucket is empty, and so is the mirror."
+    return f"The mirror has all of the bucket: {counted(stats.objects, 'object')}."
 
 
 def _doing(stats: StatsReport, run: RunReport) -> str:

@@ -1,0 +1,269 @@
+"""The pages in a real browser: what they show, what their buttons do, and who may press them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from datasync.models.access import hashed
+from tests.support import fail
+from tests.support.browser import Tab, browser, tab
+from tests.support.service import Service, Starter
+from tests.support.world import eventually
+
+__all__ = ["browser", "tab"]
+ODD = "odd/<b>ü</b> & \"quotes\" 100%.txt"
+PAGES = ["", "/files", "/runs", "/runs/1", "/problems", "/trash", "/events", "/settings", "/doctor"]
+SERIOUS = {"serious", "critical"}
+
+
+@pytest.fixture
+def filled(service: Service) -> Service:
+    """Files, one with a key that could be mistaken for markup, a failure, and a trashed file."""
+    for key in ("a", "b/c", "gone", ODD):
+        service.bucket.put(key, key.encode())
+    service.bucket.put("broken", b"x")
+    service.bucket.script("broken", *[fail.status(403)] * 99)
+    service.sync()
+    service.bucket.delete("gone")
+    service.sync()
+    return service
+
+
+class Site:
+    """The pages of a service in one tab."""
+
+    def __init__(self, service: Service, tab: Tab) -> None:
+        self.base = f"http://127.0.0.1:{service.port}"
+        self.tab = tab
+        self.page = tab.page
+
+    def go(self, path: str = "") -> "Site":
+        self.page.goto(f"{self.base}/ui{path}")
+        return self
+
+    def sees(self, *texts: str) -> None:
+        for text in texts:
+            expect(self.page.locator("body")).to_contain_text(text)
+
+
+@pytest.fixture
+def site(filled: Service, tab: Tab) -> Site:
+    return Site(filled, tab)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_can_be_used_by_everybody(site: Site, path: str) -> None:
+    """axe finds nothing serious, in light and dark; nothing is asked of another host."""
+    site.go(path)
+    for scheme in ("light", "dark"):
+        site.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        found = Axe().run(site.page).response["violations"]
+        bad = [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in SERIOUS]
+        assert bad == [], scheme
+    assert site.tab.hosts == {site.base.removeprefix("http://")}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_narrow_screen_scrolls_only_inside_tables(site: Site, path: str) -> None:
+    site.page.set_viewport_size({"width": 360, "height": 740})
+    site.go(path)
+    wide = site.page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 360
+
+
+def test_the_first_page_says_what_is_wrong_and_where_to_look(site: Site) -> None:
+    site.go().sees("Not in sync", "1 key is not right")
+    site.page.click("text=See why")
+    site.sees("broken", "s3:GetObject")
+
+
+def test_a_change_is_seen_without_a_reload(site: Site, filled: Service) -> None:
+    site.go()
+    filled.bucket.put("new/one", b"x")
+    filled.parts.service.mark([("new/one", "event")])
+    site.sees("new/one")
+
+
+def test_a_failure_is_tried_again(site: Site, filled: Service) -> None:
+    filled.bucket._scripts.clear()
+    site.go("/problems").page.click("text=Try all again")
+    site.sees("Queued 1 key to try again")
+    eventually(lambda: (filled.root / "broken").exists())
+    site.go("/problems").sees("No key is in trouble.")
+
+
+def test_files_are_found_by_prefix_state_and_size(site: Site) -> None:
+    site.go("/files").sees("b/c", ODD)
+    site.page.fill("input[name=prefix]", "b/")
+    expect(site.page.locator("#rows")).not_to_contain_text("odd/")
+    site.sees("b/c")
+    assert "prefix=b%2F" in site.page.url
+    site.go("/files?state=failed").sees("broken")
+    site.go("/files?least=1048576").sees("No key is like that.")
+    site.go("/files?verdict=md5&prefix=a").sees("md5")
+
+
+def test_a_file_has_its_history_and_its_bytes(site: Site, tmp_path: Path) -> None:
+    site.go("/files").page.click(f"text={ODD}")
+    site.sees("Verified by", "md5", "Downloaded successfully")
+    with site.page.expect_download() as download:
+        site.page.click("text=Download >> nth=0")
+    download.value.save_as(tmp_path / "it")
+    assert (tmp_path / "it").read_bytes() == ODD.encode()
+
+
+def test_a_file_comes_back_from_the_trash(site: Site, filled: Service) -> None:
+    site.go("/trash").page.click("td.act button")
+    site.sees("Restored 1 of 1 files")
+    expect(site.page.locator("td.act")).to_have_count(0)
+    assert (filled.root / "gone").read_bytes() == b"gone"
+
+
+@pytest.fixture
+def held(start_service: Starter) -> Service:
+    """A service that waits for the approval of 20 deletes."""
+    service = start_service()
+    for number in range(20):
+        service.bucket.put(f"{number:02}", b"x")
+    service.sync()
+    for number in range(20):
+        service.bucket.delete(f"{number:02}")
+    service.bucket.put("kept", b"x")
+    service.sync()
+    return service
+
+
+def test_a_held_plan_is_looked_at_and_approved(held: Service, tab: Tab) -> None:
+    site = Site(held, tab)
+    site.go().sees("Waiting for you", "Run 2 wants to delete 20 files")
+    site.page.click("text=Look, then decide")
+    site.sees("Would be deleted", "07")
+    site.page.click("text=Approve the deletes")
+    site.page.click("dialog >> text=Cancel")
+    assert held.get("/sync/runs/2")["status"] == "held"
+    site.page.click("text=Approve the deletes")
+    site.page.click("dialog >> text=Go on")
+    site.sees("Approved")
+    expect(site.page.locator("h1")).to_contain_text("success")
+    assert not (held.root / "07").exists()
+    site.go("/trash?why=run-2").page.click("text=Restore all of these")
+    site.page.click("dialog >> text=Go on")
+    site.sees("Restored 20 of 20 files")
+    assert (held.root / "07").exists()
+
+
+def test_a_held_plan_is_rejected(held: Service, tab: Tab) -> None:
+    site = Site(held, tab)
+    site.go("/runs/2").page.click("text=Reject them")
+    expect(site.page.locator("h1")).to_contain_text("cancelled")
+    assert (held.root / "07").exists()
+
+
+def test_a_run_is_started_and_followed(site: Site) -> None:
+    site.go("/runs").page.click("text=Compare now")
+    site.page.wait_for_url("**/ui/runs/3")
+    expect(site.page.locator("h1")).to_contain_text("partial")
+    site.go("/runs").sees("reconcile")
+
+
+def test_colours_can_be_chosen_and_are_kept(site: Site) -> None:
+    site.go().page.click("[data-theme-button]")
+    expect(site.page.locator("html")).to_have_attribute("data-theme", "light")
+    site.page.click("[data-theme-button]")
+    site.go("/files")
+    expect(site.page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_slash_goes_to_the_search(site: Site) -> None:
+    site.go("/files").page.keyboard.press("/")
+    expect(site.page.locator("input[name=prefix]")).to_be_focused()
+    site.page.keyboard.press("/")
+    expect(site.page.locator("input[name=prefix]")).to_have_value("/")
+
+
+def test_events_are_a_live_feed(site: Site, filled: Service) -> None:
+    site.go("/events").sees("Live")
+    filled.bucket.put("fed", b"x")
+    filled.parts.service.mark([("fed", "event")])
+    site.sees("fed")
+
+
+def test_settings_show_no_secret(start_service: Starter, tab: Tab) -> None:
+    service = start_service(notification_secret="hush-hush")
+    Site(service, tab).go("/settings").sees("NOTIFICATION_SECRET", "set", "RETRY_ATTEMPTS")
+    assert "hush-hush" not in tab.page.content()
+
+
+# Who may
+
+
+@pytest.fixture
+def keyed(start_service: Starter, tab: Tab) -> Iterator[Site]:
+    keys = ("look:the-secret-of-look:read", f"ops:{hashed('the-secret-of-ops')}:operate")
+    service = start_service(api_keys=(*keys, "lambda:the-secret-of-lambda:notify"))
+    yield Site(service, tab)
+
+
+def log_in(site: Site, secret: str, path: str = "") -> None:
+    site.go(path)
+    site.page.fill("input[name=key]", secret)
+    site.page.click("text=Log in >> nth=-1")
+
+
+def test_who_logs_in_comes_to_the_page_that_was_asked_for(keyed: Site) -> None:
+    log_in(keyed, "the-secret-of-ops", "/files?state=synced")
+    keyed.page.wait_for_url("**/ui/files?state=synced")
+    keyed.sees("ops")
+    (cookie,) = keyed.page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert "the-secret" not in cookie["value"]
+    keyed.go("/runs").page.click("text=Compare now")
+    keyed.page.wait_for_url("**/ui/runs/1")
+    keyed.page.click("text=Log out")
+    keyed.page.wait_for_url("**/ui/login")
+    keyed.go("/files")
+    assert "/ui/login" in keyed.page.url
+
+
+def test_who_may_only_look_sees_no_buttons(keyed: Site) -> None:
+    log_in(keyed, "the-secret-of-look")
+    keyed.sees("Objects")
+    expect(keyed.page.locator("text=Compare now")).to_have_count(0)
+    answer = keyed.page.evaluate(
+        "fetch('/ui/sync', {method: 'POST', headers: {'X-CSRF-Token':"
+        " JSON.parse(document.body.getAttribute('hx-headers'))['X-CSRF-Token']}})"
+        ".then((answer) => answer.status)"
+    )
+    assert answer == 403
+    keyed.tab.complaints.clear()  # the browser tells of the 403
+
+
+@pytest.mark.parametrize(
+    "secret, words", [("wrong", "no key of this service"), ("the-secret-of-lambda", "may not read")]
+)
+def test_who_may_not_is_told_so(keyed: Site, secret: str, words: str) -> None:
+    log_in(keyed, secret)
+    keyed.sees(words)
+    keyed.tab.complaints.clear()  # the browser tells of the 401
+
+
+def test_a_cookie_alone_changes_nothing(keyed: Site) -> None:
+    """What another site makes the browser ask has the cookie, but not the token of our page."""
+    log_in(keyed, "the-secret-of-ops")
+    keyed.sees("Objects")
+    answer = keyed.page.evaluate(
+        "fetch('/ui/sync', {method: 'POST'}).then((answer) => answer.status)"
+    )
+    assert answer == 401
+    keyed.tab.complaints.clear()
+
+
+def test_login_leads_to_no_other_site(keyed: Site) -> None:
+    keyed.go("/login?next=https://evil.example/")
+    keyed.page.fill("input[name=key]", "the-secret-of-ops")
+    keyed.page.click("text=Log in >> nth=-1")
+    keyed.page.wait_for_url("**/ui")
+    assert keyed.page.url == f"{keyed.base}/ui"
