@@ -269,7 +269,8 @@ def test_metrics_tell_what_the_ledger_says(start_service: Starter) -> None:
         for sample in family.samples
     }
     assert samples["datasync_in_sync",] == 1
-    assert samples["datasync_bytes",] == 3
+    assert samples["datasync_doubt", "pending"] == 0
+    assert (samples["datasync_files",], samples["datasync_files_bytes",]) == (1, 3)
     assert samples["datasync_objects", "synced"] == 1
     assert samples["datasync_objects", "failed"] == 0
     assert samples["datasync_events_total", "queued"] == 0
@@ -280,7 +281,9 @@ def test_metrics_tell_what_the_ledger_says(start_service: Starter) -> None:
     assert samples["datasync_transfer_seconds_count",] == 1
     assert samples["datasync_transfer_bytes_sum",] == 3
     assert samples["datasync_transfer_bytes_bucket", "1024"] == 1
-    assert 0 < samples["datasync_disk_free_bytes",] < samples["datasync_disk_bytes",]
+    assert 0 < samples["datasync_disk_free_bytes",] < samples["datasync_disk_size_bytes",]
+    floor = samples["datasync_disk_size_bytes",] * service.settings.min_free_disk_percent / 100
+    assert samples["datasync_disk_min_free_bytes",] == pytest.approx(floor, abs=1)
     assert samples["datasync_build_info", __version__] == 1
 
 
