@@ -287,6 +287,30 @@ def test_metrics_tell_what_the_ledger_says(start_service: Starter) -> None:
     assert samples["datasync_build_info", __version__] == 1
 
 
+def test_metrics_tell_why_it_is_not_in_sync(start_service: Starter) -> None:
+    bucket = FakeBucket()
+    for number in range(20):
+        bucket.put(f"k{number:02}", b"x")
+    service = start_service(bucket)
+    before = service.api.get("/metrics").text
+    assert 'datasync_doubt{reason="no_run"} 1.0' in before
+    assert "datasync_last_run" not in before
+    service.sync()
+    for number in range(20):
+        bucket.delete(f"k{number:02}")
+    service.sync()
+    text = service.api.get("/metrics").text
+    for line in (
+        "datasync_in_sync 0.0",
+        'datasync_doubt{reason="held"} 1.0',
+        'datasync_doubt{reason="no_run"} 0.0',
+        "datasync_held_run 1.0",
+        "datasync_held_run_deletes 20.0",
+        'datasync_last_run{status="held"} 1.0',
+    ):
+        assert line in text.splitlines()
+
+
 def test_events_are_counted_and_their_way_is_measured(service: Service) -> None:
     service.bucket.put("a", b"aaa")
     happened = datetime.fromtimestamp(time.time() - 5.0, UTC).isoformat().replace("+00:00", "Z")
