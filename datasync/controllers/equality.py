@@ -6,6 +6,7 @@ Reads the ledger and changes nothing. Knows no HTTP, disk or bucket.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from datasync.controllers.flood import Deletes, flood_concern, recent_deletes
@@ -88,6 +89,18 @@ class MirrorFacts:
         return tuple(run for run in self.since if run.status in UNFINISHED)
 
 
+class Doubt(StrEnum):
+    """What speaks against equality, in one word for figures and plots."""
+
+    NO_RUN = "no_run"  # the whole scope was never compared to its end
+    LAST_RUN = "last_run"  # the last comparison did not end `success`
+    OUTDATED = "outdated"  # it is too old to speak for now
+    PENDING = "pending"
+    FAILED = "failed"
+    WORK_LEFT = "work_left"  # a run since then knows of work that is not done
+    HELD = "held"
+
+
 def in_sync(facts: MirrorFacts) -> bool:
     """Whether the mirror is proved equal to the bucket.
 
@@ -95,16 +108,22 @@ def in_sync(facts: MirrorFacts) -> bool:
     key is dirty, failed or stale, no run since knows of work that is not done, and no plan is
     held.
     """
+    return not doubts(facts)
+
+
+def doubts(facts: MirrorFacts) -> frozenset[Doubt]:
+    """Everything that speaks against equality now."""
     last, totals = facts.last_run, facts.totals
-    return (
-        last is not None
-        and last.status is RunStatus.SUCCESS
-        and not facts.outdated
-        and totals.pending == 0
-        and totals.failed == 0
-        and not _knows_of_work(facts.since)
-        and facts.held is None
+    speaks = (
+        (Doubt.NO_RUN, last is None),
+        (Doubt.LAST_RUN, last is not None and last.status is not RunStatus.SUCCESS),
+        (Doubt.OUTDATED, facts.outdated),
+        (Doubt.PENDING, totals.pending > 0),
+        (Doubt.FAILED, totals.failed > 0),
+        (Doubt.WORK_LEFT, _knows_of_work(facts.since)),
+        (Doubt.HELD, facts.held is not None),
     )
+    return frozenset(doubt for doubt, against in speaks if against)
 
 
 def _knows_of_work(since: tuple[Run, ...]) -> bool:
@@ -205,7 +224,7 @@ def concerns(facts: MirrorFacts, now: float) -> list[str]:
     if facts.overdue and last is not None and last.finished is not None:
         hours = (now - last.finished) / 3600
         found.append(f"the last complete reconciliation ended {hours:.1f} hours ago")
-    if _nobody_leads(facts.unfinished, now):
+    if nobody_leads(facts, now):
         found.append("no process runs the engine: a run is queued and not taken")
     return found + _event_concerns(facts, now)
 
@@ -224,9 +243,8 @@ def _event_concerns(facts: MirrorFacts, now: float) -> list[str]:
             f"the oldest pending key has waited for {now - oldest:.0f} seconds, "
             f"longer than LAG_LIMIT_SECONDS ({facts.lag_limit_seconds:g})"
         )
-    last = facts.totals.last_event
-    quiet = last is None or now - last > QUIET_SECONDS
-    if quiet and len(facts.untold) >= UNTOLD_RUNS:
+    if notifications_look_broken(facts, now):
+        last = facts.totals.last_event
         changes = sum(run.counts.drift for run in facts.untold)
         since = "ever" if last is None else f"for {(now - last) / 3600:.1f} hours"
         found.append(
@@ -237,7 +255,16 @@ def _event_concerns(facts: MirrorFacts, now: float) -> list[str]:
     return found
 
 
-def _nobody_leads(unfinished: tuple[Run, ...], now: float) -> bool:
+def notifications_look_broken(facts: MirrorFacts, now: float) -> bool:
+    """Whether runs keep finding what no event told of, and no event has come for long."""
+    last = facts.totals.last_event
+    quiet = last is None or now - last > QUIET_SECONDS
+    return quiet and len(facts.untold) >= UNTOLD_RUNS
+
+
+def nobody_leads(facts: MirrorFacts, now: float) -> bool:
+    """Whether a run is queued that no process takes."""
+    unfinished = facts.unfinished
     if any(run.status is RunStatus.RUNNING for run in unfinished):
         return False
     return any(now - run.requested > UNTAKEN_SECONDS for run in unfinished)

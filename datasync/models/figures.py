@@ -24,10 +24,14 @@ class LedgerTotals:
 
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
-    """The file system of the mirror, in bytes; free is what this user may use."""
+    """The file system of the mirror, in bytes; free is what this user may use.
+
+    Downloads pause when less than `min_free_bytes` would be free.
+    """
 
     total_bytes: int
     free_bytes: int
+    min_free_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,7 +269,8 @@ def test_metrics_tell_what_the_ledger_says(start_service: Starter) -> None:
         for sample in family.samples
     }
     assert samples["datasync_in_sync",] == 1
-    assert samples["datasync_bytes",] == 3
+    assert samples["datasync_doubt", "pending"] == 0
+    assert (samples["datasync_files",], samples["datasync_files_bytes",]) == (1, 3)
     assert samples["datasync_objects", "synced"] == 1
     assert samples["datasync_objects", "failed"] == 0
     assert samples["datasync_events_total", "queued"] == 0
@@ -280,8 +281,34 @@ def test_metrics_tell_what_the_ledger_says(start_service: Starter) -> None:
     assert samples["datasync_transfer_seconds_count",] == 1
     assert samples["datasync_transfer_bytes_sum",] == 3
     assert samples["datasync_transfer_bytes_bucket", "1024"] == 1
-    assert 0 < samples["datasync_disk_free_bytes",] < samples["datasync_disk_bytes",]
+    assert 0 < samples["datasync_disk_free_bytes",] < samples["datasync_disk_size_bytes",]
+    floor = samples["datasync_disk_size_bytes",] * service.settings.min_free_disk_percent / 100
+    assert samples["datasync_disk_min_free_bytes",] == pytest.approx(floor, abs=1)
     assert samples["datasync_build_info", __version__] == 1
+
+
+def test_metrics_tell_why_it_is_not_in_sync(start_service: Starter) -> None:
+    bucket = FakeBucket()
+    for number in range(20):
+        bucket.put(f"k{number:02}", b"x")
+    service = start_service(bucket)
+    before = service.api.get("/metrics").text
+    assert 'datasync_doubt{reason="no_run"} 1.0' in before
+    assert "datasync_last_run" not in before
+    service.sync()
+    for number in range(20):
+        bucket.delete(f"k{number:02}")
+    service.sync()
+    text = service.api.get("/metrics").text
+    for line in (
+        "datasync_in_sync 0.0",
+        'datasync_doubt{reason="held"} 1.0',
+        'datasync_doubt{reason="no_run"} 0.0',
+        "datasync_held_run 1.0",
+        "datasync_held_run_deletes 20.0",
+        'datasync_last_run{status="held"} 1.0',
+    ):
+        assert line in text.splitlines()
 
 
 def test_events_are_counted_and_their_way_is_measured(service: Service) -> None:

@@ -72,7 +72,7 @@ EQUALITY = (
         4,
         "in sync although keys are pending",
         "controllers/equality.py",
-        "        and totals.pending == 0\n",
+        "        (Doubt.PENDING, totals.pending > 0),\n",
         "",
         ("unit/test_equality.py::test_pending_and_failed_keys_speak_against_it",),
     ),

@@ -6,6 +6,7 @@ Every call goes below the root of now, opened anew and never through a link. Cha
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from datasync.errors import MirrorUnavailable
@@ -26,11 +27,14 @@ class MirrorReading:
 
     root: Path
     _identity: tuple[int, int] | None
+    _min_free_percent: float
 
     def usage(self) -> DiskUsage:
         """Of the file system that the mirror is on. Raises: MirrorError."""
         with self._session("the mirror's folder") as directories:
-            return disk_usage(directories.root)
+            usage = disk_usage(directories.root)
+        floor = round(usage.total_bytes * self._min_free_percent / 100.0)
+        return replace(usage, min_free_bytes=floor)
 
     def stat_many(self, paths: Sequence[str]) -> list[FileStat | None | NotAFile]:
         """What is at each path, without following links; None where nothing is.
