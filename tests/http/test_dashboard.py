@@ -1,5 +1,7 @@
 """The pages in a real browser: what they show, what their buttons do, and who may press them."""
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from datasync.api.dashboard.live import STREAMS_AT_ONCE
 from datasync.models.access import hashed
 from tests.support import fail
 from tests.support.browser import Tab, browser, tab
@@ -14,7 +17,7 @@ from tests.support.service import Service, Starter
 from tests.support.world import eventually
 
 __all__ = ["browser", "tab"]
-ODD = "odd/<b>ü</b> & \"quotes\" 100%.txt"
+ODD = 'odd/<b>ü</b> & "quotes" 100%.txt'
 PAGES = ["", "/files", "/runs", "/runs/1", "/problems", "/trash", "/events", "/settings", "/doctor"]
 SERIOUS = {"serious", "critical"}
 
@@ -61,7 +64,9 @@ def test_every_page_can_be_used_by_everybody(site: Site, path: str) -> None:
     for scheme in ("light", "dark"):
         site.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         found = Axe().run(site.page).response["violations"]
-        bad = [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in SERIOUS]
+        bad = [
+            (each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in SERIOUS
+        ]
         assert bad == [], scheme
     assert site.tab.hosts == {site.base.removeprefix("http://")}
 
@@ -195,6 +200,34 @@ def test_settings_show_no_secret(start_service: Starter, tab: Tab) -> None:
     service = start_service(notification_secret="hush-hush")
     Site(service, tab).go("/settings").sees("NOTIFICATION_SECRET", "set", "RETRY_ATTEMPTS")
     assert "hush-hush" not in tab.page.content()
+
+
+def test_a_page_that_is_open_does_not_keep_the_service_from_stopping(service: Service) -> None:
+    with service.api.stream("GET", "/ui/live") as answer:
+        lines = answer.iter_lines()
+        assert any(line == "event: lately" for line in lines)
+        began = time.monotonic()
+        service.server.should_exit = True
+        service.app.state.shutdown.loop.call_soon_threadsafe(service.app.state.shutdown.begin)
+        for _ in lines:
+            pass
+    assert time.monotonic() - began < 4.0
+
+
+def test_so_many_pages_are_open_and_no_more(service: Service) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(STREAMS_AT_ONCE):
+            stack.enter_context(service.api.stream("GET", "/ui/events/live"))
+        assert service.get("/ui/events/live", 429)["error"] == "TooManyRequests"
+    eventually(lambda: service.app.state.streams.open == 0)
+
+
+def test_programs_get_json_and_browsers_get_pages(service: Service) -> None:
+    assert service.get("/")["service"] == "DataSync"
+    page = service.api.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
 
 
 # Who may

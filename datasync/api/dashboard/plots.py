@@ -13,7 +13,7 @@ from datasync.controllers.words import byte_text, second_text
 from datasync.models.s3_models import ActivityReport, ActivityStep, Span
 
 WIDTH, HEIGHT = 600, 150
-LEFT, BOTTOM, TOP = 4, 20, 8
+BOTTOM, TOP = 20, 18
 _FORMS = {Span.HOUR: "%H:%M", Span.DAY: "%H:%M", Span.WEEK: "%a %d"}
 
 
@@ -65,7 +65,7 @@ def _figure(
         Markup('<line class="rule" x1="0" x2="{}" y1="{}" y2="{}"/>').format(WIDTH, y, y)
         for y in (TOP, (TOP + HEIGHT - BOTTOM) / 2, HEIGHT - BOTTOM)
     )
-    most = Markup('<text x="{}" y="{}">{}</text>').format(LEFT, TOP + 12, unit(top) if top else "")
+    most = Markup('<text x="{}" y="{}">{}</text>').format(0, TOP - 6, unit(top) if top else "")
     return Markup(
         '<figure class="plot"><svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}{}</svg>'
         "<figcaption>{}</figcaption></figure>"
