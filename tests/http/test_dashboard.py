@@ -62,7 +62,7 @@ def test_every_page_can_be_used_by_everybody(site: Site, path: str) -> None:
     """axe finds nothing serious, in light and dark; nothing is asked of another host."""
     site.go(path)
     for scheme in ("light", "dark"):
-        site.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        site.page.emulate_media(color_scheme=scheme)
         found = Axe().run(site.page).response["violations"]
         bad = [
             (each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in SERIOUS
