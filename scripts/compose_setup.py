@@ -112,9 +112,12 @@ def put(key: str, text: str) -> None:
 
 def _client() -> Any:
     import boto3
+    from botocore.config import Config
 
     return boto3.client(
         "s3",
+        # By path: the server has one name, not one for each bucket.
+        config=Config(s3={"addressing_style": "path"}, proxies={}),
         endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"],
         region_name="us-east-1",
         aws_access_key_id=_text_of("AWS_ACCESS_KEY_ID_FILE"),
