@@ -3,10 +3,13 @@ keep their promises."""
 
 import re
 import runpy
+import shutil
+import subprocess
 from configparser import ConfigParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import uvicorn
 
 from datasync.api.connections import Connection
@@ -92,6 +95,27 @@ class TestSystemd:
         assert named == [(f"{name.upper()}_FILE", name) for name, _ in loaded]
         given = {name.lower() for name, _ in named}
         assert given == set(SECRET_FILES) - {"aws_session_token_file"}
+
+    @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+    def test_systemd_understands_it_and_finds_it_safe(self, tmp_path: Path) -> None:
+        drop_in = tmp_path / "datasync.service.d"
+        drop_in.mkdir()
+        shutil.copy(self.CREDENTIALS, drop_in)
+        # The program is not installed where the unit looks for it; `true` is.
+        text = self.UNIT.read_text(encoding="utf-8").replace(
+            "/opt/datasync/.venv/bin/datasync serve", str(shutil.which("true"))
+        )
+        unit = tmp_path / self.UNIT.name
+        unit.write_text(text, encoding="utf-8")
+        for arguments in (["verify"], ["security", "--offline=true", "--threshold=15"]):
+            ran = subprocess.run(
+                ["systemd-analyze", *arguments, str(unit)],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                env={"SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+            )
+            assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
 
 
 class TestPages:
