@@ -82,7 +82,7 @@ class TestDamage:
         with open(file, "r+b") as stream:
             stream.seek(0, os.SEEK_END)
             pages = stream.tell() // 4096
-            for page in range(4, pages):
+            for page in range(pages // 2, pages):  # not those that an opening looks at
                 stream.seek(page * 4096)
                 stream.write(b"\xa5" * 4096)
         ledger = Ledger.open(f"sqlite:///{file}")

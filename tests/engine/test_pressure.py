@@ -152,7 +152,7 @@ def test_more_keys_that_hang_than_there_are_places_are_given_up_while_others_wai
     one_at_a_time: World, monkeypatch: pytest.MonkeyPatch, never: threading.Event
 ) -> None:
     for name, value in (("SILENT_SECONDS", 0.0), ("SILENT_REQUESTS", 3), ("PRESSED_SECONDS", 0.5)):
-        monkeypatch.setattr(proving, name, value)
+        monkeypatch.setattr(transfer_loop, name, value)
     world = one_at_a_time
     hung = hang(world, 20, fail.pause_until(never))
     eventually(lambda: world.bucket.counts["get"] > transfer_loop.URGENT_RESERVE + 3)

@@ -67,7 +67,11 @@ def working(folder: Path, endpoint_port: int, **settings: object) -> dict[str, s
 
 @contextmanager
 def started(
-    command: list[str], folder: Path, settings: dict[str, str], port: int
+    command: list[str],
+    folder: Path,
+    settings: dict[str, str],
+    port: int,
+    output: int = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         command,
@@ -75,7 +79,7 @@ def started(
         env=settings,
         text=True,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )

@@ -1,5 +1,6 @@
 """The whole service on loopback: the real app, engine, ledger and folder, with a `FakeBucket`."""
 
+import json
 import os
 import socket
 import threading
@@ -98,6 +99,11 @@ class Service:
 
     def log(self) -> str:
         return self.log_file.read_text(encoding="utf-8")
+
+    def answered(self, status: int) -> int:
+        """How many requests were answered so, by the log."""
+        said = map(json.loads, self.log().splitlines())
+        return sum(line["event"] == "request" and line["status"] == status for line in said)
 
     def send_raw(self, request: bytes) -> bytes:
         """The bytes that come back for these bytes, until the server closes."""

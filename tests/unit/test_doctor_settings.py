@@ -57,7 +57,7 @@ def test_variables_that_were_probably_meant(monkeypatch: pytest.MonkeyPatch) -> 
         ({"api_host": "127.0.0.1"}, "pass"),
         ({"api_host": "::1"}, "pass"),
         ({"api_host": "localhost"}, "pass"),
-        ({"api_keys": "one,two"}, "pass"),
+        ({"api_keys": "ci:a-secret-that-is-long:read"}, "pass"),
         ({"notification_secret": SECRET}, "pass"),
         ({"sqs_queue_url": "https://sqs.eu-west-1.amazonaws.com/123456789012/q"}, "pass"),
         ({"sns_topic_arns": "arn:aws:sns:eu-west-1:123456789012:t"}, "pass"),
@@ -139,3 +139,10 @@ def test_what_a_source_of_credentials_says_is_not_repeated() -> None:
     assert finding.level is Level.FAIL
     assert "CredentialRetrievalError" in finding.found
     assert SECRET not in finding.found + finding.advice
+
+
+def test_a_key_that_can_be_guessed_is_told_by_its_name() -> None:
+    given = "look:a-secret-that-is-long:read,ops:short:operate"
+    finding = look_at_access(settings(api_keys=given))
+    assert (finding.level, "datasync keys new" in finding.advice) == (Level.WARN, True)
+    assert "look (read), ops (operate); short enough to be guessed: ops" in finding.found
