@@ -28,7 +28,7 @@ from datasync.api.connections import Connection
 from datasync.api.dashboard.live import Streams
 from datasync.api.dashboard.pages import Pages
 from datasync.api.dashboard.refusals import refusal
-from datasync.api.dependencies import Desk, Lanes
+from datasync.api.dependencies import Desk, Lanes, Places
 from datasync.api.error_responses import HANDLERS
 from datasync.api.hearing import Hearing
 from datasync.api.file_routes import DOWNLOAD
@@ -54,6 +54,7 @@ STOP_SECONDS = 7.0
 CONSUMER_STOP_SECONDS = 1.0
 GRACEFUL_SECONDS = 5
 LINGER_SECONDS = 1.0
+DOCTORS_AT_ONCE = 2
 
 
 class Application(FastAPI):
@@ -161,6 +162,7 @@ async def _start(
     app.state.sessions = Sessions(session_secret(components.mirror.root / INTERNAL))
     app.state.pages = Pages(components.controller.settings())
     app.state.streams = Streams()
+    app.state.doctors = Places(DOCTORS_AT_ONCE)
     app.state.variables = settings.variables()
     app.state.access = AccessPolicy(keys, settings.cors_origins, app.state.sessions)
     stack.callback(setattr, app.state, "access", None)

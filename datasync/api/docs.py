@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
+from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from datasync.api.requests import without_range
 from datasync.api.security import OPEN_PATHS, OPEN_WITH_KEYS
@@ -99,8 +100,16 @@ def with_access(document: dict[str, Any]) -> dict[str, Any]:
 class Assets(StaticFiles):
     """The files of the pages, always whole: nothing but a mirrored file has ranges here."""
 
+    max_age_seconds = 0
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await super().__call__(without_range(scope), receive, send)
+        async def kept(message: Message) -> None:
+            if message["type"] == "http.response.start" and self.max_age_seconds:
+                headers = MutableHeaders(scope=message)
+                headers["Cache-Control"] = f"max-age={self.max_age_seconds}"
+            await send(message)
+
+        await super().__call__(without_range(scope), receive, kept)
 
 
 def _package_files() -> Path:

@@ -170,4 +170,6 @@ def add_routes(app: FastAPI) -> None:
     )
     for router in closed:
         app.include_router(router)
-    app.mount("/ui/static", Assets(directory=STATIC, check_dir=False))
+    static = Assets(directory=STATIC, check_dir=False)
+    static.max_age_seconds = 3600  # pages ask for them by version
+    app.mount("/ui/static", static)

@@ -230,6 +230,19 @@ def test_programs_get_json_and_browsers_get_pages(service: Service) -> None:
     assert "default-src 'none'" in policy and "unsafe" not in policy
 
 
+def test_the_doctor_looks_at_the_service_that_shows_him(start_service: Starter, tab: Tab) -> None:
+    service = start_service(
+        aws_endpoint_url_s3="http://127.0.0.1:1",
+        aws_access_key_id="hush-one",
+        aws_secret_access_key="hush-two",
+    )
+    site = Site(service, tab).go("/doctor")
+    site.page.click("text=Check everything")
+    site.page.wait_for_selector("#findings table", timeout=60_000)
+    site.sees("into " + str(service.root), "127.0.0.1:1")
+    assert "hush" not in site.page.content()
+
+
 # Who may
 
 

@@ -16,6 +16,7 @@ from datasync.errors import DataSyncError, TooManyRequests
 LOOK_SECONDS = 1.0
 QUIET_SECONDS = 15.0  # then a remark is sent, so that nobody on the way gives the stream up
 STREAMS_AT_ONCE = 32
+LIFE_SECONDS = 600.0  # then the page asks again, and who it is is looked at again
 
 Parts = Callable[[], Awaitable[Mapping[str, str]]]
 
@@ -72,8 +73,9 @@ async def _changes(request: Request, shutdown: Shutdown, parts: Parts) -> AsyncI
     shown: dict[str, str] = {}
     quiet = 0.0
     loop = asyncio.get_running_loop()
+    end = loop.time() + LIFE_SECONDS
     yield b"retry: 2000\n\n"
-    while not shutdown.begun and not await request.is_disconnected():
+    while not shutdown.begun and loop.time() < end and not await request.is_disconnected():
         began = loop.time()
         try:
             found = await parts()

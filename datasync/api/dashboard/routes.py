@@ -4,11 +4,11 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from datasync.api.dashboard.live import Parts, stream
@@ -16,14 +16,15 @@ from datasync.api.dashboard.pages import Pages, root_of
 from datasync.api.dashboard.plots import plots
 from datasync.api.dashboard.state import needs_of, state_of
 from datasync.api.dependencies import ControllerOf, ShutdownOf
-from datasync.api.rates import GUESSES, RatesOf, address_of
+from datasync.api.rates import GUESSES, RatesOf, address_of, limited
+from datasync.api.rates import RUNS as RUNS_ASKED
 from datasync.api.requests import in_thread, read_body
 from datasync.api.run_routes import RunId
 from datasync.api.sessions import COOKIE, LIFE_SECONDS
 from datasync.api.shutdown import Shutdown
 from datasync.controllers.sync_controller import SyncController
 from datasync.controllers.trash import check_request
-from datasync.errors import DataSyncError
+from datasync.errors import DataSyncError, TooManyRequests, Unauthorized
 from datasync.models.access import Right, digest_of
 from datasync.models.s3_models import RestoreRequest, RunReport, Span
 from datasync.models.sync_models import State, Verdict
@@ -182,7 +183,7 @@ async def live_run(
     return _streamed(request, shutdown, parts)
 
 
-@router.post("/sync")
+@router.post("/sync", dependencies=[Depends(limited(RUNS_ASKED))])
 async def start_run(request: Request, controller: ControllerOf) -> Response:
     run = await in_thread(controller.trigger, "")
     return _told("The bucket is being compared.", go=f"{root_of(request)}/ui/runs/{run.id}")
@@ -219,7 +220,7 @@ async def show_problems(
     )
 
 
-@router.post("/retry")
+@router.post("/retry", dependencies=[Depends(limited(RUNS_ASKED))])
 async def retry(request: Request, controller: ControllerOf) -> Response:
     form = await _form(request)
     keys = [form["key"]] if form.get("key") else None
@@ -308,6 +309,13 @@ async def show_doctor(request: Request) -> Response:
 async def run_doctor(request: Request) -> Response:
     """In a process of its own, as on the command line: what it tries must not disturb us."""
     command = (sys.executable, "-m", "datasync", "doctor", "--json")
+    with request.app.state.doctors.place() as free:
+        if not free:
+            raise TooManyRequests("the checks are going on already", retry_after_seconds=10)
+        return await _visit(request, command)
+
+
+async def _visit(request: Request, command: Sequence[str]) -> Response:
     process = await asyncio.create_subprocess_exec(
         *command,
         env={**os.environ, **request.app.state.variables},
@@ -343,6 +351,8 @@ async def show_login(request: Request, next: str = "") -> Response:
 
 @router.post("/login")
 async def log_in(request: Request, rates: RatesOf) -> Response:
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise Unauthorized("a page of another site may not log anybody in here")
     form = await _form(request)
     root = root_of(request)
     where = _own(form.get("next", ""), root)
