@@ -1,6 +1,6 @@
 """All mutations, at least two for each of the seven promises of DESIGN section 1."""
 
-from tests.mutations import files, keeping_up
+from tests.mutations import access, files, keeping_up
 
 MUTATIONS = (
     *files.NO_DOUBT,
@@ -8,6 +8,7 @@ MUTATIONS = (
     *keeping_up.ACCEPTED,
     *keeping_up.EQUALITY,
     *files.NOTHING_OUTSIDE,
+    *access.ACCESS,
     *keeping_up.ONE_BAD_KEY,
     *keeping_up.COST,
 )
