@@ -62,10 +62,12 @@ def root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), nl=False)  # Typer itself may have printed it, with Rich
         raise typer.Exit(exits.USAGE)
-    if url and context.invoked_subcommand in HERE_ONLY and not set(HELP) & set(context.args):
+    wants_help = not set(HELP).isdisjoint(context.obj or ())
+    if url and context.invoked_subcommand in HERE_ONLY and not wants_help:
         raise typer.BadParameter(
             f"'{context.invoked_subcommand}' works on this machine alone and asks no service: "
-            "leave out --url, or unset DATASYNC_URL"
+            "leave it out, or unset DATASYNC_URL",
+            param_hint="--url",
         )
     point_at(url)
     return exits.DONE
@@ -95,7 +97,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _invoke(arguments: Sequence[str]) -> int:
     try:
-        result = app(args=list(arguments), prog_name="datasync", standalone_mode=False)
+        given = list(arguments)
+        result = app(args=given, obj=given, prog_name="datasync", standalone_mode=False)
         sys.stdout.flush()
     except ConfigurationError as error:
         return _refused(error)

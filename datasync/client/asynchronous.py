@@ -1,8 +1,8 @@
 """The client for asyncio. Method for method that of `blocking`, which says what each does."""
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -172,8 +172,11 @@ class AsyncClient:
     @asynccontextmanager
     async def stream(self, key: str) -> AsyncIterator[AsyncFileStream]:
         """As `Client.stream`, for `async with`."""
-        async with self._opened(key, {"Accept-Encoding": "identity"}) as (head, response):
-            yield AsyncFileStream(head, self._chunks(response))
+        async with (
+            self._opened(key, {"Accept-Encoding": "identity"}) as (head, response),
+            aclosing(self._chunks(response)) as chunks,
+        ):
+            yield AsyncFileStream(head, chunks)
 
     # Runs
 
@@ -271,7 +274,7 @@ class AsyncClient:
         finally:
             await response.aclose()
 
-    async def _chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
+    async def _chunks(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         with translated(self._address):
             async for chunk in response.aiter_raw():
                 yield chunk
@@ -279,10 +282,13 @@ class AsyncClient:
     async def _fetch(self, key: str, incoming: Incoming) -> None:
         if incoming.is_whole:
             return
-        async with self._opened(key, incoming.headers()) as (head, response):
+        async with (
+            self._opened(key, incoming.headers()) as (head, response),
+            aclosing(self._chunks(response)) as chunks,
+        ):
             incoming.begin(head)
             # Written here, not in a thread: a piece is small, and goes to the system's memory.
-            async for chunk in self._chunks(response):
+            async for chunk in chunks:
                 incoming.write(chunk)
 
     async def _entry(self, key: str) -> FileEntry | None:

@@ -60,9 +60,9 @@ def stats() -> Call[StatsReport]:
 def trigger(
     prefix: str, background: bool, dry_run: bool, timeout_seconds: float | None
 ) -> Call[SyncResponse]:
-    asked = {"prefix": prefix, "background": background, "dry_run": dry_run}
+    target = _target("/sync/trigger", prefix=prefix, background=background, dry_run=dry_run)
     longest = inf if timeout_seconds is None and not background else timeout_seconds
-    return Call(_target("/sync/trigger", **asked), shaped(SyncResponse), "POST", None, longest)
+    return Call(target, shaped(SyncResponse), "POST", None, longest)
 
 
 def notify(notification: Notification, wait_seconds: float) -> Call[SyncResponse]:
@@ -168,7 +168,7 @@ def _target(path: str, **query: str | int | bool | None) -> str:
     given = {
         name: str(value).lower() if isinstance(value, bool) else value
         for name, value in query.items()
-        if value not in (None, "", False)
+        if value is not None and value is not False and value != ""
     }
     try:
         return f"{path}?{urlencode(given, quote_via=quote)}" if given else path

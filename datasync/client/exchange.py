@@ -33,6 +33,9 @@ from datasync.client.errors import (
 CONNECT_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 30.0
 LONGEST_RETRY_SECONDS = 60.0
+# A connection is kept for less long than servers and proxies keep it: those that they have just
+# closed would cost what is not sent again.
+LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3.0)
 _ASK_LATER = (429, 503)
 _GATEWAY = (502, 503, 504)
 _backoff = wait_random_exponential(multiplier=0.2, max=5.0)
@@ -62,6 +65,7 @@ def transport_options(address: Address, ca_file: str | Path | None) -> dict[str,
         # Without TLS one that trusts nobody, which is made at once.
         "verify": _trusted(ca_file) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         "trust_env": False,
+        "limits": LIMITS,
         # A long answer may be waited for: this tells when the other machine is gone.
         "socket_options": list(_keepalive()),
     }

@@ -77,8 +77,7 @@ class Incoming:
         self._retries = retries
         self._staged = self._target.parent / f".datasync-{secrets.token_hex(8)}.part"
         self._head: FileHead | None = None
-        self._size = 0
-        self._hash = _md5()
+        self._begin_anew()
         self._fruitless = 0
         self._size_before = 0
 
@@ -98,6 +97,11 @@ class Incoming:
     ) -> None:
         self._file.close()
         self._staged.unlink(missing_ok=True)
+
+    def _begin_anew(self) -> None:
+        self._size = 0
+        # A checksum that S3 chose, no protection.
+        self._hash = hashlib.md5(usedforsecurity=False)
 
     @property
     def is_whole(self) -> bool:
@@ -119,7 +123,7 @@ class Incoming:
         if head.first == 0:
             self._file.seek(0)
             self._file.truncate()
-            self._size, self._hash = 0, _md5()
+            self._begin_anew()
         elif head.first != self._size or self._head is None or head.etag != self._head.etag:
             raise UnexpectedAnswer("the answer has another range than was asked for")
         self._head = head
@@ -169,7 +173,3 @@ class Incoming:
 
     def _broken(self, detail: str) -> DownloadBroken:
         return DownloadBroken(detail, hint=_BROKEN_HINT)
-
-
-def _md5() -> "hashlib._Hash":
-    return hashlib.md5(usedforsecurity=False)  # a checksum that S3 chose, no protection

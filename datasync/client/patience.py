@@ -1,4 +1,4 @@
-"""How long something is waited for, and how long to pause between two looks. Pure but for a clock."""
+"""How long something is waited for, and how long to pause between two looks. Pauses nobody."""
 
 import time
 from collections.abc import Callable
