@@ -91,29 +91,42 @@ class Elsewhere:
     def files(
         self, prefix: str, token: str | None, limit: int, states: Sequence[State]
     ) -> FilePage:
-        return self._pages("local", prefix, token, limit, {state.value for state in states})
+        if states:
+            return self._in_states({state.value for state in states}, prefix, token, limit)
+        return self._pages("local", prefix, token, limit)
 
     def listed(self, prefix: str, token: str | None, limit: int) -> FilePage:
-        return self._pages("s3", prefix, token, limit, set())
+        return self._pages("s3", prefix, token, limit)
 
-    def _pages(
-        self, source: Source, prefix: str, token: str | None, limit: int, states: set[str]
-    ) -> FilePage:
+    def _pages(self, source: Source, prefix: str, token: str | None, limit: int) -> FilePage:
         """Pages one after the other, until there are as many files as are wanted."""
         found: list[FileEntry] = []
         while True:
-            step = PAGE if states else _step(limit - len(found))
+            step = _step(limit - len(found))
             page = self._client.file_page(prefix, source=source, token=token, limit=step)
-            fit = [n for n, entry in enumerate(page.files) if not states or entry.state in states]
-            room = limit - len(found)
-            found += [page.files[n] for n in fit[:room]]
-            if len(fit) > room:
-                # A token for the place within the page comes with a page that ends there.
-                last = fit[room - 1] + 1
-                page = self._client.file_page(prefix, source=source, token=token, limit=last)
+            found += page.files
             token = page.next_token
             if token is None or len(found) >= limit:
                 return FilePage(source=source, files=found, next_token=token)
+
+    def _in_states(self, states: set[str], prefix: str, token: str | None, limit: int) -> FilePage:
+        """The files in these states, picked from whole pages: the service does not pick."""
+        found: list[FileEntry] = []
+        last, place = token, 0
+        while True:
+            page = self._client.file_page(prefix, token=token, limit=PAGE)
+            for number, entry in enumerate(page.files, 1):
+                if entry.state not in states:
+                    continue
+                if len(found) == limit:
+                    # A token for a place within a page comes with a page that ends there.
+                    cut = self._client.file_page(prefix, token=last, limit=place)
+                    return FilePage(source="local", files=found, next_token=cut.next_token)
+                found.append(entry)
+                last, place = token, number
+            token = page.next_token
+            if token is None:
+                return FilePage(source="local", files=found, next_token=None)
 
     def runs(self, limit: int) -> RunPage:
         found: list[RunReport] = []

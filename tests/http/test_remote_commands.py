@@ -160,6 +160,7 @@ def test_a_long_listing_is_put_together_from_pages(
         ["files", "--limit", "7", "--json"],
         ["files", "--state", "synced", "--json"],
         ["files", "--state", "archived", "--limit", "2", "--json"],
+        ["files", "--state", "archived", "--limit", "4", "--json"],
         ["files", "--state", "archived", "--limit", "5", "--json"],
         ["files", "--s3", "--limit", "5", "--json"],
         ["runs", "--limit", "8", "--json"],

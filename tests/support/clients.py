@@ -29,7 +29,9 @@ class InPortal:
 
     def _call(self, method: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         made = method(*arguments, **more)
-        return self._portal.call(_all if inspect.isasyncgen(made) else _awaited, made)
+        if inspect.isasyncgen(made):
+            return self._portal.call(_all, made)
+        return self._portal.call(_awaited, made)
 
     @contextmanager
     def stream(self, key: str) -> Iterator["_Chunks"]:
