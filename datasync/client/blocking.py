@@ -142,7 +142,8 @@ class Client:
 
         Answers at the end of the run, however long it takes; with `background` at once, with its
         `run_id`; with `dry_run` what would be done. Where very many wait already, the answer is
-        that of `background`, `accepted`: `wait_for_run` goes on from there.
+        that of `background`, `accepted`: `wait_for_run` goes on from there. Behind a proxy that cuts
+        long answers, use `background` and `wait_for_run`.
 
         Raises: ServiceTimeout after `timeout_seconds`; the run goes on.
         """
