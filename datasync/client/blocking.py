@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -142,8 +142,8 @@ class Client:
 
         Answers at the end of the run, however long it takes; with `background` at once, with its
         `run_id`; with `dry_run` what would be done. Where very many wait already, the answer is
-        that of `background`, `accepted`: `wait_for_run` goes on from there. Behind a proxy that cuts
-        long answers, use `background` and `wait_for_run`.
+        that of `background`, `accepted`: `wait_for_run` goes on from there. Behind a proxy that
+        cuts long answers, use `background` and `wait_for_run`.
 
         Raises: ServiceTimeout after `timeout_seconds`; the run goes on.
         """
@@ -268,7 +268,8 @@ class Client:
     # The exchange
 
     def _send(self, call: Call[T]) -> T:
-        return Retrying(**policy(call.method, self._retries))(self._once, call)
+        again: Callable[..., T] = Retrying(**policy(call.method, self._retries))
+        return again(self._once, call)
 
     def _once(self, call: Call[T]) -> T:
         with translated(self._address):
