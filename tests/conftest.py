@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.support.network",
     "tests.support.forwarding",
     "tests.support.command_line",
+    "tests.support.clients",
     "tests.support.doctor",
     "tests.support.fork_server",
 ]

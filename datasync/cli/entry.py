@@ -21,6 +21,7 @@ from datasync.cli.log_commands import logs
 from datasync.cli.look_commands import failures, files, status
 from datasync.cli.run_commands import approve, cancel, plan, retry, runs, sync, verify
 from datasync.cli.serve_commands import demo, serve
+from datasync.cli.session import point_at
 from datasync.cli.terminal import print_error, silence_stdout
 from datasync.cli.termination import Termination
 from datasync.cli.top_command import top
@@ -29,12 +30,16 @@ from datasync.cli.wording import in_commands
 from datasync.errors import ConfigurationError, DataSyncError
 from datasync.utils.logger import close_logging, get_logger
 
+# What works on this machine alone: its directory, its settings, its processes.
+HERE_ONLY = frozenset({"serve", "demo", "verify", "trash", "doctor", "keys", "lambda"})
+HELP = ["-h", "--help"]
+
 app = typer.Typer(
     name="datasync",
     help="Keeps a local directory equal to an S3 bucket, and can prove it.",
     epilog="Settings come from the environment and .env. Exit codes: 0 in sync, 1 failed, "
     "2 held or refused, 64 wrong usage, 130 stopped.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP},
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -44,6 +49,15 @@ app = typer.Typer(
 def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url",
+            envvar="DATASYNC_URL",
+            help="Ask the service at this address; its key is in DATASYNC_API_KEY or "
+            "DATASYNC_API_KEY_FILE. Empty: this machine.",
+        ),
+    ] = "",
 ) -> int:
     if version:
         typer.echo(f"datasync {__version__}")
@@ -51,6 +65,14 @@ def root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), nl=False)  # Typer itself may have printed it, with Rich
         raise typer.Exit(exits.USAGE)
+    wants_help = not set(HELP).isdisjoint(context.obj or ())
+    if url and context.invoked_subcommand in HERE_ONLY and not wants_help:
+        raise typer.BadParameter(
+            f"'{context.invoked_subcommand}' works on this machine alone and asks no service: "
+            "leave it out, or unset DATASYNC_URL",
+            param_hint="--url",
+        )
+    point_at(url)
     return exits.DONE
 
 
@@ -82,7 +104,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _invoke(arguments: Sequence[str]) -> int:
     try:
-        result = app(args=list(arguments), prog_name="datasync", standalone_mode=False)
+        given = list(arguments)
+        result = app(args=given, obj=given, prog_name="datasync", standalone_mode=False)
         sys.stdout.flush()
     except ConfigurationError as error:
         return _refused(error)

@@ -1,23 +1,25 @@
 """`datasync status`, `files` and `failures`: what the ledger says, with or without a service."""
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from datasync.cli import exits
 from datasync.cli.run_commands import Json, Limit, Prefix
-from datasync.cli.session import opened
+from datasync.cli.session import asked
 from datasync.cli.terminal import Cell, Column, print_json, print_line, print_table, remark
-from datasync.cli.verdict import noted
 from datasync.cli.wording import in_commands
 from datasync.controllers.words import byte_text
 from datasync.models.sync_models import State
 
 if TYPE_CHECKING:  # the wire's shapes take long to load: not for --help
-    from datasync.composition import Components
-    from datasync.models.s3_models import FailureEntry, RunReport, StatsReport, StatusReport
-    from datasync.services.file_service import FileFact
+    from datasync.models.s3_models import (
+        FailureEntry,
+        FileEntry,
+        RunReport,
+        StatsReport,
+        StatusReport,
+    )
 
 FILE_COLUMNS = (
     Column("key"),
@@ -41,8 +43,8 @@ Token = Annotated[str | None, typer.Option(help="Go on where the last page ended
 
 def status(json: Json = False) -> int:
     """In sync? What is pending, failed or held? Exits with 0 only when in sync."""
-    with opened() as parts:
-        report = _status(parts)
+    with asked() as service:
+        report = service.status()
     if json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -56,8 +58,8 @@ def failures(
     prefix: Prefix = "", limit: Limit = 100, token: Token = None, json: Json = False
 ) -> int:
     """List the keys that are not right, and why. Exits with 1 when there are any."""
-    with opened() as parts:
-        page = parts.controller.failures(prefix, token, limit)
+    with asked() as service:
+        page = service.failures(prefix, token, limit)
     if json:
         print_json(page.model_dump(mode="json"))
     else:
@@ -82,60 +84,28 @@ def files(
     """List what is mirrored."""
     if s3 and state:
         raise typer.BadParameter("--state is for the mirror; it cannot go with --s3")
-    with opened() as parts:
-        scope = parts.controller.scope.within(prefix)
+    with asked() as service:
         if s3:
-            page = parts.files.listed(scope, token, limit)
+            page = service.listed(prefix, token, limit)
         else:
-            page = parts.files.held(scope, token, limit, states=state)
+            page = service.files(prefix, token, limit, state or ())
     if json:
-        from datasync.controllers.views import file_entry
-        from datasync.models.s3_models import FilePage
-
-        entries = [file_entry(fact) for fact in page.facts]
-        document = FilePage(source="s3" if s3 else "local", files=entries, next_token=page.token)
-        print_json(document.model_dump(mode="json"))
+        print_json(page.model_dump(mode="json"))
         return exits.DONE
-    print_table(FILE_COLUMNS, [_file_cells(fact) for fact in page.facts])
-    if page.token is not None:
-        remark(f"There are more: the same command with --token {page.token}")
+    print_table(FILE_COLUMNS, [_file_cells(entry) for entry in page.files])
+    if page.next_token is not None:
+        remark(f"There are more: the same command with --token {page.next_token}")
     return exits.DONE
 
 
-def _file_cells(fact: "FileFact") -> tuple[Cell, ...]:
-    row = fact.row
-    return (
-        fact.key,
-        fact.size,
-        fact.last_modified,
-        row.state.value if row else None,
-        row.verdict.value if row and row.verdict else None,
-        row.path if row else None,
-    )
+def _file_cells(entry: "FileEntry") -> tuple[Cell, ...]:
+    modified = entry.last_modified.timestamp()
+    return (entry.key, entry.size, modified, entry.state, entry.verdict, entry.path)
 
 
 def _failure_cells(entry: "FailureEntry") -> tuple[Cell, ...]:
     next_try = entry.next_try.timestamp() if entry.next_try else None
     return (entry.key, entry.state, entry.reason, entry.attempts, next_try, in_commands(entry.hint))
-
-
-def _status(parts: "Components") -> "StatusReport":
-    from datasync.controllers.equality import in_sync
-    from datasync.controllers.views import run_report
-    from datasync.doctor.ledger_checks import holder_of  # with SQL: not for every command
-    from datasync.models.s3_models import StatusReport
-
-    facts, now = parts.controller.facts(), time.time()
-    oldest = facts.totals.oldest_pending
-    return StatusReport(
-        in_sync=in_sync(facts),
-        concerns=noted(facts),
-        lag_seconds=0.0 if oldest is None else round(max(0.0, now - oldest), 3),
-        held_run=facts.held.id if facts.held else None,
-        engine=holder_of(parts.settings.root),
-        unfinished_runs=[run_report(run, now) for run in facts.unfinished],
-        stats=parts.controller.stats(),
-    )
 
 
 def _print_status(report: "StatusReport") -> None:

@@ -7,19 +7,30 @@ from datasync.cli.terminal import Column, print_json, print_table, remark
 from datasync.controllers.plan import PlanReport, size_of
 from datasync.controllers.tallies import counted
 from datasync.controllers.words import byte_text
-from datasync.models.sync_models import Operation
+from datasync.models.sync_models import Action, Operation
 
 COLUMNS = (Column("operation", "word"), Column("key"), Column("size", "bytes"), Column("reason"))
 
 
 def print_plan(report: PlanReport, held: str | None, failing: int = 0) -> None:
     """Print the actions on stdout and the totals on stderr. `failing` keys are in its scope."""
-    print_table(COLUMNS, ((a.operation.value, a.key, size_of(a), a.reason) for a in report.actions))
+    rows = ((a.operation.value, a.key, _size(a), a.reason) for a in report.actions)
+    print_table(COLUMNS, rows)
     if report.total > len(report.actions):
         remark(f"... and {report.total - len(report.actions):,} more; --limit shows more")
     remark(totals_text(report, failing))
     if held is not None:
         remark(f"A sync would be held and ask for approval: {held}.", style="bold yellow")
+
+
+def _size(action: Action) -> int | None:
+    """None where it is not known: a service elsewhere does not tell."""
+    return None if action.listed is None and action.row is None else size_of(action)
+
+
+def _download_bytes(report: PlanReport) -> int | None:
+    downloads = (action for action in report.actions if action.operation is Operation.DOWNLOAD)
+    return None if any(action.listed is None for action in downloads) else report.download_bytes
 
 
 def totals_text(report: PlanReport, failing: int) -> str:
@@ -31,9 +42,11 @@ def totals_text(report: PlanReport, failing: int) -> str:
     if not report.total:
         return "Nothing to do: the mirror is equal to the bucket."
     parts = []
+    download_bytes = _download_bytes(report)
     for operation in Operation:
         count = report.counts[operation]
-        size = f" ({byte_text(report.download_bytes)})" if operation is Operation.DOWNLOAD else ""
+        sized = operation is Operation.DOWNLOAD and download_bytes is not None
+        size = f" ({byte_text(download_bytes or 0)})" if sized else ""
         if count:
             parts.append(f"{count:,} {operation.value}{size}")
     return "Planned: " + ", ".join(parts) + ". Nothing was changed."
@@ -44,14 +57,14 @@ def print_plan_json(report: PlanReport, held: str | None, failing: int = 0) -> N
     print_json(
         {
             "counts": {operation.value: report.counts[operation] for operation in Operation},
-            "bytes_planned": report.download_bytes,
+            "bytes_planned": _download_bytes(report),
             "held": held,
             "failing": failing,
             "actions": [
                 {
                     "operation": action.operation.value,
                     "key": action.key,
-                    "size": size_of(action),
+                    "size": _size(action),
                     "reason": action.reason,
                 }
                 for action in report.actions

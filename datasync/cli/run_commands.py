@@ -1,26 +1,23 @@
 """The commands that start, plan, list and decide runs: what they print and how they exit."""
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from datasync.cli import exits
-from datasync.cli.conductor import Conductor
-from datasync.cli.display import display_for
+from datasync.cli.asked import Asked
+from datasync.cli.display import Display, display_for
 from datasync.cli.plan_report import print_plan, print_plan_json
-from datasync.cli.session import opened
+from datasync.cli.session import asked, here, is_elsewhere
 from datasync.cli.terminal import Column, print_json, print_line, print_table, remark
-from datasync.cli.verdict import failing_keys, noted
 from datasync.cli.wording import in_commands
 from datasync.controllers.tallies import counted
 from datasync.controllers.words import duration_text
-from datasync.models.sync_models import Run, RunKind, RunStatus
+from datasync.models.sync_models import Run, RunStatus
 
 if TYPE_CHECKING:  # the wire's shapes take long to load: not for --help
-    from datasync.composition import Components
-    from datasync.models.s3_models import RunDetail, SyncResponse
+    from datasync.models.s3_models import RunDetail, RunReport, SyncResponse
 
 FAILURES_SHOWN = 20
 RUNS_SHOWN = 20
@@ -63,25 +60,25 @@ def sync(
     """Make the mirror equal to the bucket now."""
     if dry_run:
         return plan(prefix=prefix, json=json)
-    return _perform(RunKind.RECONCILE, prefix, json, adopt)
+    if adopt and is_elsewhere():
+        raise typer.BadParameter("--adopt is for this machine's directory; it cannot go with --url")
+    with asked(adopt) as service:
+        return _perform(service, json, lambda display: service.reconcile(prefix, display))
 
 
 def verify(prefix: Prefix = "", json: Json = False) -> int:
     """Read every mirrored file again and check it against its checksum."""
-    return _perform(RunKind.VERIFY, prefix, json)
+    with here() as service:
+        return _perform(service, json, lambda display: service.verify(prefix, display))
 
 
 def plan(prefix: Prefix = "", limit: Limit = 1000, json: Json = False) -> int:
     """Show what a sync would do, and change nothing. Exits with 2 if it would be held."""
-    with opened() as parts:
-        scope = parts.controller.scope.within(prefix)
-        report, held = parts.controller.planned(scope, limit)
-        failing = failing_keys(parts, parts.controller.facts(), scope)
-    if json:
-        print_plan_json(report, held, failing)
-    else:
-        print_plan(report, held, failing)
-    return exits.REFUSED if held else exits.DONE
+    with asked() as service:
+        planned = service.plan(prefix, limit)
+    show = print_plan_json if json else print_plan
+    show(planned.report, planned.held, planned.failing)
+    return exits.REFUSED if planned.held else exits.DONE
 
 
 def runs(
@@ -95,30 +92,30 @@ def runs(
     json: Json = False,
 ) -> int:
     """List the runs, newest first; with a number: all about that run."""
-    with opened() as parts:
+    with asked() as service:
         if run_id is not None:
             from datasync.models.s3_models import DETAILS_LIMIT
 
             shown = limit or (DETAILS_LIMIT if json else DELETES_SHOWN)
-            return _show_run(parts.controller.run(run_id, shown), json)
-        count = limit or RUNS_SHOWN
-        if json:
-            print_json(parts.controller.runs(count, None).model_dump(mode="json"))
-            return exits.DONE
-        print_table(RUN_COLUMNS, [_run_cells(run) for run in parts.ledger.runs(count)])
+            return _show_run(service.run(run_id, shown), json, shown)
+        page = service.runs(limit or RUNS_SHOWN)
+    if json:
+        print_json(page.model_dump(mode="json"))
+    else:
+        print_table(RUN_COLUMNS, [_run_cells(run) for run in page.runs])
     return exits.DONE
 
 
 def approve(run_id: RunId, json: Json = False) -> int:
     """Apply the deletes of a held run. Each is confirmed with S3 before it is done."""
-    with opened() as parts:
-        return _conduct(parts, json, lambda conductor: conductor.apply(run_id))
+    with asked() as service:
+        return _perform(service, json, lambda display: service.apply(run_id, display))
 
 
 def cancel(run_id: RunId, json: Json = False) -> int:
     """Stop a queued or running run, or reject the plan of a held one."""
-    with opened() as parts:
-        run = parts.controller.cancel(run_id)
+    with asked() as service:
+        run = service.cancel(run_id)
     if json:
         print_json(run.model_dump(mode="json"))
     elif run.status == RunStatus.CANCELLED.value:
@@ -136,8 +133,8 @@ def retry(
     json: Json = False,
 ) -> int:
     """Try failed keys again, in the running service or with the next sync."""
-    with opened() as parts:
-        answer = parts.controller.retry(keys or None)
+    with asked() as service:
+        answer = service.retry(keys or None)
     if json:
         print_json(answer.model_dump(mode="json"))
     else:
@@ -145,25 +142,17 @@ def retry(
     return exits.DONE
 
 
-def _perform(kind: RunKind, prefix: str, json: bool, adopt: bool = False) -> int:
-    with opened(adopt=adopt) as parts:
-        below = parts.controller.scope.of_run(prefix)
-        return _conduct(parts, json, lambda conductor: conductor.perform(kind, below))
-
-
-def _conduct(parts: "Components", json: bool, work: Callable[[Conductor], Run]) -> int:
+def _perform(service: Asked, json: bool, work: Callable[[Display], Run]) -> int:
     with display_for(json) as display:
-        run = work(Conductor(parts.service, parts.ledger, display))
-    answer, facts = parts.controller.response(run.id), parts.controller.facts()
-    failing = failing_keys(parts, facts, run.prefix or parts.settings.s3_prefix)
-    concerns = noted(facts) if run.status is RunStatus.SUCCESS and not answer.in_sync else []
+        run = work(display)
+    ending = service.ending(run)
     if json:
-        print_json(answer.model_dump(mode="json"))
+        print_json(ending.answer.model_dump(mode="json"))
     else:
-        _print_end(run, answer)
-    for concern in concerns:
+        _print_end(run, ending.answer)
+    for concern in ending.concerns:
         (remark if json else print_line)(f"- {concern}", style="yellow")
-    return exits.exit_code_of(run, failing)
+    return exits.exit_code_of(run, ending.failing)
 
 
 def _print_end(run: Run, answer: "SyncResponse") -> None:
@@ -186,24 +175,21 @@ def _print_end(run: Run, answer: "SyncResponse") -> None:
         print_line("The mirror is in sync with the bucket.", style="green")
 
 
-def _run_cells(run: Run) -> tuple[str | int | float | None, ...]:
-    from datasync.controllers.views import run_report
-
-    report = run_report(run, time.time())
+def _run_cells(run: "RunReport") -> tuple[str | int | float | None, ...]:
     return (
         run.id,
-        run.kind.value,
-        run.status.value,
-        run.started,
-        None if report.seconds is None else duration_text(report.seconds),
-        f"{report.progress.files_done}/{report.progress.files_planned}",
-        run.counts.failed,
-        run.counts.bytes,
+        run.kind,
+        run.status,
+        None if run.started is None else run.started.timestamp(),
+        None if run.seconds is None else duration_text(run.seconds),
+        f"{run.progress.files_done}/{run.progress.files_planned}",
+        run.failed,
+        run.progress.bytes_done,
         run.prefix,
     )
 
 
-def _show_run(run: "RunDetail", json: bool) -> int:
+def _show_run(run: "RunDetail", json: bool, wanted: int) -> int:
     if json:
         print_json(run.model_dump(mode="json"))
         return exits.DONE
@@ -215,7 +201,8 @@ def _show_run(run: "RunDetail", json: bool) -> int:
     for key in run.planned_deletes:
         print_line(f"would delete: {key}")
     if run.status == RunStatus.HELD.value and run.deletes_planned > len(run.planned_deletes):
-        remark(f"... {run.deletes_planned:,} deletes in all; --limit shows more")
+        more = "; --limit shows more" if len(run.planned_deletes) == wanted else ""
+        remark(f"... {run.deletes_planned:,} deletes in all{more}")
     for detail in run.sync_details[:FAILURES_SHOWN]:
         print_line(f"{detail.status.value} {detail.operation}: {detail.file_key}: {detail.message}")
     return exits.DONE

@@ -1,18 +1,57 @@
-"""Opens what a command needs: settings, logs and the composed parts; closes them after.
+"""Opens what a command needs: settings, logs and the composed parts, or a way to a service
+elsewhere; closes them after.
 
 The only file of the command line that reads settings.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from datasync.cli import garbage
 from datasync.cli.terminal import remark
 
 if TYPE_CHECKING:
+    from datasync.cli.asked import Asked
+    from datasync.cli.here import Here
     from datasync.composition import Components
     from datasync.config.settings import Settings
+
+_url = ""
+
+
+def point_at(url: str) -> None:
+    """The service that the command of this process asks; "": the parts of this machine."""
+    global _url
+    _url = url
+
+
+def is_elsewhere() -> bool:
+    """Whether a service is asked."""
+    return bool(_url)
+
+
+def asked(adopt: bool = False) -> "AbstractContextManager[Asked]":
+    """Whom one command asks. What is entered raises: DataSyncError."""
+    return _elsewhere() if is_elsewhere() else here(adopt)
+
+
+@contextmanager
+def _elsewhere() -> "Iterator[Asked]":
+    from datasync.cli.elsewhere import connected
+
+    garbage.resume()
+    with connected(_url) as service:
+        yield service
+
+
+@contextmanager
+def here(adopt: bool = False) -> "Iterator[Here]":
+    """The parts of this machine, as commands ask them. Raises: as `opened`."""
+    with opened(adopt) as parts:
+        from datasync.cli.here import Here
+
+        yield Here(parts)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class CommandLine:
 def use_settings(monkeypatch: pytest.MonkeyPatch, folder: Path, **variables: str) -> None:
     """An environment with these settings only, in an empty working directory."""
     for name in list(os.environ):
-        if name.lower() in Settings.model_fields:
+        if name.lower() in Settings.model_fields or name.startswith("DATASYNC_"):
             monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(folder)
     given = {

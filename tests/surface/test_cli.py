@@ -81,6 +81,11 @@ def _options() -> dict[str, set[str]]:
     return found
 
 
+def test_the_options_of_all_commands() -> None:
+    names = {option for each in get_command(app).params for option in each.opts}
+    assert {name for name in names if name.startswith("--")} == {"--version", "--url"}
+
+
 def test_the_commands_and_their_options() -> None:
     assert _options() == COMMANDS
 
@@ -214,6 +219,11 @@ HEAVY = {"fastapi", "starlette", "uvicorn", "httpx", "cryptography", "botocore",
         # A new ledger is made without Alembic.
         (["status"], HEAVY | {"boto3"}),
         (["sync"], HEAVY | {"boto3"}),
+        # A service elsewhere is asked over HTTP, and nothing of it is here.
+        (
+            ["--url", "http://127.0.0.1:1", "status"],
+            (HEAVY - {"httpx"}) | {"sqlalchemy", "pycurl", "boto3", "pydantic_settings"},
+        ),
     ],
 )
 def test_a_command_imports_only_what_it_needs(

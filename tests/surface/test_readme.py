@@ -23,6 +23,7 @@ from datasync.cli.entry import app as command_line
 from datasync.config.settings import Settings, load_settings
 from datasync.utils.logger import close_logging
 from server import app as http_app
+from tests.support.clients import VARIABLES
 from tests.support.command_line import use_settings
 from tests.support.fake_bucket import FakeBucket
 from tests.support.world import eventually
@@ -197,12 +198,19 @@ def test_a_curl_example_works_when_pasted(line: str, demo_service: str) -> None:
         assert answer.text == "Hell"
 
 
-def test_the_python_client_works_when_pasted(demo_service: str) -> None:
+def test_the_python_client_works_when_pasted(
+    demo_service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     code = _blocks("python")[0].replace(BASE, demo_service)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "README.md", "exec"), {})
-    first, *files = printed.getvalue().splitlines()
+    first, *files, last = printed.getvalue().splitlines()
     assert first.startswith("success Synced")
     assert "in sync: True" in first
     assert "hello.txt 5 md5" in files
+    assert last == "downloaded 5 bytes, checked by md5"
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["Hello"]

@@ -27,6 +27,7 @@ from datasync.cli.terminal import (
     time_text,
 )
 from datasync.controllers.plan import PlanReport, held_because, summarise
+from datasync.controllers.views import run_report
 from datasync.controllers.words import byte_text, duration_text
 from datasync.models.sync_models import (
     Action,
@@ -258,7 +259,7 @@ def test_words_stay_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) 
         for status in RunStatus
         if status is not RunStatus.QUEUED
     ]
-    print_table(RUN_COLUMNS, [_run_cells(run) for run in runs])
+    print_table(RUN_COLUMNS, [_run_cells(run_report(run, 0.0)) for run in runs])
     lines = [Text.from_ansi(line).plain for line in terminal.getvalue().splitlines()]
     assert all(len(line) <= 80 for line in lines)
     rows = [line for line in lines if line.startswith("123 ")]

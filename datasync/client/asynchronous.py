@@ -1,0 +1,296 @@
+"""The client for asyncio. Method for method that of `blocking`, which says what each does."""
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import anyio
+import anyio.to_thread
+import httpx
+from tenacity import AsyncRetrying
+
+from datasync.client import calls
+from datasync.client.address import address_of
+from datasync.client.answers import Answer, error_of
+from datasync.client.calls import PAGE, Call, Notification, Source
+from datasync.client.exchange import (
+    http_options,
+    policy,
+    resuming_policy,
+    timeouts,
+    translated,
+    transport_options,
+)
+from datasync.client.incoming import Downloaded, FileHead, Incoming, head_of
+from datasync.client.patience import Patience
+from datasync.models.s3_models import (
+    FailureEntry,
+    FailurePage,
+    FileEntry,
+    FilePage,
+    HealthReport,
+    RunDetail,
+    RunPage,
+    RunReport,
+    StatsReport,
+    SyncResponse,
+)
+
+T = TypeVar("T")
+
+
+class AsyncFileStream:
+    """As `FileStream`, for `async for`."""
+
+    def __init__(self, head: FileHead, chunks: AsyncIterator[bytes]) -> None:
+        self.head = head
+        self._chunks = chunks
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
+
+
+class AsyncClient:
+    """Asks a DataSync service. Close it, or use it in an `async with` statement.
+
+    Every method raises ClientError: see `datasync.client.errors` for the tree.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_seconds: float = 30.0,
+        retries: int = 3,
+        ca_file: str | Path | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """As `Client`. Raises: ClientSetupError. Nothing is sent."""
+        self._address = address_of(url, api_key)
+        self._timeout_seconds = timeout_seconds
+        self._retries = retries
+        network = transport or httpx.AsyncHTTPTransport(**transport_options(self._address, ca_file))
+        self._http = httpx.AsyncClient(
+            **http_options(self._address, timeout_seconds), transport=network
+        )
+
+    @property
+    def url(self) -> str:
+        """Whom this client asks."""
+        return self._address.url
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # How it is
+
+    async def health(self) -> HealthReport:
+        """As `Client.health`."""
+        return await self._send(calls.health())
+
+    async def stats(self) -> StatsReport:
+        """As `Client.stats`."""
+        return await self._send(calls.stats())
+
+    async def wait_until_in_sync(self, timeout_seconds: float | None = None) -> HealthReport:
+        """As `Client.wait_until_in_sync`. Raises: WaitTimeout."""
+        patience = Patience(timeout_seconds)
+        while not (report := await self.health()).in_sync:
+            await anyio.sleep(patience.pause_seconds(f"not in sync: {report.message}"))
+        return report
+
+    # Work
+
+    async def trigger(
+        self,
+        prefix: str = "",
+        *,
+        background: bool = False,
+        dry_run: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> SyncResponse:
+        """As `Client.trigger`. Raises: ServiceTimeout."""
+        return await self._send(calls.trigger(prefix, background, dry_run, timeout_seconds))
+
+    async def notify(
+        self, notification: Notification, *, wait_seconds: float = 0.0
+    ) -> SyncResponse:
+        """As `Client.notify`."""
+        return await self._send(calls.notify(notification, wait_seconds))
+
+    # Files
+
+    async def files(
+        self, prefix: str = "", *, source: Source = "local"
+    ) -> AsyncIterator[FileEntry]:
+        """As `Client.files`."""
+        token = None
+        while True:
+            page = await self.file_page(prefix, source=source, token=token)
+            for entry in page.files:
+                yield entry
+            token = page.next_token
+            if token is None:
+                return
+
+    async def file_page(
+        self,
+        prefix: str = "",
+        *,
+        source: Source = "local",
+        token: str | None = None,
+        limit: int = PAGE,
+    ) -> FilePage:
+        """As `Client.file_page`."""
+        return await self._send(calls.files(source, prefix, token, limit))
+
+    async def download(self, key: str, target: str | os.PathLike[str]) -> Downloaded:
+        """As `Client.download`. Raises: DownloadBroken, and OSError."""
+        with Incoming(target, self._retries) as incoming:
+            await AsyncRetrying(**resuming_policy(incoming.gives_up))(self._fetch, key, incoming)
+            if incoming.in_doubt:
+                incoming.judge(await self._entry(key))
+            # A disk takes its time to say that a file is safe.
+            return await anyio.to_thread.run_sync(incoming.place)
+
+    @asynccontextmanager
+    async def stream(self, key: str) -> AsyncIterator[AsyncFileStream]:
+        """As `Client.stream`, for `async with`."""
+        async with (
+            self._opened(key, {"Accept-Encoding": "identity"}) as (head, response),
+            aclosing(self._chunks(response)) as chunks,
+        ):
+            yield AsyncFileStream(head, chunks)
+
+    # Runs
+
+    async def runs(self) -> AsyncIterator[RunReport]:
+        """As `Client.runs`."""
+        before = None
+        while True:
+            page = await self.run_page(before=before)
+            for report in page.runs:
+                yield report
+            before = page.next_before
+            if before is None:
+                return
+
+    async def run_page(self, *, limit: int = PAGE, before: int | None = None) -> RunPage:
+        """As `Client.run_page`."""
+        return await self._send(calls.runs(limit, before))
+
+    async def run(self, run_id: int) -> RunDetail:
+        """As `Client.run`. Raises: NotFound."""
+        return await self._send(calls.run(run_id))
+
+    async def progress(self, run_id: int) -> RunReport:
+        """As `Client.progress`. Raises: NotFound."""
+        return await self._send(calls.progress(run_id))
+
+    async def wait_for_run(self, run_id: int, timeout_seconds: float | None = None) -> RunDetail:
+        """As `Client.wait_for_run`. Raises: NotFound, WaitTimeout."""
+        patience = Patience(timeout_seconds)
+        while not calls.is_over(report := await self.progress(run_id)):
+            await anyio.sleep(patience.pause_seconds(f"run {run_id} is {report.status}"))
+        return await self.run(run_id)
+
+    async def approve(self, run_id: int) -> RunReport:
+        """As `Client.approve`. Raises: NotFound, Conflict."""
+        return await self._send(calls.approve(run_id))
+
+    async def cancel(self, run_id: int) -> RunReport:
+        """As `Client.cancel`. Raises: NotFound, Conflict."""
+        return await self._send(calls.cancel(run_id))
+
+    # Failures
+
+    async def failures(self, prefix: str = "") -> AsyncIterator[FailureEntry]:
+        """As `Client.failures`."""
+        token = None
+        while True:
+            page = await self.failure_page(prefix, token=token)
+            for entry in page.failures:
+                yield entry
+            token = page.next_token
+            if token is None:
+                return
+
+    async def failure_page(
+        self, prefix: str = "", *, token: str | None = None, limit: int = PAGE
+    ) -> FailurePage:
+        """As `Client.failure_page`."""
+        return await self._send(calls.failures(prefix, token, limit))
+
+    async def retry(self, keys: Iterable[str] | None = None) -> SyncResponse:
+        """As `Client.retry`."""
+        return await self._send(calls.retry(None if keys is None else list(keys)))
+
+    # The exchange
+
+    async def _send(self, call: Call[T]) -> T:
+        return await AsyncRetrying(**policy(call.method, self._retries))(self._once, call)
+
+    async def _once(self, call: Call[T]) -> T:
+        with translated(self._address):
+            response = await self._http.request(
+                call.method,
+                self._address.url + call.target,
+                content=call.body,
+                headers={"Content-Type": "application/json"} if call.body is not None else None,
+                timeout=timeouts(self._timeout_seconds, call.answer_seconds),
+            )
+        return call.read(Answer(response.status_code, response.headers, response.content))
+
+    @asynccontextmanager
+    async def _opened(
+        self, key: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[FileHead, httpx.Response]]:
+        url = self._address.url + calls.download_target(key)
+        with translated(self._address):
+            request = self._http.build_request("GET", url, headers=dict(headers))
+            response = await self._http.send(request, stream=True)
+        try:
+            if response.status_code not in (200, 206):
+                with translated(self._address):
+                    body = await response.aread()
+                raise error_of(Answer(response.status_code, response.headers, body))
+            yield head_of(response.status_code, response.headers), response
+        finally:
+            await response.aclose()
+
+    async def _chunks(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        with translated(self._address):
+            async for chunk in response.aiter_raw():
+                yield chunk
+
+    async def _fetch(self, key: str, incoming: Incoming) -> None:
+        if incoming.is_whole:
+            return
+        async with (
+            self._opened(key, incoming.headers()) as (head, response),
+            aclosing(self._chunks(response)) as chunks,
+        ):
+            incoming.begin(head)
+            # Written here, not in a thread: a piece is small, and goes to the system's memory.
+            async for chunk in chunks:
+                incoming.write(chunk)
+
+    async def _entry(self, key: str) -> FileEntry | None:
+        page = await self.file_page(key, limit=1)
+        return next((entry for entry in page.files if entry.key == key), None)

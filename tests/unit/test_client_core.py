@@ -1,0 +1,129 @@
+"""What both Python clients have in common, without a network: targets, retries, patience, words."""
+
+from urllib.parse import unquote
+
+import pytest
+
+from datasync.client import calls
+from datasync.client.address import Address, address_of
+from datasync.client.errors import (
+    BadRequest,
+    ClientError,
+    Conflict,
+    ServiceError,
+    ServiceTimeout,
+    ServiceUnreachable,
+    TooManyRequests,
+    WaitTimeout,
+)
+from datasync.client.exchange import is_passing
+from datasync.client.incoming import head_of
+from datasync.client.patience import LONGEST_PAUSE_SECONDS, Patience
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("reports/2024.csv", "reports/2024.csv"),
+        ("a//b", "a//b"),
+        ("/lead", "/lead"),
+        ("../x", "%2E%2E/x"),
+        ("a/./b", "a/%2E/b"),
+        ("...", "..."),
+        ("100% ?#", "100%25%20%3F%23"),
+        ("ü+", "%C3%BC%2B"),
+        ("a\nb", "a%0Ab"),
+    ],
+)
+def test_a_key_in_a_path(key: str, target: str) -> None:
+    found = calls.download_target(key)
+    assert found == f"/sync/download/{target}"
+    assert unquote(found.removeprefix("/sync/download/")) == key
+
+
+def test_parameters_say_only_what_is_not_usual() -> None:
+    assert calls.trigger("", False, False, None).target == "/sync/trigger"
+    assert calls.trigger("a/ü&", True, True, None).target == (
+        "/sync/trigger?prefix=a%2F%C3%BC%26&background=true&dry_run=true"
+    )
+    assert calls.runs(7, 0).target == "/sync/runs?limit=7&before=0"
+    assert calls.notify({}, 1.5).target == "/sync/s3-notification?wait=1.5"
+
+
+@pytest.mark.parametrize(
+    ("trigger", "seconds"),
+    [
+        (calls.trigger("", False, False, None), float("inf")),
+        (calls.trigger("", False, True, None), float("inf")),
+        (calls.trigger("", False, False, 5.0), 5.0),
+        (calls.trigger("", True, False, None), None),
+    ],
+)
+def test_a_run_is_waited_for_as_long_as_it_takes(
+    trigger: calls.Call[object], seconds: float | None
+) -> None:
+    assert trigger.answer_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("error", "get", "post"),
+    [
+        (ServiceUnreachable("x"), True, False),
+        (ServiceTimeout("x"), True, False),
+        (ServiceError("x", status=502), True, False),
+        (ServiceError("x", status=502, error="AccessDenied"), False, False),
+        (ServiceError("x", status=500), False, False),
+        (ServiceError("x", status=503, error="LedgerBusy", retry_after_seconds=2), True, True),
+        (ServiceError("x", status=503, error="LedgerBusy"), False, False),
+        (TooManyRequests("x", status=429, retry_after_seconds=30), True, True),
+        (TooManyRequests("x", status=429, retry_after_seconds=31), False, False),
+        (Conflict("x", status=409, retry_after_seconds=1), False, False),
+        (ValueError("x"), False, False),
+    ],
+)
+def test_what_is_sent_again(error: Exception, get: bool, post: bool) -> None:
+    assert (is_passing(error, "GET"), is_passing(error, "POST")) == (get, post)
+
+
+def test_patience_looks_less_often_and_ends_in_time() -> None:
+    now = 0.0
+    patience = Patience(10.0, clock=lambda: now)
+    pauses = []
+    with pytest.raises(WaitTimeout, match="it is so, after 10 seconds"):
+        while True:
+            pauses.append(patience.pause_seconds("it is so"))
+            now += pauses[-1]
+    assert pauses[0] == 0.1 and max(pauses) == LONGEST_PAUSE_SECONDS
+    assert sum(pauses) == pytest.approx(10.0)
+    assert len(pauses) < 20
+
+
+def test_patience_without_an_end() -> None:
+    patience = Patience(None, clock=lambda: 0.0)
+    assert [patience.pause_seconds("") for _ in range(100)][-1] == LONGEST_PAUSE_SECONDS
+
+
+def test_an_event_of_ours_is_one_as_s3_sends_it() -> None:
+    [one, other] = calls.changed("b", "a b", "ü+")["Records"]
+    assert one["s3"] == {"bucket": {"name": "b"}, "object": {"key": "a+b"}}
+    assert other["s3"]["object"]["key"] == "%C3%BC%2B"
+
+
+def test_an_error_says_all_that_is_known() -> None:
+    error = ClientError("it is not so.", hint="Do this.", status=409, error="NotSo")
+    assert str(error) == "409 NotSo: it is not so. Do this."
+    assert str(BadRequest("the key is not UTF-8")) == "the key is not UTF-8"
+
+
+def test_a_key_is_not_shown() -> None:
+    assert "secret" not in repr(Address("http://host", "secret"))
+    assert address_of("http://host/base/", "k", {}).url == "http://host/base"
+    assert address_of("http://host", "", {"DATASYNC_API_KEY": "k"}).key is None
+
+
+def test_the_head_of_a_file() -> None:
+    whole = head_of(200, {"etag": '"abc"', "content-length": "5", "content-type": "text/plain"})
+    assert (whole.size, whole.etag, whole.first) == (5, "abc", 0)
+    part = head_of(206, {"etag": 'W/"abc"', "content-length": "2", "content-range": "bytes 3-4/5"})
+    assert (part.size, part.etag, part.first) == (5, "", 3)
+    assert head_of(200, {}).size is None
