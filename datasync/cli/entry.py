@@ -31,7 +31,7 @@ from datasync.errors import ConfigurationError, DataSyncError
 from datasync.utils.logger import close_logging, get_logger
 
 # What works on this machine alone: its directory, its settings, its processes.
-HERE_ONLY = frozenset({"serve", "demo", "verify", "trash", "doctor", "keys", "lambda"})
+HERE_ONLY = frozenset("serve demo verify trash doctor keys lambda config logs top".split())
 HELP = ["-h", "--help"]
 
 app = typer.Typer(

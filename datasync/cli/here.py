@@ -56,19 +56,8 @@ class Here:
         self, prefix: str, token: str | None, limit: int, states: Sequence[State]
     ) -> "FilePage":
         below = self._controller.scope.within(prefix)
-        if not states:
-            return _page("local", self._parts.files.held(below, token, limit))
-        return _page("local", self._held(below, token, limit, states))
-
-    def _held(
-        self, below: str, token: str | None, limit: int, states: Sequence[State]
-    ) -> "FileSlice":
-        from datasync.services.file_service import FileFact, FileSlice, make_token, read_token
-
-        after = read_token(token, below)
-        rows = self._parts.ledger.rows(below, after, limit=limit + 1, states=states)
-        facts = tuple(FileFact(r.key, r.size, r.last_modified, r.etag, r) for r in rows[:limit])
-        return FileSlice(facts, make_token(facts[-1].key) if len(rows) > limit else None)
+        found = self._parts.files.held(below, token, limit, states=states or None)
+        return _page("local", found)
 
     def listed(self, prefix: str, token: str | None, limit: int) -> "FilePage":
         below = self._controller.scope.within(prefix)
