@@ -280,8 +280,6 @@ class AsyncClient:
                 yield chunk
 
     async def _fetch(self, key: str, incoming: Incoming) -> None:
-        if incoming.is_whole:
-            return
         async with (
             self._opened(key, incoming.headers()) as (head, response),
             aclosing(self._chunks(response)) as chunks,

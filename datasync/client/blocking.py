@@ -304,8 +304,6 @@ class Client:
             yield from response.iter_raw()
 
     def _fetch(self, key: str, incoming: Incoming) -> None:
-        if incoming.is_whole:
-            return
         with self._opened(key, incoming.headers()) as (head, response):
             incoming.begin(head)
             for chunk in self._chunks(response):

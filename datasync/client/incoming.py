@@ -103,11 +103,6 @@ class Incoming:
         # A checksum that S3 chose, no protection.
         self._hash = hashlib.md5(usedforsecurity=False)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether there is nothing left to ask for."""
-        return self._head is not None and self._size == self._head.size
-
     def headers(self) -> dict[str, str]:
         """What to ask with: for the whole, or for the rest of the very version that broke off."""
         asked = {"Accept-Encoding": "identity"}

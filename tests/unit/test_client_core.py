@@ -1,23 +1,27 @@
 """What both Python clients have in common, without a network: targets, retries, patience, words."""
 
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
 from datasync.client import calls
 from datasync.client.address import Address, address_of
+from datasync.client.answers import Answer, error_of
 from datasync.client.errors import (
     BadRequest,
     ClientError,
     Conflict,
+    DownloadBroken,
     ServiceError,
     ServiceTimeout,
     ServiceUnreachable,
     TooManyRequests,
+    UnexpectedAnswer,
     WaitTimeout,
 )
 from datasync.client.exchange import is_passing
-from datasync.client.incoming import head_of
+from datasync.client.incoming import FileHead, Incoming, head_of
 from datasync.client.patience import LONGEST_PAUSE_SECONDS, Patience
 
 
@@ -39,6 +43,16 @@ def test_a_key_in_a_path(key: str, target: str) -> None:
     found = calls.download_target(key)
     assert found == f"/sync/download/{target}"
     assert unquote(found.removeprefix("/sync/download/")) == key
+
+
+def test_what_is_no_text_is_no_key() -> None:
+    with pytest.raises(BadRequest):
+        calls.download_target("half \ud800 a character")
+
+
+def test_an_answer_that_leads_nowhere_is_not_ours() -> None:
+    error = error_of(Answer(304, {}, b""))
+    assert isinstance(error, UnexpectedAnswer) and error.status == 304
 
 
 def test_parameters_say_only_what_is_not_usual() -> None:
@@ -127,3 +141,31 @@ def test_the_head_of_a_file() -> None:
     part = head_of(206, {"etag": 'W/"abc"', "content-length": "2", "content-range": "bytes 3-4/5"})
     assert (part.size, part.etag, part.first) == (5, "", 3)
     assert head_of(200, {}).size is None
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(206, {}), (206, {"content-range": "bytes */5"}), (200, {"content-encoding": "br"})],
+)
+def test_the_head_of_what_is_not_the_file(status: int, headers: dict[str, str]) -> None:
+    with pytest.raises(UnexpectedAnswer):
+        head_of(status, headers)
+
+
+@pytest.mark.parametrize("body", [b"1234", b"123456"])
+def test_a_file_of_another_size_gets_no_name(tmp_path: Path, body: bytes) -> None:
+    with pytest.raises(DownloadBroken), Incoming(tmp_path / "file", retries=0) as incoming:
+        incoming.begin(FileHead(5, "", ""))
+        incoming.write(body)
+        incoming.place()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_no_known_size_is_taken_as_it_came(tmp_path: Path) -> None:
+    with Incoming(tmp_path / "file", retries=0) as incoming:
+        assert "Range" not in incoming.headers()
+        incoming.begin(FileHead(None, "", ""))
+        incoming.write(b"12345")
+        assert "Range" not in incoming.headers()  # without an ETag nobody knows the version
+        assert (incoming.place().size, incoming.in_doubt) == (5, False)
+    assert (tmp_path / "file").read_bytes() == b"12345"
