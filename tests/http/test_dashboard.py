@@ -120,6 +120,28 @@ def test_a_file_has_its_history_and_its_bytes(site: Site, tmp_path: Path) -> Non
     assert (tmp_path / "it").read_bytes() == ODD.encode()
 
 
+@pytest.mark.parametrize(
+    "content, shown",
+    [
+        (b"name,size\r\na\t1\r\n<b>&amp;</b> \x1b[31m", ["all of it", "<b>&amp;</b> \\x1b[31m"]),
+        ("ü".encode() * 4000, ["its first 4.0 KiB", "üüü"]),
+        (b"\x00\x01binary", None),
+        (b"\xff\xfe", None),
+        (b"", None),
+    ],
+)
+def test_a_text_can_be_looked_into(
+    service: Service, tab: Tab, content: bytes, shown: list[str] | None
+) -> None:
+    service.bucket.put("it", content)
+    service.sync()
+    site = Site(service, tab).go("/files/one?key=it")
+    if shown is None:
+        expect(site.page.locator("pre")).to_have_count(0)
+    else:
+        site.sees("Begins with", *shown)
+
+
 def test_a_file_comes_back_from_the_trash(site: Site, filled: Service) -> None:
     site.go("/trash").page.click("td.act button")
     site.sees("Restored 1 of 1 files")

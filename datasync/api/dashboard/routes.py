@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from datasync.api.dashboard.live import Parts, stream
 from datasync.api.dashboard.pages import Pages, root_of
 from datasync.api.dashboard.plots import plots
+from datasync.api.dashboard.preview import preview_of
 from datasync.api.dashboard.state import needs_of, state_of
 from datasync.api.dependencies import ControllerOf, ShutdownOf
 from datasync.api.rates import GUESSES, RatesOf, address_of, limited
@@ -147,7 +148,7 @@ async def show_file(request: Request, controller: ControllerOf, key: str) -> Res
         key=key,
         file=file,
         outcomes=outcomes,
-        preview=None,
+        preview=await in_thread(preview_of, controller, key) if file else None,
     )
 
 
