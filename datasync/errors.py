@@ -329,6 +329,10 @@ class MalformedRequest(RequestRefused):
     hint = "Correct the request; /docs shows what this route takes."
 
 
+class PageMissing(RequestRefused):
+    hint = "The tabs at the top lead to all pages there are."
+
+
 class UnprocessableRequest(RequestRefused):
     hint = "See /docs for what this route takes."
 

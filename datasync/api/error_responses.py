@@ -47,6 +47,7 @@ STATUS: dict[type[DataSyncError], int] = {
     errors.LeaseHeld: 409,
     errors.RequestRefused: 400,
     errors.TooManyRequests: 429,
+    errors.PageMissing: 404,
     errors.UnprocessableRequest: 422,
     errors.PayloadTooLarge: 413,
     errors.UnsupportedMedia: 415,
@@ -169,7 +170,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 async def on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = "; ".join(_problem(problem) for problem in error.errors()[:5])
-    return answer(422, "UnprocessableRequest", found, errors.UnprocessableRequest.hint)
+    return await on_datasync_error(request, errors.UnprocessableRequest(found))
 
 
 def _problem(problem: Mapping[str, Any]) -> str:

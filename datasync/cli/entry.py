@@ -40,7 +40,7 @@ app = typer.Typer(
     epilog="Settings come from the environment and .env. Exit codes: 0 in sync, 1 failed, "
     "2 held or refused, 64 wrong usage, 130 stopped.",
     context_settings={"help_option_names": HELP},
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 

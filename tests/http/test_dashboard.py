@@ -252,6 +252,24 @@ def test_programs_get_json_and_browsers_get_pages(service: Service) -> None:
     assert "default-src 'none'" in policy and "unsafe" not in policy
 
 
+@pytest.mark.parametrize(
+    "path, status, words",
+    [
+        ("/nowhere/<b>", 404, "there is no page &#39;nowhere/&lt;b&gt;&#39;"),
+        ("/runs/999", 404, "there is no run 999"),
+        ("?span=century", 422, "span"),
+    ],
+)
+def test_what_is_not_there_is_said_on_a_page_that_leads_on(
+    service: Service, path: str, status: int, words: str
+) -> None:
+    answer = service.api.get(f"/ui{path}", headers={"Accept": "text/html"})
+    assert answer.status_code == status
+    assert words in answer.text and '<a href="/ui/runs">' in answer.text
+    assert "content-security-policy" in answer.headers
+    assert service.get(f"/ui{path}", status)["error"].endswith(("Missing", "Request"))
+
+
 def test_the_doctor_looks_at_the_service_that_shows_him(start_service: Starter, tab: Tab) -> None:
     service = start_service(
         aws_endpoint_url_s3="http://127.0.0.1:1",

@@ -108,6 +108,7 @@ ERROR_STATUS = {
     errors.PathConflict: 409,
     errors.PayloadTooLarge: 413,
     errors.UnsupportedMedia: 415,
+    errors.PageMissing: 404,
     errors.UnprocessableRequest: 422,
     errors.ConfigurationError: 500,
     errors.AccessDenied: 502,

@@ -1,4 +1,4 @@
-"""How a browser hears that it may not: a page to log in, or words on top of the page."""
+"""How a browser hears that it may not, or asked for nothing: a page, or words on top of one."""
 
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -11,7 +11,7 @@ from starlette.types import Scope
 from datasync.api.dashboard.pages import Pages, root_of, wants_page
 from datasync.api.dashboard.routes import refused
 from datasync.api.error_responses import error_answer, status_of
-from datasync.api.security import route_path
+from datasync.api.security import caller_of, route_path
 from datasync.errors import DataSyncError, Unauthorized
 
 PLACES = ("/", "/ui")
@@ -26,7 +26,7 @@ def is_page(scope: Scope) -> bool:
 def refusal(
     pages: Callable[[], Pages | None], has_keys: Callable[[], bool]
 ) -> Callable[[Scope, DataSyncError], Response]:
-    """What answers who is not let in."""
+    """What answers who is not let in, or asks for what there is not."""
 
     def answer(scope: Scope, error: DataSyncError) -> Response:
         headers, shown = Headers(scope=scope), pages()
@@ -42,9 +42,11 @@ def refusal(
             here = f"{root_of(request)}{route_path(scope)}{f'?{query}' if query else ''}"
             login = f"{root_of(request)}/ui/login?{urlencode({'next': here})}"
             return RedirectResponse(login, 303)
-        said = f"{error}. {error.hint}".strip()
-        return shown.page(
-            request, "login.html", "", status=status_of(error), next="", form=False, refused=said
-        )
+        status, said = status_of(error), f"{error}. {error.hint}".strip()
+        if caller_of(scope) is None:
+            return shown.page(
+                request, "login.html", "", status=status, next="", form=False, refused=said
+            )
+        return shown.page(request, "refused.html", "none", status=status, refused=said)
 
     return answer

@@ -25,7 +25,7 @@ from datasync.api.sessions import COOKIE, LIFE_SECONDS
 from datasync.api.shutdown import Shutdown
 from datasync.controllers.sync_controller import SyncController
 from datasync.controllers.trash import check_request
-from datasync.errors import DataSyncError, TooManyRequests, Unauthorized
+from datasync.errors import DataSyncError, PageMissing, TooManyRequests, Unauthorized
 from datasync.models.access import Right, digest_of
 from datasync.models.s3_models import RestoreRequest, RunReport, Span
 from datasync.models.sync_models import State, Verdict
@@ -404,6 +404,12 @@ def _told(text: str, tone: str = "good", *, go: str = "", status: int = 200) -> 
     told = json.dumps({"told": {"text": text, "tone": tone}})
     headers = {"HX-Trigger": told} | ({"HX-Redirect": go} if go else {})
     return Response(status_code=status, headers=headers)
+
+
+@router.get("/{path:path}")
+async def no_page(path: str) -> Response:
+    """The last route: what no other one takes."""
+    raise PageMissing(f"there is no page {path!r}")
 
 
 def refused(error: DataSyncError, status: int) -> Response:
