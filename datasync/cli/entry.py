@@ -15,6 +15,7 @@ from datasync import __version__
 from datasync.cli import exits
 from datasync.cli.config_commands import config
 from datasync.cli.doctor_commands import doctor
+from datasync.cli.examples import show_examples
 from datasync.cli.key_commands import keys
 from datasync.cli.lambda_commands import forwarder
 from datasync.cli.log_commands import logs
@@ -87,6 +88,7 @@ app.add_typer(config, name="config")
 app.add_typer(trash, name="trash")
 app.add_typer(keys, name="keys")
 app.add_typer(forwarder, name="lambda")
+show_examples(app)
 
 
 def run_command(arguments: Sequence[str]) -> int:

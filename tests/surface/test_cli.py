@@ -2,6 +2,8 @@
 depend on each of them."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ import datasync
 from datasync import app as service
 from datasync.cli import exits, main
 from datasync.cli.entry import app, run_command
+from datasync.cli.examples import EXAMPLES
 from datasync.composition import compose
 from datasync.config.settings import Settings, load_settings
 from datasync.errors import (
@@ -83,7 +86,12 @@ def _options() -> dict[str, set[str]]:
 
 def test_the_options_of_all_commands() -> None:
     names = {option for each in get_command(app).params for option in each.opts}
-    assert {name for name in names if name.startswith("--")} == {"--version", "--url"}
+    assert {name for name in names if name.startswith("--")} == {
+        "--version",
+        "--url",
+        "--install-completion",
+        "--show-completion",
+    }
 
 
 def test_the_commands_and_their_options() -> None:
@@ -94,6 +102,39 @@ def test_the_commands_and_their_options() -> None:
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([*command.split(), "--help"]) == 0
     assert "Usage: datasync" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_the_example_of_a_command_is_one_that_it_takes(command: str) -> None:
+    words = shlex.split(re.sub(r'^eval "\$\((.*)\)"$', r"\1", EXAMPLES[command]))
+    ended = [number for number, word in enumerate(words) if word in ("&&", "||")]
+    name, *left = words[: ended[0]] if ended else words
+    assert " ".join(left).startswith(command)
+    taker = get_command(app)
+    context = taker.make_context(name, list(left))
+    while isinstance(taker, TyperGroup):
+        _, found, left = taker.resolve_command(context, left)
+        assert found is not None
+        taker, context = found, found.make_context(found.name, list(left), parent=context)
+
+
+@pytest.mark.parametrize(
+    "words, offered", [("datasync tr", "trash"), ("datasync files --state sta", "stale")]
+)
+def test_the_shell_completes_commands_and_values(words: str, offered: str) -> None:
+    """As bash asks, in an empty environment: completing reads no settings."""
+    done = subprocess.run(
+        [sys.executable, "-m", "datasync"],
+        env={
+            "_DATASYNC_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout.split(), done.stderr) == ([offered], "")
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
