@@ -21,22 +21,22 @@ def mark_by_a_clock_ahead(world: World, key: str) -> None:
     world.ledger.settle(Settlement(deferred=(later,)))
 
 
-def test_a_key_that_failed_is_tried_again_at_once(live: World) -> None:
-    live.bucket.put("a", b"x")
-    mark_by_a_clock_ahead(live, "a")
-    live.service.wake()
-    eventually(lambda: live.ledger.dirty_count() == 0)
-    live.assert_equal()
+def test_a_key_that_failed_is_tried_again_at_once(world: World) -> None:
+    world.bucket.put("a", b"x")
+    mark_by_a_clock_ahead(world, "a")
+    world.service.start()
+    eventually(lambda: world.ledger.dirty_count() == 0)
+    world.assert_equal()
 
 
-def test_one_that_fails_again_waits_by_the_clock_of_now(live: World) -> None:
-    live.bucket.put("a", b"x")
-    live.bucket.script("a", fail.status(403, times=1000))
-    mark_by_a_clock_ahead(live, "a")
-    live.service.wake()
-    eventually(lambda: live.ledger.dirty(["a"])["a"].attempts == 2)
-    assert live.ledger.dirty(["a"])["a"].not_before < time.time() + defer_seconds(2, 1.0) + 1
-    assert live.bucket.counts["get"] == 1
+def test_one_that_fails_again_waits_by_the_clock_of_now(world: World) -> None:
+    world.bucket.put("a", b"x")
+    world.bucket.script("a", fail.status(403, times=1000))
+    mark_by_a_clock_ahead(world, "a")
+    world.service.start()
+    eventually(lambda: world.ledger.dirty(["a"])["a"].attempts == 2)
+    assert world.ledger.dirty(["a"])["a"].not_before < time.time() + defer_seconds(2, 1.0) + 1
+    assert world.bucket.counts["get"] == 1
 
 
 def test_a_sync_in_the_foreground_takes_marks_from_ahead(world: World) -> None:

@@ -151,12 +151,12 @@ class TestSources:
     def test_a_queue_keeps_only_what_was_refused(self, aws: Aws, recorder: ScriptedServer) -> None:
         dead_url, dead_arn = aws.queue("batches-dead")
         redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": "2"})
-        url, arn = aws.queue("batches", VisibilityTimeout="6", RedrivePolicy=redrive)
+        url, arn = aws.queue("batches", VisibilityTimeout="12", RedrivePolicy=redrive)
         for number in range(4):
             body = json.dumps(S3_EVENT) if number != 2 else '{"bad": 1}'
             aws.sqs.send_message(QueueUrl=url, MessageBody=body)
         _map(aws, "from-queue", recorder.url, arn)
-        eventually(lambda: _depth(aws, dead_url), SECONDS)
+        eventually(lambda: _depth(aws, dead_url), 2 * SECONDS)
         assert aws.messages(dead_url) == ['{"bad": 1}']
         eventually(lambda: _depth(aws, url) == 0, SECONDS)
         good = [body for body in posted(recorder) if "bad" not in json.dumps(body)]
