@@ -164,7 +164,6 @@ def add_routes(app: FastAPI) -> None:
         failure_routes.router,
         outcome_routes.router,
         trash_routes.router,
-        dashboard.router,
         _alias_router(),
         open_router,
     )
@@ -173,3 +172,4 @@ def add_routes(app: FastAPI) -> None:
     static = Assets(directory=STATIC, check_dir=False)
     static.max_age_seconds = 3600  # pages ask for them by version
     app.mount("/ui/static", static)
+    app.include_router(dashboard.router)  # last: its last route takes every path below /ui
