@@ -48,7 +48,7 @@ def banner(places: Places) -> Panel:
 
 
 def _rows(places: Places) -> Iterator[tuple[str, str]]:
-    yield "Service", places.service + places.port_note
+    yield "Dashboard", places.service + places.port_note
     yield "API docs", f"{places.service}/docs"
     yield "Health", f"{places.service}/sync/health"
     yield "Bucket", f"{places.bucket} ({places.objects} objects, a local AWS on this machine only)"

@@ -1,34 +1,22 @@
 """promtool, Prometheus' own tool: it checks and tries what Prometheus is to read."""
 
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-import pytest
+from tests.support.programs import needed
 
-MISSING = (
-    "promtool is not installed, so the rules for Prometheus cannot be tried: "
+WAY = (
     "'scripts/fetch_promtool .venv/bin' takes it out of Debian's package, "
     "or install Prometheus as your system does"
 )
 
 
 def promtool(*arguments: str, folder: Path, text: str | None = None) -> str:
-    """What it says; fails unless it is content. Without it, only CI fails: it has to have it."""
-    found = shutil.which("promtool") or shutil.which("promtool", path=_beside_python())
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
+    """What it says; fails unless it is content."""
+    command = [needed("promtool", WAY), *arguments]
     done = subprocess.run(
-        [found, *arguments], cwd=folder, input=text, capture_output=True, text=True, timeout=120
+        command, cwd=folder, input=text, capture_output=True, text=True, timeout=120
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     return said
-
-
-def _beside_python() -> str:
-    return str(Path(sys.executable).parent)

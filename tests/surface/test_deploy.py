@@ -9,7 +9,6 @@ from configparser import ConfigParser
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
 import uvicorn
 
 from datasync.api.connections import Connection
@@ -17,6 +16,7 @@ from datasync.app import STOP_SECONDS, refused
 from datasync.config.settings import SECRET_FILES, SECRETS, Settings
 from datasync.errors import ConfigurationError
 from datasync.utils.log_file import FILE_BYTES, FILE_COUNT
+from tests.support.programs import needed
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -96,8 +96,8 @@ class TestSystemd:
         given = {name.lower() for name, _ in named}
         assert given == set(SECRET_FILES) - {"aws_session_token_file"}
 
-    @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
     def test_systemd_understands_it_and_finds_it_safe(self, tmp_path: Path) -> None:
+        program = needed("systemd-analyze", "it comes with systemd")
         drop_in = tmp_path / "datasync.service.d"
         drop_in.mkdir()
         shutil.copy(self.CREDENTIALS, drop_in)
@@ -109,7 +109,7 @@ class TestSystemd:
         unit.write_text(text, encoding="utf-8")
         for arguments in (["verify"], ["security", "--offline=true", "--threshold=15"]):
             ran = subprocess.run(
-                ["systemd-analyze", *arguments, str(unit)],
+                [program, *arguments, str(unit)],
                 capture_output=True,
                 text=True,
                 timeout=60,

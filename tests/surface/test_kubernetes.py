@@ -2,7 +2,6 @@
 keep to the strictest of the Pod Security Standards."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from datasync.app import STOP_SECONDS
 from datasync.config.settings import SECRET_FILES, SECRETS, Settings, load_settings
 from scripts.compose_setup import DATASYNC
 from server import app as http_app
+from tests.support.programs import needed
 from tests.support.yaml_files import document
 
 ROOT = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
@@ -244,7 +244,6 @@ class TestNetwork:
         assert outwards == {53, 443}
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 class TestRendered:
     @pytest.mark.parametrize("folder", [BASE, EXAMPLE], ids=["base", "example"])
     def test_kustomize_takes_it(self, folder: Path) -> None:
@@ -271,7 +270,8 @@ class TestRendered:
 
     @staticmethod
     def _rendered(folder: Path) -> list[dict[str, Any]]:
-        command = ["kubectl", "kustomize", str(folder)]
+        program = needed("kubectl", "install it as kubernetes.io tells for your system")
+        command = [program, "kustomize", str(folder)]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (ran.returncode, ran.stderr) == (0, "")
         return list(yaml.safe_load_all(ran.stdout))
