@@ -1,17 +1,19 @@
-"""Reads what a request carries: a bounded body, a key from the raw path; waits for an end.
+"""Reads what a request carries: a bounded body, JSON of a model, a key; waits for an end.
 
 Knows no route.
 """
 
+import json
 import time
 from collections.abc import Awaitable, Callable
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import anyio.to_thread
 from anyio import CapacityLimiter
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import Scope
@@ -30,6 +32,7 @@ POLL_SECONDS = 0.08
 _JSON_TYPES = frozenset({"", "application/json", "text/plain"})
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 class ClientGone(Exception):
@@ -69,6 +72,31 @@ def require_json(request: Request) -> None:
         raise UnsupportedMedia("the body is of a type that is not taken here")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("a compressed body is not taken here")
+
+
+def body_of(model: type[BaseModel], *, required: bool) -> dict[str, Any]:
+    """What OpenAPI says of a body that `read_model` reads."""
+    content = {"application/json": {"schema": model.model_json_schema()}}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+async def read_model(request: Request, model: type[M], *, required: bool) -> M:
+    """The body's JSON; without a body, where none is required, the model's defaults.
+
+    Raises: UnsupportedMedia, MalformedRequest, UnprocessableRequest, and what `read_body` raises.
+    """
+    body = await read_body(request)
+    if not body and not required:
+        return model()
+    require_json(request)
+    try:
+        return model.model_validate(json.loads(body))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, found["loc"])) or "body"
+        raise UnprocessableRequest(f"{where}: {found['msg']}") from None
+    except (ValueError, RecursionError):
+        raise MalformedRequest("the body is not JSON") from None
 
 
 def takes_only(*names: str, body: bool = False) -> Callable[[Request], Awaitable[None]]:

@@ -1,26 +1,16 @@
 """The routes of the trash: what was taken away, and the way back."""
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import ValidationError
 
 from datasync.api.dependencies import ControllerOf
 from datasync.api.error_responses import responses
-from datasync.api.requests import in_thread, read_body, require_json, takes_only
+from datasync.api.requests import body_of, in_thread, read_model, takes_only
 from datasync.controllers.trash import check_request
-from datasync.errors import MalformedRequest, UnprocessableRequest
 from datasync.models.s3_models import RestoreReport, RestoreRequest, TrashPage
 
 router = APIRouter(prefix="/sync/trash", tags=["trash"])
-
-_RESTORE_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": RestoreRequest.model_json_schema()}},
-    }
-}
 
 
 @router.get("", summary="List the trash", responses=responses(400, 422))
@@ -42,7 +32,7 @@ def list_trash(
     summary="Bring files back",
     dependencies=[Depends(takes_only(body=True))],
     responses=responses(400, 404, 413, 415, 422),
-    openapi_extra=_RESTORE_BODY,
+    openapi_extra=body_of(RestoreRequest, required=True),
 )
 async def restore_trash(request: Request, controller: ControllerOf) -> RestoreReport:
     """Puts files back to where they were: entries by their ids, or the newest of each path that
@@ -50,17 +40,5 @@ async def restore_trash(request: Request, controller: ControllerOf) -> RestoreRe
 
     A file that no object of the bucket has the name of is left alone by every run from then on.
     """
-    require_json(request)
-    asked = check_request(_restore_request(await read_body(request)))
+    asked = check_request(await read_model(request, RestoreRequest, required=True))
     return await in_thread(controller.trash.restore, asked)
-
-
-def _restore_request(body: bytes) -> RestoreRequest:
-    try:
-        return RestoreRequest.model_validate(json.loads(body))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, found["loc"])) or "body"
-        raise UnprocessableRequest(f"{where}: {found['msg']}") from None
-    except (ValueError, RecursionError):
-        raise MalformedRequest("the body is not JSON") from None

@@ -102,6 +102,14 @@ def _streamed(request: Request, shutdown: Shutdown, parts: Parts) -> Response:
     return stream(request, shutdown, parts, request.app.state.streams)
 
 
+def _more(request: Request, page: str, asked: Mapping[str, str], **after: object) -> str:
+    """The link to what comes after this part of a list; empty at its end."""
+    if None in after.values():
+        return ""
+    here = {name: value for name, value in asked.items() if value}
+    return f"{root_of(request)}/ui/{page}?{urlencode({**here, **after})}"
+
+
 # Files
 
 
@@ -120,15 +128,13 @@ async def show_files(
     wanted = Verdict(verdict) if verdict in {each.value for each in Verdict} else None
     least_bytes = int(least) if least.isdecimal() else 0
     page = await in_thread(controller.held_files, prefix, states, wanted, least_bytes, token, ROWS)
-    here = {name: value for name, value in asked.items() if value}
-    more = urlencode({**here, "token": page.next_token}) if page.next_token else ""
     return pages_of(request).page(
         request,
         "files.html",
         "/files",
         files=page.files,
-        next=f"{root_of(request)}/ui/files?{more}" if more else "",
-        asked={**asked, "any": bool(here)},
+        next=_more(request, "files", asked, token=page.next_token),
+        asked={**asked, "any": any(asked.values())},
         stats=await in_thread(controller.stats),
         states=[each.value for each in State],
         verdicts=[each.value for each in Verdict],
@@ -160,7 +166,7 @@ async def show_runs(
     request: Request, controller: ControllerOf, before: int | None = None
 ) -> Response:
     page = await in_thread(controller.runs, 50, before)
-    older = f"{root_of(request)}/ui/runs?before={page.next_before}" if page.next_before else ""
+    older = _more(request, "runs", {}, before=page.next_before)
     return pages_of(request).page(request, "runs.html", "/runs", runs=page.runs, next=older)
 
 
@@ -210,13 +216,12 @@ async def show_problems(
     request: Request, controller: ControllerOf, token: str | None = None
 ) -> Response:
     page = await in_thread(controller.failures, "", token, ROWS)
-    more = f"{root_of(request)}/ui/problems?{urlencode({'token': page.next_token})}"
     return pages_of(request).page(
         request,
         "problems.html",
         "/problems",
         failures=page.failures,
-        next=more if page.next_token else "",
+        next=_more(request, "problems", {}, token=page.next_token),
         problems=len(page.failures),
     )
 
@@ -241,15 +246,14 @@ async def show_trash(
     token: str | None = None,
 ) -> Response:
     page = await in_thread(controller.trash.page, prefix, why or None, token, ROWS)
-    here = {name: value for name, value in (("prefix", prefix), ("why", why)) if value}
-    more = urlencode({**here, "token": page.next_token}) if page.next_token else ""
+    asked = {"prefix": prefix, "why": why}
     return pages_of(request).page(
         request,
         "trash.html",
         "/trash",
         files=page.files,
-        next=f"{root_of(request)}/ui/trash?{more}" if more else "",
-        asked={"prefix": prefix, "why": why, "any": bool(here)},
+        next=_more(request, "trash", asked, token=page.next_token),
+        asked={**asked, "any": any(asked.values())},
         retention=controller.settings().get("trash_retention_days"),
     )
 
