@@ -31,8 +31,8 @@ from datasync.cli.wording import in_commands
 from datasync.errors import ConfigurationError, DataSyncError
 from datasync.utils.logger import close_logging, get_logger
 
-# What works on this machine alone: its directory, its settings, its processes.
-HERE_ONLY = frozenset("serve demo verify trash doctor keys lambda config logs top".split())
+# What may be asked of a service elsewhere; all else works on this machine's directory alone.
+ANYWHERE = (sync, plan, status, files, failures, retry, runs, approve, cancel)
 HELP = ["-h", "--help"]
 
 app = typer.Typer(
@@ -67,7 +67,8 @@ def root(
         typer.echo(context.get_help(), nl=False)  # Typer itself may have printed it, with Rich
         raise typer.Exit(exits.USAGE)
     wants_help = not set(HELP).isdisjoint(context.obj or ())
-    if url and context.invoked_subcommand in HERE_ONLY and not wants_help:
+    anywhere = context.invoked_subcommand in {command.__name__ for command in ANYWHERE}
+    if url and not anywhere and not wants_help:
         raise typer.BadParameter(
             f"'{context.invoked_subcommand}' works on this machine alone and asks no service: "
             "leave it out, or unset DATASYNC_URL",
@@ -79,10 +80,8 @@ def root(
 
 app.command()(serve)
 app.add_typer(demo, name="demo")
-for _command in (sync, plan, verify, status, files, failures, retry, runs, approve, cancel):
+for _command in (*ANYWHERE, verify, top, logs):
     app.command()(_command)
-app.command()(top)
-app.command()(logs)
 app.command()(doctor)
 app.add_typer(config, name="config")
 app.add_typer(trash, name="trash")

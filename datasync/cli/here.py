@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         StatusReport,
         SyncResponse,
     )
-    from datasync.services.file_service import FileSlice
 
 
 class Here:
@@ -55,13 +54,10 @@ class Here:
     def files(
         self, prefix: str, token: str | None, limit: int, states: Sequence[State]
     ) -> "FilePage":
-        below = self._controller.scope.within(prefix)
-        found = self._parts.files.held(below, token, limit, states=states or None)
-        return _page("local", found)
+        return self._controller.held_files(prefix, states or None, None, 0, token, limit)
 
     def listed(self, prefix: str, token: str | None, limit: int) -> "FilePage":
-        below = self._controller.scope.within(prefix)
-        return _page("s3", self._parts.files.listed(below, token, limit))
+        return self._controller.files("s3", prefix, token, limit)
 
     def runs(self, limit: int) -> "RunPage":
         return self._controller.runs(limit, None)
@@ -101,11 +97,3 @@ class Here:
         scope = run.prefix or self._parts.settings.s3_prefix
         told = noted(facts) if run.status is RunStatus.SUCCESS and not answer.in_sync else []
         return Ending(answer, failing_keys(self._parts, facts, scope), told)
-
-
-def _page(source: str, found: "FileSlice") -> "FilePage":
-    from datasync.controllers.views import file_entry
-    from datasync.models.s3_models import FilePage
-
-    entries = [file_entry(fact) for fact in found.facts]
-    return FilePage.model_validate({"source": source, "files": entries, "next_token": found.token})

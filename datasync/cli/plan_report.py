@@ -28,11 +28,6 @@ def _size(action: Action) -> int | None:
     return None if action.listed is None and action.row is None else size_of(action)
 
 
-def _download_bytes(report: PlanReport) -> int | None:
-    downloads = (action for action in report.actions if action.operation is Operation.DOWNLOAD)
-    return None if any(action.listed is None for action in downloads) else report.download_bytes
-
-
 def totals_text(report: PlanReport, failing: int) -> str:
     """ "12 download (3.4 MiB), 1 delete" or that there is nothing to do."""
     if not report.total and failing:
@@ -42,11 +37,10 @@ def totals_text(report: PlanReport, failing: int) -> str:
     if not report.total:
         return "Nothing to do: the mirror is equal to the bucket."
     parts = []
-    download_bytes = _download_bytes(report)
     for operation in Operation:
         count = report.counts[operation]
-        sized = operation is Operation.DOWNLOAD and download_bytes is not None
-        size = f" ({byte_text(download_bytes or 0)})" if sized else ""
+        sized = operation is Operation.DOWNLOAD and report.sized
+        size = f" ({byte_text(report.download_bytes)})" if sized else ""
         if count:
             parts.append(f"{count:,} {operation.value}{size}")
     return "Planned: " + ", ".join(parts) + ". Nothing was changed."
@@ -57,7 +51,7 @@ def print_plan_json(report: PlanReport, held: str | None, failing: int = 0) -> N
     print_json(
         {
             "counts": {operation.value: report.counts[operation] for operation in Operation},
-            "bytes_planned": _download_bytes(report),
+            "bytes_planned": report.download_bytes if report.sized else None,
             "held": held,
             "failing": failing,
             "actions": [

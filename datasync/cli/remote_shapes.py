@@ -6,11 +6,10 @@ from datetime import datetime
 
 from datasync.cli.asked import Planned
 from datasync.controllers.plan import PlanReport
-from datasync.controllers.views import run_response
-from datasync.models.s3_models import DETAILS_LIMIT, RunDetail, RunReport, SyncResponse
+from datasync.controllers.views import WOULD_BE_HELD, run_response
+from datasync.models.s3_models import DETAILS_LIMIT, RunDetail, RunReport, SyncResponse, SyncStatus
 from datasync.models.sync_models import Action, Operation, Run, RunCounts, RunKind, RunStatus
 
-_HELD = "; a run would be held: "
 _COUNT = re.compile(r"(\d+) to (\w+)")
 
 
@@ -60,8 +59,9 @@ def planned_from(answer: SyncResponse, limit: int, failing: int) -> Planned:
     details = answer.sync_details
     actions = [Action(Operation(d.operation), d.file_key, d.message) for d in details]
     counts = Counter(action.operation for action in actions)
-    said, _, held = answer.message.partition(_HELD)
+    said, _, held = answer.message.partition(WOULD_BE_HELD)
     if len(details) == DETAILS_LIMIT:  # there may be more than are shown
         counts |= Counter({Operation(name): int(count) for count, name in _COUNT.findall(said)})
-    report = PlanReport(actions[:limit], counts, unchanged=answer.skipped_files)
-    return Planned(report, held or None, failing)
+    report = PlanReport(actions[:limit], counts, sized=False, unchanged=answer.skipped_files)
+    why = (held or answer.message) if answer.status == SyncStatus.HELD else None
+    return Planned(report, why, failing)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from datasync.composition import Components
-    from datasync.controllers.equality import MirrorFacts
     from datasync.models.s3_models import (
         ActivityReport,
         OutcomeEntry,
@@ -43,7 +42,6 @@ _STYLES = {"success": "green", "failed": "red", "rejected": "red"}
 class Frame:
     """All that one picture shows."""
 
-    facts: "MirrorFacts"
     in_sync: bool
     concerns: list[str]
     stats: "StatsReport"
@@ -105,7 +103,6 @@ def taken(parts: "Components") -> Frame:
     controller, now = parts.controller, time.time()
     facts = controller.facts()
     return Frame(
-        facts=facts,
         in_sync=in_sync(facts),
         concerns=noted(facts),
         stats=controller.stats(),

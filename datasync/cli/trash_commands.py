@@ -96,7 +96,10 @@ def restore(
             done = desk.restored_where(prefix or "", run, why, overwrite=overwrite)
         mirrored = desk.mirrored(done)
     if json:
-        print_json({"restored": [_restored_document(item, mirrored) for item in done]})
+        from datasync.controllers.trash import restored_entry  # the wire's shapes take long to load
+
+        told = [restored_entry(item, mirrored) for item in done]
+        print_json({"restored": [each.model_dump(exclude={"hint"}) for each in told]})
     else:
         _print_restored(done)
         _say_what_is_next(done, mirrored)
@@ -142,15 +145,4 @@ def _document(entry: "TrashEntry") -> dict[str, object]:
         "size": entry.size,
         "trashed_at": iso_time(entry.trashed_at),
         "label": entry.label,
-    }
-
-
-def _restored_document(item: "Restored", mirrored: set[str]) -> dict[str, object]:
-    """`stays`: whether the next run leaves the file alone; null where nothing was restored."""
-    path, failed = item.entry.path, item.error is not None
-    return {
-        "id": item.entry.id,
-        "path": path,
-        "error": str(item.error) if failed else None,
-        "stays": None if failed else path not in mirrored,
     }

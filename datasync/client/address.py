@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+
 from datasync.client.errors import ClientSetupError
 
 URL = "DATASYNC_URL"
@@ -29,6 +31,8 @@ def address_of(
 ) -> Address:
     """The address; what is None is taken from the environment, an empty key is none.
 
+    White space around a key is no part of it: no request could carry it.
+
     Raises: ClientSetupError.
     """
     variables = os.environ if environment is None else environment
@@ -37,7 +41,7 @@ def address_of(
         raise ClientSetupError(
             "no address of the service is given", hint=f"Give url, or set {URL}. {_EXAMPLE}"
         )
-    key = api_key if api_key is not None else _key_in(variables)
+    key = ((api_key if api_key is not None else _key_in(variables)) or "").strip()
     return Address(_checked(found), _printable(key) if key else None)
 
 
@@ -55,7 +59,8 @@ def _problem(url: str) -> str | None:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:
+        httpx.URL(url)  # what it does not take, no request can go to
+    except (ValueError, httpx.InvalidURL):
         return "is no URL"
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         return "must be http:// or https:// with a host"

@@ -73,7 +73,8 @@ def notify(notification: Notification, wait_seconds: float) -> Call[SyncResponse
     else:
         body = json.dumps(notification).encode()
     target = _target("/sync/s3-notification", wait=f"{wait_seconds:g}" if wait_seconds else None)
-    return Call(target, shaped(SyncResponse), "POST", body, wait_seconds + _MARGIN_SECONDS)
+    longest = wait_seconds + _MARGIN_SECONDS if wait_seconds else None
+    return Call(target, shaped(SyncResponse), "POST", body, longest)
 
 
 def changed(bucket: str, *keys: str) -> dict[str, Any]:

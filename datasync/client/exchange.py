@@ -24,6 +24,7 @@ from tenacity import (
 from datasync import __version__
 from datasync.client.address import Address
 from datasync.client.errors import (
+    BadRequest,
     ClientError,
     ClientSetupError,
     ServiceTimeout,
@@ -49,7 +50,7 @@ def http_options(address: Address, timeout_seconds: float) -> dict[str, Any]:
     """
     headers: dict[str, str | bytes] = {"User-Agent": f"datasync-client/{__version__}"}
     if address.key:
-        headers["Authorization"] = b"Bearer " + address.key.encode("utf-8", "surrogateescape")
+        headers["Authorization"] = b"Bearer " + address.key.encode()
     return {
         "headers": headers,
         "timeout": timeouts(timeout_seconds),
@@ -106,9 +107,13 @@ def timeouts(usual_seconds: float, answer_seconds: float | None = None) -> httpx
 
 @contextmanager
 def translated(address: Address) -> Iterator[None]:
-    """Errors of httpx as ours. Raises: ServiceUnreachable, ServiceTimeout."""
+    """Errors of httpx as ours. Raises: BadRequest, ServiceUnreachable, ServiceTimeout."""
     try:
         yield
+    except (httpx.InvalidURL, httpx.LocalProtocolError):  # their words may hold the key
+        raise BadRequest(
+            "the request cannot be sent as HTTP", hint="Is the key, or a prefix, far too long?"
+        ) from None
     except httpx.TimeoutException as error:
         raise ServiceTimeout(
             f"no answer from {address.url} in time",

@@ -95,8 +95,10 @@ class Incoming:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._staged.unlink(missing_ok=True)
+        try:
+            self._file.close()  # on a full disk it fails, as the write did
+        finally:
+            self._staged.unlink(missing_ok=True)
 
     def _begin_anew(self) -> None:
         self._size = 0

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class PlanReport:
-    """The tallies of a plan; `actions` holds at most the number that was asked for."""
+    """The tallies of a plan; `actions` holds at most the number that was asked for.
+
+    `sized`: whether it is known how many bytes the downloads are.
+    """
 
     actions: list[Action] = field(default_factory=list)
     counts: Counter[Operation] = field(default_factory=Counter)
     download_bytes: int = 0
+    sized: bool = True
     files_deleted: int = 0
     listed: int = 0
     unchanged: int = 0

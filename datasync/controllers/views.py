@@ -183,12 +183,15 @@ _ENDED = {
 }
 
 
+WOULD_BE_HELD = "; a run would be held: "  # in the message of a plan, before the reason
+
+
 def plan_response(report: "PlanReport", held: str | None, in_sync: bool) -> SyncResponse:
     """A plan of which nothing was done; `held` says why a run of it would wait for approval."""
     counts = report.counts
     to_do = sum(counts[operation] for operation in CHANGES)
     text = ", ".join(f"{counts[operation]} to {operation.value}" for operation in Operation)
-    wait = f"; a run would be held: {held}" if held else ""
+    wait = f"{WOULD_BE_HELD}{held}" if held else ""
     return SyncResponse(
         status=SyncStatus.HELD if held else SyncStatus.SUCCESS,
         message=f"Planned: {text}; nothing was changed{wait}",

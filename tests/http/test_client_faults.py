@@ -197,6 +197,7 @@ def test_a_bad_file_of_certificates(connect: Connect, tmp_path: Path, name: str)
         "http://ho st",
         "http://host\n",
         "http://hüst",
+        "http://192.168.1.256:8888",
     ],
 )
 def test_an_address_that_is_none(connect: Connect, url: str) -> None:

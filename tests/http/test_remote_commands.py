@@ -246,6 +246,8 @@ def test_plan_shows_what_a_run_would_do(remote: Remote) -> None:
     assert document["actions"][1]["key"] == "new"
     part = remote("plan", "--limit", "1", "--json").json
     assert (len(part["actions"]), part["complete"], part["counts"]["download"]) == (1, False, 1)
+    assert part["bytes_planned"] is None
+    assert "Planned: 1 download, 1 delete. " in remote("plan", "--limit", "1").err
 
 
 def test_a_plan_that_is_too_long_to_be_told_is_counted(remote: Remote) -> None:
@@ -370,7 +372,8 @@ def test_an_address_that_is_none_is_refused(remote: Remote) -> None:
 @pytest.mark.parametrize(
     "command",
     ["serve", "demo", "demo env", "verify", "trash list", "trash restore x", "doctor"]
-    + ["keys list", "keys new a --role read", "lambda package", "sync --adopt"],
+    + ["keys list", "keys new a --role read", "lambda package", "sync --adopt", "top", "logs"]
+    + ["config show", "config check"],
 )
 def test_what_is_for_one_machine_alone_says_so(
     remote: Remote, monkeypatch: pytest.MonkeyPatch, command: str

@@ -1,11 +1,14 @@
 """What both Python clients have in common, without a network: targets, retries, patience, words."""
 
+import traceback
 from pathlib import Path
 from urllib.parse import unquote
 
+import httpx
 import pytest
+from tenacity import Retrying
 
-from datasync.client import calls
+from datasync.client import calls, exchange
 from datasync.client.address import Address, address_of
 from datasync.client.answers import Answer, error_of
 from datasync.client.errors import (
@@ -20,7 +23,7 @@ from datasync.client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from datasync.client.exchange import is_passing
+from datasync.client.exchange import is_passing, translated
 from datasync.client.incoming import FileHead, Incoming, head_of
 from datasync.client.patience import LONGEST_PAUSE_SECONDS, Patience
 
@@ -99,6 +102,48 @@ def test_what_is_sent_again(error: Exception, get: bool, post: bool) -> None:
     assert (is_passing(error, "GET"), is_passing(error, "POST")) == (get, post)
 
 
+def test_what_no_request_can_carry_does_not_show_the_key() -> None:
+    address = Address("http://127.0.0.1:1", " the-secret ")
+    with pytest.raises(BadRequest) as caught, translated(address):
+        raise httpx.LocalProtocolError("Illegal header value b'Bearer the-secret '")
+    assert "the-secret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (TooManyRequests("x", status=429, retry_after_seconds=7.0), 7.0),
+        (ServiceError("x", status=503, retry_after_seconds=0.0), 0.0),
+        (ServiceUnreachable("x"), 0.125),
+    ],
+)
+def test_the_pause_is_the_one_that_the_service_asked_for(
+    monkeypatch: pytest.MonkeyPatch, error: ClientError, seconds: float
+) -> None:
+    monkeypatch.setattr(exchange, "_backoff", lambda state: 0.125)
+    pauses: list[float] = []
+    with pytest.raises(type(error)):
+        for attempt in Retrying(**exchange.policy("GET", 1), sleep=pauses.append):
+            with attempt:
+                raise error
+    assert pauses == [seconds]
+
+
+def test_a_notification_is_waited_for_as_long_as_it_asks() -> None:
+    assert calls.notify({}, 0.0).answer_seconds is None
+    assert calls.notify({}, 100.0).answer_seconds == 130.0
+
+
+def test_a_full_disk_leaves_nothing_staged(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="space"), Incoming(tmp_path / "it", 0) as incoming:
+        incoming.begin(FileHead(3, "", ""))
+        incoming._file.close()
+        incoming._file = open("/dev/full", "wb")
+        incoming.write(b"abc")
+        incoming.place()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_patience_looks_less_often_and_ends_in_time() -> None:
     now = 0.0
     patience = Patience(10.0, clock=lambda: now)
@@ -133,6 +178,8 @@ def test_a_key_is_not_shown() -> None:
     assert "secret" not in repr(Address("http://host", "secret"))
     assert address_of("http://host/base/", "k", {}).url == "http://host/base"
     assert address_of("http://host", "", {"DATASYNC_API_KEY": "k"}).key is None
+    assert address_of("http://host", " k ", {}).key == "k"
+    assert address_of("http://host", None, {"DATASYNC_API_KEY": "k "}).key == "k"
 
 
 def test_the_head_of_a_file() -> None:
