@@ -130,3 +130,19 @@ def test_a_304_about_a_version_that_is_no_longer_held_is_asked_again(
     assert live.perform().status is RunStatus.SUCCESS
     live.assert_equal()
     assert live.in_sync and not pending
+
+
+@pytest.mark.timeout(60)
+def test_a_verify_ends_where_a_folder_took_the_place_of_a_stale_file(world: World) -> None:
+    """There is no file to prove, so the object is asked for; nothing waits for a proof."""
+    world.bucket.put("a", b"x")
+    world.sync()
+    world.reopen(max_bytes=100)
+    world.bucket.put("a", b"x" * 101)
+    world.sync()
+    assert world.row("a").state is State.STALE
+    file = world.file("a")
+    file.unlink()
+    file.mkdir()
+    world.sync(kind=RunKind.VERIFY)
+    assert world.row("a").state is State.STALE and file.is_dir() and not world.in_sync

@@ -10,6 +10,7 @@ import pytest
 
 from datasync.models.sync_models import RunKind, RunStatus, Settlement
 from datasync.services.engine import (
+    commit,
     dispatch,
     integrity,
     levels,
@@ -22,7 +23,7 @@ from datasync.services.engine import (
 )
 from datasync.services.engine.commit import Committer
 from datasync.services.engine.integrity import Digest, Expectation
-from datasync.services.engine.tasks import Result
+from datasync.services.engine.tasks import Result, Task
 from datasync.services.engine.transfer_loop import TransferLoop
 from datasync.services.storage.ledger import Ledger
 from tests.support import fail
@@ -89,6 +90,7 @@ def test_few_files_to_prove_are_taken_at_once(
     live: World, monkeypatch: pytest.MonkeyPatch, proofs_gate: threading.Event
 ) -> None:
     monkeypatch.setattr(queues, "BULK_QUEUE", 20)
+    monkeypatch.setattr(queues, "TOGETHER", 2)
     live.bucket.page_size = 10
     for number in range(200):
         live.bucket.put(f"{number:03}", b"x")
@@ -101,6 +103,33 @@ def test_few_files_to_prove_are_taken_at_once(
     at_work = 2 * proving.PROOFS_AHEAD * queues.TOGETHER
     assert live.ledger.run(run.id).counts.planned <= 20 + 10 + at_work
     proofs_gate.set()
+    eventually(lambda: live.status(run.id) is RunStatus.SUCCESS)
+
+
+@pytest.mark.timeout(60)
+def test_what_an_event_waits_for_is_committed_when_it_arrives(
+    live: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's own look at `a` is under way; that of `z` would have it gathered with."""
+    monkeypatch.setattr(commit, "GATHER_SECONDS", 600)
+    first, last, handed = threading.Event(), threading.Event(), threading.Event()
+    submit = workshop.Workshop.submit_urgent
+
+    def hand(shop: workshop.Workshop, tasks: Sequence[Task]) -> None:
+        submit(shop, tasks)
+        handed.set()
+
+    monkeypatch.setattr(workshop.Workshop, "submit_urgent", hand)
+    for key, gate in (("a", first), ("z", last)):
+        live.bucket.put(key, b"x")
+        live.bucket.script(key, fail.pause_until(gate))
+    run, _ = live.service.request_run(RunKind.RECONCILE)
+    eventually(lambda: live.bucket.counts["get"] == 2)
+    mark(live, "a")
+    assert handed.wait(10)
+    first.set()
+    eventually(lambda: live.ledger.get("a"))
+    last.set()
     eventually(lambda: live.status(run.id) is RunStatus.SUCCESS)
 
 

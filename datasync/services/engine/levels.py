@@ -81,6 +81,7 @@ class ConcurrencyLevel:
         with self._lock:
             self._maximum = maximum
             self._level = min(self._level, maximum)
+            self._best, self._settled_windows = 0.0, 0  # what was best may be out of reach
 
     def slow_down(self, now: float) -> None:
         """The server asked for less: halve, at most once a second."""

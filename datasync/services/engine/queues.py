@@ -140,7 +140,7 @@ class TaskQueues:
         if task.urgent:
             failed = task.mark is not None and task.mark.attempts > 0
             return self._again if failed else self._urgent
-        if task.operation is Operation.ADOPT:
+        if task.to_prove:
             return self._proofs
         return self._light if _is_light(task) else self._bulk
 

@@ -49,6 +49,11 @@ class Task:
         """The object's size, as far as a listing told it; else 0."""
         return self.listed.size if self.listed is not None else 0
 
+    @property
+    def to_prove(self) -> bool:
+        """Whether there is a file whose content may be the object's."""
+        return self.operation is Operation.ADOPT and self.found is not None
+
 
 class Found(Enum):
     """What S3 had for a key, or why we do not have it."""

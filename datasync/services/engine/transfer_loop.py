@@ -185,7 +185,7 @@ class TransferLoop(threading.Thread):
 
     def _begin(self, task: Task) -> None:
         task.started = task.started or self.now()
-        if task.operation is Operation.ADOPT and task.found is not None:
+        if task.to_prove:
             self._prove([task])
         else:
             self._fetch(task)
@@ -252,10 +252,8 @@ class TransferLoop(threading.Thread):
         if self._posted or self._results:
             return 0.0
         until = self._later[0][0] - self.now() if self._later else _IDLE_SECONDS
-        waiting = (
-            not self._active and not self._proving.errands
-        )  # for nothing that would wake this loop
-        if waiting and not self._pool.queues.empty:  # the commit is behind: look again soon
+        idle = not self._active and not self._proving.errands
+        if idle and not self._pool.queues.empty:  # the commit is behind: look again soon
             return max(0.0, min(until, 0.02))
         return max(0.0, min(until, 1.0))
 

@@ -131,7 +131,7 @@ class Workshop:
             bucket,
             mirror,
             options,
-            self._committer.put,
+            self._arrived,
             lambda: self._committer.backlog < BACKLOG,
             problem,
             workers=worker_count(options),
@@ -204,6 +204,12 @@ class Workshop:
             self._waiting.update((result.task.key, deque()) for result in ours)
         tally.begun([result.task for result in ours], 0)
         self._committer.put(ours)
+
+    def _arrived(self, results: Sequence[Result]) -> None:
+        """To the commit, which gathers no more where an event waits for one of the keys."""
+        self._committer.put(results)
+        if any(self._waiting.get(result.task.key) for result in results):
+            self._committer.hurry()
 
     def withdraw(self, run_id: int) -> None:
         """End a run's work early; what is being committed is still committed."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, case, select
 
 from datasync.models.figures import Moving, Spell
 from datasync.models.sync_models import Operation, Outcome, OutcomeStatus
-from datasync.services.storage.ledger.database import Database, Many, fetch
+from datasync.services.storage.ledger.database import Database, Many, Values, fetch
 from datasync.services.storage.ledger.event_figures import LONGEST_SECONDS
 from datasync.services.storage.ledger.tables import activity, encode, transfers
 
@@ -20,8 +20,8 @@ _SUMS = ("downloaded", "bytes", "deleted", "failed", "events", "lag_ms")
 _NAMES = ("minute", *_SUMS, "most_lag_ms")
 
 
-def add_activity(connection: Connection, database: Database, told: Iterable[Outcome]) -> None:
-    """Add what these outcomes say to the minutes in which they came about."""
+def minutes_of(told: Iterable[Outcome]) -> list[Values]:
+    """What these outcomes add to the minutes in which they came about."""
     minutes: dict[int, list[int]] = {}
     for outcome in told:
         row = minutes.setdefault(int(outcome.at) // MINUTE_SECONDS, [0] * (len(_SUMS) + 1))
@@ -37,8 +37,11 @@ def add_activity(connection: Connection, database: Database, told: Iterable[Outc
             row[4] += 1
             row[5] += lag_ms
             row[6] = max(row[6], lag_ms)
-    rows = [(minute, *row) for minute, row in sorted(minutes.items()) if any(row)]
-    database.prepared(_addition).run(connection, rows)
+    return [(minute, *row) for minute, row in sorted(minutes.items()) if any(row)]
+
+
+def add_minutes(connection: Connection, database: Database, minutes: Sequence[Values]) -> None:
+    database.prepared(_addition).run(connection, minutes)
 
 
 def forget_activity(connection: Connection, now: float) -> None:

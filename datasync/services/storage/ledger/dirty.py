@@ -22,8 +22,6 @@ from datasync.services.storage.ledger.database import (
     Many,
     Prepared,
     Values,
-    fetch,
-    in_parts,
 )
 from datasync.services.storage.ledger.event_figures import DUPLICATES
 from datasync.services.storage.ledger.figures import (
@@ -49,7 +47,6 @@ _AHEAD = _SELECT.where(
     dirty.c.not_before > bindparam("bound"), dirty.c.marks <= bindparam("made_by")
 ).order_by(dirty.c.not_before)
 _LOCK = select(dirty.c.key).order_by(dirty.c.key).with_for_update()
-_STILL = select(dirty.c.key).where(dirty.c.key.in_(bindparam("keys", expanding=True)))
 _MARKS = "marks"
 _HURRY = (
     update(dirty)
@@ -242,11 +239,12 @@ class DirtySettling:
         newer = (dirty.c.key == bindparam("old_key")) & (dirty.c.marks > bindparam("old_marks"))
         self._renew = Many(update(dirty).values(fresh).where(newer), ("old_key", "old_marks"))
 
-    def _begin_anew(self, connection: Connection, cleared: Sequence[Values]) -> None:
+    def _begin_anew(
+        self, connection: Connection, database: Database, cleared: Sequence[Values]
+    ) -> None:
         """What is still dirty was marked again meanwhile: its waiting began with that mark."""
-        left: set[bytes] = set()
-        for part in in_parts([key for key, _ in cleared]):
-            left.update(key for (key,) in fetch(connection, _STILL, keys=list(part)))
+        known = database.prepared(_known_keys).fetch(connection, [key for key, _ in cleared])
+        left = {key for (key,) in known}
         self._renew.run(connection, [values for values in cleared if values[0] in left])
 
     def settle(
@@ -263,7 +261,7 @@ class DirtySettling:
         database.prepared(_locked_keys).fetch(connection, keys)
         gone = sorted((encode(mark.key), mark.marks) for mark in cleared)
         self._clear.run(connection, gone)
-        self._begin_anew(connection, gone)
+        self._begin_anew(connection, database, gone)
         later = sorted(deferred, key=lambda mark: encode(mark.key))
         values = [
             (mark.attempts, mark.not_before, plain(mark.last_error), encode(mark.key), mark.marks)

@@ -39,16 +39,16 @@ def measured(name: str, seconds: Iterable[float]) -> Counter[str]:
 
     One over LONGEST_SECONDS counts as one of LONGEST_SECONDS.
     """
-    changes: Counter[str] = Counter()
-    for value in seconds:
-        changes[_bucket(name, value, BOUNDS)] += 1
-        changes[f"{name}.sum"] += round(min(value, LONGEST_SECONDS) * 1_000_000)
+    values = [min(value, LONGEST_SECONDS) for value in seconds]
+    changes = _buckets(name, values, BOUNDS)
+    changes[f"{name}.sum"] = round(sum(values) * 1_000_000)
     return changes
 
 
-def _bucket(name: str, value: float, bounds: Sequence[float]) -> str:
-    place = bisect_left(bounds, value)
-    return f"{name}.le.{bounds[place] if place < len(bounds) else 'inf'}"
+def _buckets(name: str, values: Iterable[float], bounds: Sequence[float]) -> Counter[str]:
+    places = Counter(bisect_left(bounds, value) for value in values)
+    names = (*bounds, "inf")
+    return Counter({f"{name}.le.{names[place]}": count for place, count in places.items()})
 
 
 def outcome_figures(told: Sequence[Outcome]) -> Counter[str]:
@@ -58,7 +58,7 @@ def outcome_figures(told: Sequence[Outcome]) -> Counter[str]:
     changes.update(measured("event_lag", [lag for _, lag in pairs if lag is not None]))
     moved = [(each.seconds, each.bytes) for each in told if _is_download(each)]
     changes.update(measured("transfer", [seconds for seconds, _ in moved]))
-    changes.update(Counter(_bucket("size", size, SIZES) for _, size in moved))
+    changes.update(_buckets("size", [size for _, size in moved], SIZES))
     changes["size.sum"] = sum(size for _, size in moved)
     kinds = Counter((each.operation, each.status) for each in told)
     changes.update({f"{DONE}{op.value}.{how.value}": count for (op, how), count in kinds.items()})

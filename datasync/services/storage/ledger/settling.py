@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam
 
 from datasync.models.sync_models import Settlement
-from datasync.services.storage.ledger.activity import add_activity
+from datasync.services.storage.ledger.activity import add_minutes, minutes_of
 from datasync.services.storage.ledger.claim import Claim
 from datasync.services.storage.ledger.database import Database, Many, Values
 from datasync.services.storage.ledger.dirty import DirtySettling
@@ -40,17 +40,19 @@ class Settling(Claim):
         """
         rows = {row.key: object_values(row) for row in settlement.rows}
         removed = [encode(key) for key in settlement.removed]
+        told = list(map(outcome_values, settlement.outcomes))
+        changes = outcome_figures(settlement.outcomes)
+        changes.update(delete_figures(settlement.unapproved_deletes, settlement.at))
+        minutes = minutes_of(settlement.outcomes)
         # Not `durable`: the ledger may lag behind the disk, and a power cut repeats work only.
         with self._database.write(turn="settle") as connection:
             self.require_claim(connection)
             if rows or removed:
                 self._replace(connection, list(rows.values()), removed)
             self._marks.settle(connection, self._database, settlement.cleared, settlement.deferred)
-            self._insert_outcomes.run(connection, list(map(outcome_values, settlement.outcomes)))
-            changes = outcome_figures(settlement.outcomes)
-            changes.update(delete_figures(settlement.unapproved_deletes, settlement.at))
+            self._insert_outcomes.run(connection, told)
             add_figures(connection, self._database, changes)
-            add_activity(connection, self._database, settlement.outcomes)
+            add_minutes(connection, self._database, minutes)
             for run_id, counts in settlement.run_counts.items():
                 put_counts(connection, run_id, counts)
 
