@@ -16,9 +16,9 @@ from datasync.services.storage.s3.credentials import NOTHING_FOUND
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
 
-# Botocore's names of its sources, as `Credentials.method` has them.
-SHORTEST_SECRET = 16
+GUESSABLE_BELOW = 16
 KEYS_ADVICE = "Make a new one with: datasync keys new NAME --role ROLE."
+# Botocore's names of its sources, as `Credentials.method` has them.
 SOURCES = {
     "env": "environment variables",
     "shared-credentials-file": "the shared credentials file",
@@ -46,7 +46,7 @@ def look_at_access(settings: Settings) -> Finding:
     """Who may call the service, and whether senders of events are among them."""
     if keys := settings.access_keys:
         told = ", ".join(f"{key.name} ({key.role.value})" for key in keys)
-        short = [key.name for key in keys if key.secret and len(key.secret) < SHORTEST_SECRET]
+        short = [key.name for key in keys if key.secret and len(key.secret) < GUESSABLE_BELOW]
         text = f"callers need one of {len(keys)} API_KEYS: {told}"
         if short:
             return warned(f"{text}; short enough to be guessed: {', '.join(short)}", KEYS_ADVICE)
