@@ -2,11 +2,12 @@
 
 import tracemalloc
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
-from datasync.models.sync_models import ObjectRow, RunStatus, Settlement, State
-from datasync.services.engine import commit
+from datasync.models.sync_models import FileStat, ObjectRow, RunKind, RunStatus, Settlement, State
+from datasync.services.engine import commit, proof
 from datasync.services.engine.group import Done
 from datasync.services.engine.scan import Scan
 from datasync.services.engine.tasks import Result
@@ -105,3 +106,23 @@ def test_what_a_run_finds_bit_by_bit_is_committed_in_few_groups(
     assert world.sync().status is RunStatus.SUCCESS
     assert sum(groups) == commit.GATHERED + 50
     assert len(groups) <= 3
+
+
+def test_small_files_that_only_s3_can_prove_are_read_twice_at_most(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once to be told that the ETag is no MD5, once to be proved by what S3 says when asked."""
+    for number in range(3):
+        world.bucket.put(
+            f"{number}", b"x" * 9, encryption="aws:kms", etag=f"{number}" * 32, checksum="sha256"
+        )
+    world.sync()
+    read, matches = list[str](), proof._file_matches
+
+    def counted(open_file: Callable[[str], int], file: FileStat, *more: Any) -> bool:
+        read.append(file.path)
+        return matches(open_file, file, *more)
+
+    monkeypatch.setattr(proof, "_file_matches", counted)
+    assert world.sync(kind=RunKind.VERIFY).status is RunStatus.SUCCESS
+    assert sorted(read) == ["0", "0", "1", "1", "2", "2"]

@@ -84,8 +84,21 @@ def prove_local(
     """
     if file.size != listed.size:
         return None
-    if (verdict := prove_listed(mirror.open, file, listed, interrupted)) is not None:
-        return verdict
+    verdict = prove_listed(mirror.open, file, listed, interrupted)
+    return verdict or prove_asked(bucket, mirror, file, listed, interrupted)
+
+
+def prove_asked(
+    bucket: Bucket,
+    mirror: Mirror,
+    file: FileStat,
+    listed: ListedObject,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Verdict | None:
+    """The verdict of a file of the listed size that the listing did not prove. Asks S3.
+
+    Raises: BucketError, Interrupted.
+    """
     by_listing = expect_listed(listed)
     try:
         offered = _offered(bucket, listed)

@@ -11,7 +11,7 @@ from typing import Protocol
 from datasync.errors import BucketError, DataSyncError, InternalFault
 from datasync.models.sync_models import FileStat, ListedObject, Verdict
 from datasync.services.engine.hashing import Then, Work
-from datasync.services.engine.proof import prove_listed, prove_local
+from datasync.services.engine.proof import prove_asked, prove_listed, prove_local
 from datasync.services.engine.tasks import Task
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.mirror import Mirror
@@ -52,7 +52,7 @@ class Proving:
     def prove(self, tasks: Sequence[Task]) -> None:
         """Prove files; of several those first that the listing alone can prove."""
         if len(tasks) == 1:
-            self._alone(tasks[0])
+            self._alone(tasks[0], prove_local)
         else:
             self._together(tasks)
 
@@ -68,24 +68,23 @@ class Proving:
         def then(error: Exception | None) -> None:
             rest = iter(tasks)
             for verdict, task in zip(verdicts, rest, strict=False):
-                if verdict is not None:
+                if verdict is not None or _is_other(task):
                     self.asking.looked_at(task, verdict)
                 else:  # S3 has to be asked: that may take its time
-                    self._alone(task)
+                    self._alone(task, prove_asked)
             if error is not None and (failing := next(rest, None)) is not None:
                 self._unproved(failing, error)
             for task in rest:
-                self._alone(task)
+                self._alone(task, prove_local)
 
         self._send(work, then)
 
-    def _alone(self, task: Task) -> None:
+    def _alone(self, task: Task, prove: Callable[..., Verdict | None]) -> None:
         verdicts: list[Verdict | None] = []
         found, listed = _compared(task)
 
         def work() -> None:
-            proof = prove_local(self.bucket, self.mirror, found, listed, self._over(task))
-            verdicts.append(proof)
+            verdicts.append(prove(self.bucket, self.mirror, found, listed, self._over(task)))
 
         def then(error: Exception | None) -> None:
             if error is not None:
@@ -114,6 +113,11 @@ class Proving:
         else:
             self.problem(error)
             self.asking.retry(task, InternalFault(f"{type(error).__name__} in the proof"))
+
+
+def _is_other(task: Task) -> bool:
+    found, listed = _compared(task)
+    return found.size != listed.size
 
 
 def _compared(task: Task) -> tuple[FileStat, ListedObject]:
