@@ -25,7 +25,8 @@ from starlette.types import Message, Receive, Scope, Send
 from datasync import __version__
 from datasync.api import docs
 from datasync.api.connections import Connection
-from datasync.api.dashboard.live import Streams
+from datasync.api.dashboard.live import STREAMS_AT_ONCE
+from datasync.api.dashboard.overview import Overviews
 from datasync.api.dashboard.pages import Pages
 from datasync.api.dashboard.refusals import refusal
 from datasync.api.dependencies import Desk, Lanes, Places
@@ -161,7 +162,8 @@ async def _start(
     app.state.keys = keys
     app.state.sessions = Sessions(session_secret(components.mirror.root / INTERNAL))
     app.state.pages = Pages(components.controller.settings())
-    app.state.streams = Streams()
+    app.state.streams = Places(STREAMS_AT_ONCE)
+    app.state.overviews = Overviews(components.controller)
     app.state.doctors = Places(DOCTORS_AT_ONCE)
     app.state.variables = settings.variables()
     app.state.access = AccessPolicy(keys, settings.cors_origins, app.state.sessions)

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from datasync.api.requests import without_range
-from datasync.api.security import OPEN_PATHS, OPEN_WITH_KEYS
+from datasync.api.security import OPEN_PATHS, OPEN_WITH_KEYS, root_of
 
 ASSETS = "/docs-assets"
 DESCRIPTION = """\
@@ -154,7 +154,7 @@ def add_docs(app: FastAPI) -> None:
 
     @router.get("/docs")
     async def docs(request: Request) -> Response:
-        return swagger_page(_root(request))
+        return swagger_page(root_of(request.scope))
 
     @router.get("/docs/start.js")
     async def docs_start() -> Response:
@@ -162,12 +162,7 @@ def add_docs(app: FastAPI) -> None:
 
     @router.get("/redoc")
     async def redoc(request: Request) -> Response:
-        return redoc_page(_root(request))
+        return redoc_page(root_of(request.scope))
 
     app.include_router(router)
     app.mount(ASSETS, Assets(directory=_package_files(), check_dir=False))
-
-
-def _root(request: Request) -> str:
-    path: str = request.scope.get("root_path", "").rstrip("/")
-    return "".join(c for c in path if c.isalnum() or c in "/-._~")

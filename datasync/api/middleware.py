@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datasync.api.error_responses import unexpected_answer
-from datasync.api.security import SAFE_METHODS, caller_of
+from datasync.api.security import SAFE_METHODS, caller_of, route_path
 from datasync.api.senders import PATH as NOTIFICATIONS
 from datasync.api.shutdown import Shutdown
 from datasync.utils.logger import bind_request, get_logger
@@ -109,7 +109,7 @@ def _log(scope: Scope, status: int | None, seconds: float) -> None:
     }
     duration_ms = round(seconds * 1000, 1)
     get_logger("datasync.access").info("request", **said, duration_ms=duration_ms)
-    if scope["method"] not in SAFE_METHODS and scope["path"] != NOTIFICATIONS:
+    if scope["method"] not in SAFE_METHODS and route_path(scope) != NOTIFICATIONS:
         query = scope.get("query_string", b"").decode("latin-1")[:_MAX_LOGGED_PATH]
         role = caller.role.value if caller else None
         get_logger("datasync.audit").info("change", **said, role=role, query=query)
@@ -138,8 +138,7 @@ class HeadMiddleware:
         await self._app({**scope, "method": "GET"}, receive, without_body)
 
     def _is_apart(self, scope: Scope) -> bool:
-        path: str = scope["path"]
-        return path.removeprefix(scope.get("root_path", "").rstrip("/")).startswith(self._apart)
+        return route_path(scope).startswith(self._apart)
 
 
 class LateCors:

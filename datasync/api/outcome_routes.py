@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from datasync.api.dependencies import ControllerOf
 from datasync.api.error_responses import responses
-from datasync.api.run_routes import MAX_ID
+from datasync.api.run_routes import MAX_ID, Before
 from datasync.models.s3_models import ActivityReport, OutcomePage, Span, TransferList
 
 router = APIRouter(prefix="/sync", tags=["outcomes"])
@@ -19,9 +19,7 @@ def list_outcomes(
     run_id: Annotated[
         int | None, Query(ge=0, le=MAX_ID, description="Only what this run did.")
     ] = None,
-    before: Annotated[
-        int | None, Query(ge=0, le=MAX_ID, description="`next_before` of the page before.")
-    ] = None,
+    before: Before = None,
     after: Annotated[
         int | None, Query(ge=0, le=MAX_ID, description="Only what is newer than this id.")
     ] = None,

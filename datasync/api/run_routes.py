@@ -13,6 +13,9 @@ router = APIRouter(prefix="/sync/runs", tags=["runs"])
 
 MAX_ID = 2**63 - 1  # what the ledger's integers hold
 _NOTHING_MORE = [Depends(takes_only())]
+Before = Annotated[
+    int | None, Query(ge=0, le=MAX_ID, description="`next_before` of the page before.")
+]
 RunId = Annotated[int, Path(ge=0, le=MAX_ID, description="A run's id.")]
 
 
@@ -20,9 +23,7 @@ RunId = Annotated[int, Path(ge=0, le=MAX_ID, description="A run's id.")]
 def list_runs(
     controller: ControllerOf,
     limit: Annotated[int, Query(ge=1, le=1000, description="Runs on a page.")] = 50,
-    before: Annotated[
-        int | None, Query(ge=0, le=MAX_ID, description="`next_before` of the page before.")
-    ] = None,
+    before: Before = None,
 ) -> RunPage:
     """One page of runs, newest first."""
     return controller.runs(limit, before)

@@ -190,14 +190,23 @@ def cookies_of(headers: Headers) -> dict[str, str]:
 
 
 def _check_key(keys: Sequence[ApiKey], headers: Headers) -> Grant:
-    offered = [digest_of(key) for key in _offered_keys(headers)]
+    offered = _offered_keys(headers)
     if not offered:
         raise Unauthorized("this service needs a key", hint=KEY_HINT)
-    # Each is compared with each, in constant time: how long it takes tells nothing.
-    right = [key for one in offered for key in keys if hmac.compare_digest(one, key.digest)]
-    if not right:
+    key = key_among(keys, offered)
+    if key is None:
         raise Unauthorized("the key is not one of this service's", hint=KEY_HINT)
-    return Grant(right[0].name, right[0].role, right[0].digest)
+    return Grant(key.name, key.role, key.digest)
+
+
+def key_among(keys: Sequence[ApiKey], offered: Sequence[str]) -> ApiKey | None:
+    """The first of these keys that one of the secrets opens.
+
+    Each is compared with each, in constant time: how long it takes tells nothing.
+    """
+    digests = [digest_of(secret) for secret in offered]
+    right = [key for one in digests for key in keys if hmac.compare_digest(one, key.digest)]
+    return right[0] if right else None
 
 
 def _offered_keys(headers: Headers) -> list[str]:
@@ -322,6 +331,13 @@ def _check_form(scope: Scope, headers: Headers) -> None:
         raise MalformedRequest("a request of HTTP/1.1 has exactly one Host header")
 
 
+def root_of(scope: Scope) -> str:
+    """The path below which the service is reached, as it may stand in a page."""
+    path: str = scope.get("root_path", "").rstrip("/")
+    return "".join(each for each in path if each.isalnum() or each in "/-._~")
+
+
 def route_path(scope: Scope) -> str:
+    """The path of a request below that."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", "").rstrip("/"))

@@ -56,8 +56,9 @@ class Watched(Generic[T]):
             mark = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
             settled, self._seen = mark == self._seen, mark
             if settled and mark != self._taken:
-                self._taken = mark
-                self._take(self._path.read_text(encoding="utf-8"))
+                text = self._path.read_text(encoding="utf-8")
+                self._taken = mark  # only once it could be read: its rights are no part of the mark
+                self._take(text)
         except UnicodeError:
             self._refuse("it is not UTF-8 text")
         except OSError as error:

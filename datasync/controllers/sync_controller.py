@@ -140,6 +140,10 @@ class SyncController:
         shown = [views.run_report(run, now) for run in found[:limit]]
         return RunPage(runs=shown, next_before=shown[-1].id if len(found) > limit else None)
 
+    def report(self, run_id: int) -> RunReport:
+        """A run without its details. Raises: RunMissing, LedgerError."""
+        return views.run_report(self._ledger.run(run_id), self._clock())
+
     def run(self, run_id: int, deletes: int = DETAILS_LIMIT) -> RunDetail:
         """One run with its progress, details and the first `deletes` that its plan waits to do.
 

@@ -304,7 +304,9 @@ class RestoreRequest(BaseModel):
 
     ids: list[str] | None = Field(default=None, max_length=1000)
     prefix: str | None = Field(default=None, description="Of all paths that begin with this.")
-    run_id: int | None = Field(default=None, ge=0, description="What this run deleted.")
+    run_id: int | None = Field(
+        default=None, ge=0, le=2**63 - 1, description="What this run deleted."
+    )
     why: str | None = Field(default=None, description="What this took away, such as events.")
     overwrite: bool = Field(
         default=False, description="Replace a file that is there; it goes to the trash."

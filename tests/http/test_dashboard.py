@@ -1,15 +1,19 @@
 """The pages in a real browser: what they show, what their buttons do, and who may press them."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from datasync.api.dashboard.live import STREAMS_AT_ONCE
+from datasync.errors import LedgerError
 from datasync.models.access import hashed
 from tests.support import fail
 from tests.support.browser import Tab, browser, tab
@@ -241,7 +245,84 @@ def test_so_many_pages_are_open_and_no_more(service: Service) -> None:
         for _ in range(STREAMS_AT_ONCE):
             stack.enter_context(service.api.stream("GET", "/ui/events/live"))
         assert service.get("/ui/events/live", 429)["error"] == "TooManyRequests"
-    eventually(lambda: service.app.state.streams.open == 0)
+    eventually(lambda: _opens(service))
+
+
+def _opens(service: Service) -> bool:
+    with service.api.stream("GET", "/ui/events/live") as answer:
+        return answer.status_code == 200
+
+
+def test_a_page_whose_service_is_in_trouble_says_that_it_is_old(
+    service: Service, tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.sync()
+    site = Site(service, tab).go()
+    site.sees("In sync")
+    expect(site.page.locator(".stale")).to_be_hidden()
+
+    def broken(*_: object) -> None:
+        raise LedgerError("the ledger is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.parts.controller, "stats", broken)
+        expect(site.page.locator(".stale")).to_be_visible(timeout=20_000)
+    expect(site.page.locator(".stale")).to_be_hidden(timeout=20_000)
+    site.tab.complaints.clear()
+
+
+def test_the_page_of_a_run_follows_it_no_longer_than_it_goes_on(service: Service) -> None:
+    service.sync()
+    with service.api.stream("GET", "/ui/runs/1/live") as answer:
+        events = (line for line in answer.iter_lines() if line.startswith("event: "))
+        assert [next(events), next(events)] == ["event: run", "event: over"]
+    page = service.api.get("/ui/runs/1", headers={"Accept": "text/html"})
+    assert "sse-connect" not in page.text
+
+
+def test_all_who_look_share_one_look_a_second(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, stats = [], service.parts.controller.stats
+
+    def counted() -> object:
+        looks.append(time.monotonic())
+        return stats()
+
+    monkeypatch.setattr(service.parts.controller, "stats", counted)
+    with contextlib.ExitStack() as stack:
+        for _ in range(12):
+            answer = stack.enter_context(service.api.stream("GET", "/ui/live"))
+            next(line for line in answer.iter_lines() if line == "event: lately")
+        assert len(looks) <= 2 + (looks[-1] - looks[0])
+
+
+def test_a_download_is_of_the_key_that_it_stands_beside(service: Service, tab: Tab) -> None:
+    """A browser resolves dots in a path, and would get another file."""
+    for key in ("a/../b", "b", "..", "c/d"):
+        service.bucket.put(key, f"the bytes of {key}".encode())
+    service.sync()
+    site = Site(service, tab).go("/files")
+    for key in ("a/../b", "c/d"):
+        with site.page.expect_download() as begun:
+            site.page.get_by_role("link", name=f"Download {key}", exact=True).click()
+        assert begun.value.path().read_text() == f"the bytes of {key}"
+    expect(site.page.get_by_role("link", name="Download ..", exact=True)).to_have_count(0)
+
+
+def test_a_restore_that_names_nothing_restores_nothing(filled: Service) -> None:
+    for body in dict[str, str](), {"id": ""}:
+        told = filled.api.post("/ui/trash/restore", data=body)
+        assert told.status_code in (409, 422)
+    assert not (filled.root / "gone").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"/ui/runs?before={2**63}", f"/ui/files?least={2**70}", f"/ui/files?least={'9' * 5000}"],
+)
+def test_numbers_that_are_too_large_break_nothing(service: Service, path: str) -> None:
+    assert service.api.get(path).status_code in (200, 422)
 
 
 def test_programs_get_json_and_browsers_get_pages(service: Service) -> None:
@@ -340,15 +421,46 @@ def test_a_cookie_alone_changes_nothing(keyed: Site) -> None:
     """What another site makes the browser ask has the cookie, but not the token of our page."""
     log_in(keyed, "the-secret-of-ops")
     keyed.sees("Objects")
-    answer = keyed.page.evaluate(
-        "fetch('/ui/sync', {method: 'POST'}).then((answer) => answer.status)"
-    )
-    assert answer == 401
-    keyed.tab.complaints.clear()
+    (cookie,) = keyed.page.context.cookies()
+    with httpx.Client(base_url=keyed.base, cookies={cookie["name"]: cookie["value"]}) as ours:
+        right = re.search(r'"X-CSRF-Token": "(\w+)"', ours.get("/ui").text)
+        assert right is not None
+
+        def asked(**headers: str) -> int:
+            return ours.post("/ui/sync", headers=headers).status_code
+
+        other = {"Origin": "http://other.example"}
+        assert asked() == 401
+        assert asked(**{"X-CSRF-Token": "0" * 64}) == 401
+        assert asked(**{"X-CSRF-Token": right[1]}, **other) == 401
+        assert asked(**{"X-CSRF-Token": right[1]}, **{"Sec-Fetch-Site": "cross-site"}) == 401
+        assert asked(**{"X-CSRF-Token": right[1]}) == 200
 
 
-def test_login_leads_to_no_other_site(keyed: Site) -> None:
-    keyed.go("/login?next=https://evil.example/")
+def test_a_cookie_is_for_tls_alone_where_there_is_tls(keyed: Site) -> None:
+    for scheme, secure in (("https", True), ("http", False)):
+        answer = httpx.post(
+            f"{keyed.base}/ui/login",
+            data={"key": "the-secret-of-look"},
+            headers={"X-Forwarded-Proto": scheme},
+        )
+        assert answer.status_code == 303
+        assert ("secure" in answer.headers["set-cookie"].lower()) is secure
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "/uievil",
+        "/ui\\..\\x",
+        "/docs",
+    ],
+)
+def test_login_leads_to_no_other_site(keyed: Site, where: str) -> None:
+    keyed.go(f"/login?{urlencode({'next': where})}")
     keyed.page.fill("input[name=key]", "the-secret-of-ops")
     keyed.page.click("text=Log in >> nth=-1")
     keyed.page.wait_for_url("**/ui")

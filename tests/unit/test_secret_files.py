@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from datasync.config.settings import Settings, load_settings
+from datasync.config.settings import SECRET_FILES, load_settings
 from datasync.config.watched import LOOK_SECONDS, Watched
 from datasync.errors import ConfigurationError
+from tests.support.clocks import StandingClock
 from tests.support.command_line import use_settings
-
-SECRET_FILES = [
-    name for name in Settings.model_fields if name.endswith("_file") and name != "log_file"
-]
 
 
 @pytest.fixture(autouse=True)
@@ -105,13 +102,7 @@ def test_a_bad_key_in_a_file_is_told_without_its_secret(
     assert "very-secret" not in str(caught.value)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
+class Clock(StandingClock):
     def look(self, watched: Watched[str], times: int = 2) -> str:
         """The value after so many further looks."""
         for _ in range(times):
@@ -121,7 +112,7 @@ class Clock:
 
 
 def read(text: str) -> str:
-    if "bad" in text:
+    if not text or "bad" in text:
         raise ValueError("is bad")
     return text.strip()
 
@@ -135,7 +126,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(100.0)
 
 
 @pytest.fixture
@@ -162,11 +153,26 @@ def test_it_is_looked_at_once_a_second(path: Path, clock: Clock, watched: Watche
         assert watched() == "first"
 
 
+def test_a_file_that_could_not_be_read_is_read_once_it_can(
+    path: Path, clock: Clock, watched: Watched[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rights are mended, and nothing else of it changes."""
+
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    path.write_text("second")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", refused)
+        assert clock.look(watched, 3) == "first"
+    assert clock.look(watched) == "second"
+
+
 @pytest.mark.parametrize("text", ["bad", "", "\udcff"])
 def test_what_is_bad_changes_nothing_until_it_is_good_again(
     text: str, path: Path, clock: Clock, watched: Watched[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path.write_text(text or "bad again", errors="surrogateescape")
+    path.write_text(text, errors="surrogateescape")
     assert clock.look(watched, 5) == "first"
     assert capsys.readouterr().err.count("cannot be used") == 1
     path.write_text("third")

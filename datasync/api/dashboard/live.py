@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from fastapi import Request
 from starlette.responses import StreamingResponse
 
+from datasync.api.dependencies import Places
 from datasync.api.shutdown import Shutdown
 from datasync.errors import DataSyncError, TooManyRequests
 
@@ -27,46 +28,28 @@ def event(name: str, text: str) -> bytes:
     return f"event: {name}\n{lines}\n".encode()
 
 
-class Streams:
-    """How many are open. For the event loop's thread."""
+async def one_of_few(request: Request) -> AsyncIterator[None]:
+    """A dependency: a place among the streams, held until the answer is over.
 
-    def __init__(self, most: int = STREAMS_AT_ONCE) -> None:
-        self._most = most
-        self.open = 0
-
-    def enter(self) -> None:
-        """Raises: TooManyRequests."""
-        if self.open >= self._most:
+    Raises: TooManyRequests when so many pages are open that one more would be a burden.
+    """
+    streams: Places = request.app.state.streams
+    with streams.place() as free:
+        if not free:
             raise TooManyRequests("too many pages are open", retry_after_seconds=15)
-        self.open += 1
-
-    def leave(self) -> None:
-        self.open -= 1
+        yield
 
 
-def stream(
-    request: Request, shutdown: Shutdown, parts: Parts, streams: Streams
-) -> StreamingResponse:
+def stream(request: Request, shutdown: Shutdown, parts: Parts) -> StreamingResponse:
     """What `parts` gives, whenever it changes, until nobody listens or the process stops.
 
-    Raises: TooManyRequests.
+    It ends when `parts` cannot tell: the page says so, and asks again.
     """
-    streams.enter()
     return StreamingResponse(
-        _events(request, shutdown, parts, streams),
+        _changes(request, shutdown, parts),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
-
-
-async def _events(
-    request: Request, shutdown: Shutdown, parts: Parts, streams: Streams
-) -> AsyncIterator[bytes]:
-    try:
-        async for told in _changes(request, shutdown, parts):
-            yield told
-    finally:
-        streams.leave()
 
 
 async def _changes(request: Request, shutdown: Shutdown, parts: Parts) -> AsyncIterator[bytes]:
@@ -80,7 +63,7 @@ async def _changes(request: Request, shutdown: Shutdown, parts: Parts) -> AsyncI
         try:
             found = await parts()
         except DataSyncError:
-            found = {}  # the next look may tell more; what is shown stays
+            return
         for name, text in found.items():
             if shown.get(name) != text:
                 shown[name], quiet = text, 0.0

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.responses import HTMLResponse
 
 from datasync import __version__
-from datasync.api.security import caller_of
+from datasync.api.security import caller_of, cookies_of, root_of
 from datasync.api.sessions import COOKIE
 from datasync.controllers.words import byte_text, duration_text, second_text
 from datasync.models.access import Right
@@ -33,7 +33,7 @@ TABS = (
     ("/doctor", "Doctor"),
 )
 _TONES = {
-    "good": "success synced download adopt pass passed alive restored",
+    "good": "success synced download adopt pass",
     "warn": "partial held archived oversize interrupted cancelled warn stale",
     "bad": "failed rejected reject fail",
     "busy": "queued running delete",
@@ -52,8 +52,15 @@ def legible(text: str) -> str:
 
 
 def key_path(key: str) -> str:
-    """A key as the path of a URL, every byte of it kept."""
-    return quote(key, safe="/")
+    """A key as the path of a URL, every byte of it kept; "" for one that no browser can ask for.
+
+    Browsers resolve segments of one or two dots, also escaped ones: with those a key is a single
+    segment.
+    """
+    dots = {".", ".."}
+    if key in dots:
+        return ""
+    return quote(key, safe="/" if dots.isdisjoint(key.split("/")) else "")
 
 
 class Pages:
@@ -97,24 +104,17 @@ class Pages:
     def text(self, request: Request, name: str, **context: Any) -> str:
         """A template filled in: a page, or a part of one."""
         caller = caller_of(request.scope)
-        cookie = request.cookies.get(COOKIE, "")
+        cookie = cookies_of(request.headers).get(COOKIE, "")
         sessions = request.app.state.sessions
         common = {
             **self._common,
-            "root": root_of(request),
+            "root": root_of(request.scope),
             "user": caller.name if caller is not None and cookie else "",
             "may_operate": caller is not None and Right.OPERATE in caller.role.rights,
             "csrf": sessions.csrf_token(cookie) if cookie and sessions else "",
-            "problems": 0,
         }
         template = self._environment.get_template(name)
         return template.render({**common, **context})
-
-
-def root_of(request: Request) -> str:
-    """The path below which the service is reached, as it may stand in a page."""
-    path: str = request.scope.get("root_path", "").rstrip("/")
-    return "".join(each for each in path if each.isalnum() or each in "/-._~")
 
 
 def wants_page(accept: str) -> bool:

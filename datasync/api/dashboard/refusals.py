@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
-from datasync.api.dashboard.pages import Pages, root_of, wants_page
+from datasync.api.dashboard.pages import Pages, wants_page
 from datasync.api.dashboard.routes import refused
 from datasync.api.error_responses import error_answer, status_of
-from datasync.api.security import caller_of, route_path
+from datasync.api.security import caller_of, root_of, route_path
 from datasync.errors import DataSyncError, Unauthorized
 
 PLACES = ("/", "/ui")
@@ -39,8 +39,8 @@ def refusal(
         request = Request(scope)
         if isinstance(error, Unauthorized) and has_keys():
             query = scope.get("query_string", b"").decode("latin-1")
-            here = f"{root_of(request)}{route_path(scope)}{f'?{query}' if query else ''}"
-            login = f"{root_of(request)}/ui/login?{urlencode({'next': here})}"
+            here = f"{root_of(request.scope)}{route_path(scope)}{f'?{query}' if query else ''}"
+            login = f"{root_of(request.scope)}/ui/login?{urlencode({'next': here})}"
             return RedirectResponse(login, 303)
         status, said = status_of(error), f"{error}. {error.hint}".strip()
         if caller_of(scope) is None:

@@ -5,35 +5,35 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from datasync.api.dashboard.live import Parts, stream
-from datasync.api.dashboard.pages import Pages, root_of
-from datasync.api.dashboard.plots import plots
+from datasync.api.dashboard.live import one_of_few, stream
+from datasync.api.dashboard.overview import overview
+from datasync.api.dashboard.pages import Pages
 from datasync.api.dashboard.preview import preview_of
-from datasync.api.dashboard.state import needs_of, state_of
 from datasync.api.dependencies import ControllerOf, ShutdownOf
 from datasync.api.rates import GUESSES, RatesOf, address_of, limited
 from datasync.api.rates import RUNS as RUNS_ASKED
 from datasync.api.requests import in_thread, read_body
-from datasync.api.run_routes import RunId
+from datasync.api.run_routes import Before, RunId
+from datasync.api.security import key_among, root_of
 from datasync.api.sessions import COOKIE, LIFE_SECONDS
-from datasync.api.shutdown import Shutdown
-from datasync.controllers.sync_controller import SyncController
 from datasync.controllers.trash import check_request
 from datasync.errors import DataSyncError, PageMissing, TooManyRequests, Unauthorized
-from datasync.models.access import Right, digest_of
+from datasync.models.access import Right
 from datasync.models.s3_models import RestoreRequest, RunReport, Span
 from datasync.models.sync_models import State, Verdict
 
 router = APIRouter(prefix="/ui", include_in_schema=False)
 
-RUNS, OUTCOMES, ROWS = 6, 10, 100
+ROWS = 100
 DOCTOR_SECONDS = 120
+STREAMED = [Depends(one_of_few)]
 SIZES = (("1 MiB", "1048576"), ("100 MiB", "104857600"), ("1 GiB", "1073741824"))
 SpanOf = Annotated[Span, Query()]
 
@@ -46,60 +46,29 @@ def pages_of(request: Request) -> Pages:
 # Overview
 
 
-def overview(request: Request, controller: SyncController, span: Span) -> dict[str, Any]:
-    """All that the first page shows. Asks the ledger, and S3 as health does."""
-    health, stats = controller.health(), controller.stats()
-    recent = controller.runs(RUNS).runs
-    running = [run for run in recent if run.status in ("queued", "running")]
-    held = _held(controller, health.held_run)
-    return {
-        "health": health,
-        "stats": stats,
-        "state": state_of(health, stats, running, held),
-        "needs": needs_of(health, stats, held),
-        "running": running,
-        "runs": [run for run in recent if run not in running],
-        "transfers": controller.transfers().transfers,
-        "outcomes": controller.outcomes(None, None, None, None, OUTCOMES).outcomes,
-        "disk": controller.disk_usage(),
-        "plots": plots(controller.activity(span)),
-        "span": span,
-        "problems": stats.failed,
-    }
-
-
-def _held(controller: SyncController, run_id: int | None) -> RunReport | None:
-    return controller.run(run_id, deletes=0) if run_id is not None else None
-
-
 @router.get("")
 async def show_overview(
     request: Request, controller: ControllerOf, span: SpanOf = Span.HOUR
 ) -> Response:
-    found = await in_thread(overview, request, controller, span)
+    found = await in_thread(overview, controller, span)
     return pages_of(request).page(request, "overview.html", "", **found)
 
 
-@router.get("/live")
+@router.get("/live", dependencies=STREAMED)
 async def live_overview(
-    request: Request, controller: ControllerOf, shutdown: ShutdownOf, span: SpanOf = Span.HOUR
+    request: Request, shutdown: ShutdownOf, span: SpanOf = Span.HOUR
 ) -> Response:
-    pages = pages_of(request)
+    pages, overviews = pages_of(request), request.app.state.overviews
 
-    async def parts() -> Mapping[str, str]:
-        found = await in_thread(overview, request, controller, span)
+    def parts() -> Mapping[str, str]:
+        found = overviews.latest(span)
         names = ("state", "figures", "plots", "moving", "lately")
         return {
             name: pages.text(request, "live.html", part=f"overview_{name}.html", **found)
             for name in names
         }
 
-    return _streamed(request, shutdown, parts)
-
-
-def _streamed(request: Request, shutdown: Shutdown, parts: Parts) -> Response:
-    """Raises: TooManyRequests when so many pages are open that one more would be a burden."""
-    return stream(request, shutdown, parts, request.app.state.streams)
+    return stream(request, shutdown, partial(in_thread, parts))
 
 
 def _more(request: Request, page: str, asked: Mapping[str, str], **after: object) -> str:
@@ -107,7 +76,7 @@ def _more(request: Request, page: str, asked: Mapping[str, str], **after: object
     if None in after.values():
         return ""
     here = {name: value for name, value in asked.items() if value}
-    return f"{root_of(request)}/ui/{page}?{urlencode({**here, **after})}"
+    return f"{root_of(request.scope)}/ui/{page}?{urlencode({**here, **after})}"
 
 
 # Files
@@ -126,7 +95,7 @@ async def show_files(
     asked = {"prefix": prefix, "state": state, "verdict": verdict, "least": least}
     states = [State(state)] if state in {each.value for each in State} else None
     wanted = Verdict(verdict) if verdict in {each.value for each in Verdict} else None
-    least_bytes = int(least) if least.isdecimal() else 0
+    least_bytes = int(least) if least in {size for _, size in SIZES} else 0
     page = await in_thread(controller.held_files, prefix, states, wanted, least_bytes, token, ROWS)
     return pages_of(request).page(
         request,
@@ -162,9 +131,7 @@ async def show_file(request: Request, controller: ControllerOf, key: str) -> Res
 
 
 @router.get("/runs")
-async def show_runs(
-    request: Request, controller: ControllerOf, before: int | None = None
-) -> Response:
+async def show_runs(request: Request, controller: ControllerOf, before: Before = None) -> Response:
     page = await in_thread(controller.runs, 50, before)
     older = _more(request, "runs", {}, before=page.next_before)
     return pages_of(request).page(request, "runs.html", "/runs", runs=page.runs, next=older)
@@ -173,27 +140,31 @@ async def show_runs(
 @router.get("/runs/{run_id}")
 async def show_run(request: Request, controller: ControllerOf, run_id: RunId) -> Response:
     run = await in_thread(controller.run, run_id)
-    live = run.status in ("queued", "running", "held")
-    return pages_of(request).page(request, "run.html", "/runs", run=run, live=live)
+    return pages_of(request).page(request, "run.html", "/runs", run=run, live=_goes_on(run))
 
 
-@router.get("/runs/{run_id}/live")
+def _goes_on(run: RunReport) -> bool:
+    return run.status in ("queued", "running", "held")
+
+
+@router.get("/runs/{run_id}/live", dependencies=STREAMED)
 async def live_run(
     request: Request, controller: ControllerOf, shutdown: ShutdownOf, run_id: RunId
 ) -> Response:
     pages = pages_of(request)
 
-    async def parts() -> Mapping[str, str]:
-        run = await in_thread(controller.run, run_id)
-        return {"run": pages.text(request, "live.html", part="run_body.html", run=run)}
+    def parts() -> Mapping[str, str]:
+        run = controller.run(run_id)
+        told = {"run": pages.text(request, "live.html", part="run_body.html", run=run)}
+        return told if _goes_on(run) else {**told, "over": "yes"}
 
-    return _streamed(request, shutdown, parts)
+    return stream(request, shutdown, partial(in_thread, parts))
 
 
 @router.post("/sync", dependencies=[Depends(limited(RUNS_ASKED))])
 async def start_run(request: Request, controller: ControllerOf) -> Response:
     run = await in_thread(controller.trigger, "")
-    return _told("The bucket is being compared.", go=f"{root_of(request)}/ui/runs/{run.id}")
+    return _told("The bucket is being compared.", go=f"{root_of(request.scope)}/ui/runs/{run.id}")
 
 
 @router.post("/runs/{run_id}/approve")
@@ -222,7 +193,6 @@ async def show_problems(
         "/problems",
         failures=page.failures,
         next=_more(request, "problems", {}, token=page.next_token),
-        problems=len(page.failures),
     )
 
 
@@ -261,11 +231,10 @@ async def show_trash(
 @router.post("/trash/restore")
 async def restore(request: Request, controller: ControllerOf) -> Response:
     form = await _form(request)
-    if form.get("id"):
+    if "id" in form:
         asked = RestoreRequest(ids=[form["id"]])
     else:
-        why = form.get("why") or None
-        asked = RestoreRequest(prefix=form.get("prefix", ""), why=why)
+        asked = RestoreRequest(prefix=form.get("prefix"), why=form.get("why") or None)
     report = await in_thread(controller.trash.restore, check_request(asked))
     failed = next((each for each in report.restored if each.error), None)
     if failed is not None:
@@ -288,15 +257,15 @@ async def show_events(request: Request, controller: ControllerOf) -> Response:
     )
 
 
-@router.get("/events/live")
+@router.get("/events/live", dependencies=STREAMED)
 async def live_events(request: Request, controller: ControllerOf, shutdown: ShutdownOf) -> Response:
     pages = pages_of(request)
 
-    async def parts() -> Mapping[str, str]:
-        found = await in_thread(controller.outcomes, None, None, None, None, ROWS)
+    def parts() -> Mapping[str, str]:
+        found = controller.outcomes(None, None, None, None, ROWS)
         return {"feed": pages.text(request, "live.html", part="feed.html", outcomes=found.outcomes)}
 
-    return _streamed(request, shutdown, parts)
+    return stream(request, shutdown, partial(in_thread, parts))
 
 
 @router.get("/settings")
@@ -350,7 +319,7 @@ async def _visit(request: Request, command: Sequence[str]) -> Response:
 @router.get("/login")
 async def show_login(request: Request, next: str = "") -> Response:
     return pages_of(request).page(
-        request, "login.html", "", next=_own(next, root_of(request)), form=True, refused=""
+        request, "login.html", "", next=_own(next, root_of(request.scope)), form=True, refused=""
     )
 
 
@@ -359,10 +328,9 @@ async def log_in(request: Request, rates: RatesOf) -> Response:
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise Unauthorized("a page of another site may not log anybody in here")
     form = await _form(request)
-    root = root_of(request)
+    root = root_of(request.scope)
     where = _own(form.get("next", ""), root)
-    offered = digest_of(form.get("key", ""))
-    key = next((each for each in request.app.state.keys() if each.digest == offered), None)
+    key = key_among(request.app.state.keys(), [form.get("key", "")])
     if key is None or Right.READ not in key.role.rights:
         rates.spend(GUESSES, address_of(request.scope))
         refused = "That is no key of this service." if key is None else "That key may not read."
@@ -375,7 +343,8 @@ async def log_in(request: Request, rates: RatesOf) -> Response:
         request.app.state.sessions.cookie(key),
         max_age=LIFE_SECONDS,
         path=root or "/",
-        secure=request.url.scheme == "https",
+        # A proxy's word is enough here: it can only make the cookie stricter.
+        secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),
         httponly=True,
         samesite="strict",
     )
@@ -384,7 +353,7 @@ async def log_in(request: Request, rates: RatesOf) -> Response:
 
 @router.post("/logout")
 async def log_out(request: Request) -> Response:
-    root = root_of(request)
+    root = root_of(request.scope)
     answer = Response(headers={"HX-Redirect": f"{root}/ui/login"})
     answer.delete_cookie(COOKIE, path=root or "/")
     return answer

@@ -51,7 +51,22 @@
     });
   });
   document.addEventListener("htmx:afterSwap", (event) => tellTimes(event.target));
-  document.addEventListener("htmx:sseMessage", () => tellTimes(document));
+
+  // A page whose stream is gone must not go on as if it were true.
+  let losing;
+  document.addEventListener("htmx:sseError", () => {
+    losing ??= setTimeout(() => showLive(false), 5000);
+  });
+  document.addEventListener("htmx:sseMessage", () => {
+    clearTimeout(losing);
+    losing = undefined;
+    showLive(true);
+    tellTimes(document);
+  });
+  function showLive(live) {
+    root.toggleAttribute("data-stale", !live);
+    document.querySelector(".stale").hidden = live;
+  }
 
   // Answers come as an event of their own, in a header, whatever part of the page changes.
   document.addEventListener("told", (event) => say(event.detail.text, event.detail.tone));
