@@ -3,7 +3,8 @@
 #     -v "$PWD/api_keys:/run/secrets/api_keys:ro" -e API_KEYS_FILE=/run/secrets/api_keys datasync
 #
 # Clients outside the container are not on its loopback, so the service lets none of them in
-# without API_KEYS. Only /ping and /health/live, which the health check asks, are open.
+# without API_KEYS. Without a key only /ping, /health/live (which the health check asks),
+# /health/ready and the page to log in are open.
 
 # The line of Python and the release of Debian; each build takes the newest patches of both.
 ARG PYTHON=3.13-slim-trixie

@@ -48,8 +48,8 @@ def show(
     settings = read()
     shown = settings.redacted()
     if changed:
-        names = settings.model_fields_set
-        shown = {name: value for name, value in shown.items() if name in names}
+        fields = Settings.model_fields
+        shown = {n: v for n, v in shown.items() if getattr(settings, n) != fields[n].default}
     if json:
         print_json(shown)
         return exits.DONE

@@ -15,7 +15,10 @@ Port = Annotated[
     int | None, typer.Option(min=1, max=65535, help="Port to listen on; else API_PORT.")
 ]
 
-demo = typer.Typer(help="Try it: a local S3 with sample objects, mirrored here.")
+demo = typer.Typer(
+    help="Try it: a local S3 with sample objects, mirrored here.",
+    epilog="Example: datasync demo --port 9000",
+)
 
 
 def serve(

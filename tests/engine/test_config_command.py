@@ -2,6 +2,7 @@
 
 import pytest
 
+from datasync.config.settings import Settings, load_settings
 from tests.support.command_line import CommandLine
 
 
@@ -52,7 +53,10 @@ def test_the_effective_settings_are_shown_without_secrets(
 def test_what_was_changed_can_be_seen_alone(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As after `cp .env.example .env`, which gives many their defaults."""
     monkeypatch.setenv("API_PORT", "9999")
+    monkeypatch.setenv("RETRY_ATTEMPTS", "3")
+    assert load_settings().retry_attempts == Settings.model_fields["retry_attempts"].default
     shown = command_line("config", "show", "--changed", "--json").json
     assert shown["api_port"] == 9999
     assert "retry_attempts" not in shown

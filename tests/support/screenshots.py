@@ -26,11 +26,7 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 GIB = 2**30
 PICTURES = (
     ("dashboard", "", "light", 1240, 860),
-    ("dashboard-dark", "", "dark", 1240, 860),
     ("dashboard-run", "/runs/3", "light", 1240, 700),
-    ("dashboard-files", "/files?prefix=reports/", "light", 1240, 700),
-    ("dashboard-problems", "/problems", "light", 1240, 420),
-    ("dashboard-narrow", "", "light", 390, 844),
 )
 
 

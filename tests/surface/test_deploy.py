@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import uvicorn
 
 from datasync.api.connections import Connection
+from datasync.api.sessions import FILE
 from datasync.app import STOP_SECONDS, refused
 from datasync.config.settings import SECRET_FILES, SECRETS, Settings
 from datasync.errors import ConfigurationError
@@ -138,9 +139,11 @@ class TestPages:
 
     def test_what_is_named_of_the_mirror_is_what_the_architecture_names(self) -> None:
         architecture = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
-        for name in ("ledger.db", "trash", "staging", "lease.lock", "wake"):
-            assert f"`.datasync/{name}" in architecture
-            assert f"{name}" in OPERATIONS.read_text(encoding="utf-8")
+        named = set(re.findall(r"^\| `\.datasync/([\w.]+)", architecture, re.MULTILINE))
+        (table,) = re.findall(r"Back it up\?.*?\n\n", OPERATIONS.read_text("utf-8"), re.DOTALL)
+        assert {FILE, "ledger.db", "trash", "staging", "lease.lock", "wake"} <= named
+        for name in named - {"demo", "doctor", "mirror.json"}:
+            assert re.search(rf"`(\.datasync/)?{re.escape(name)}\*?`", table), name
 
 
 def test_gunicorn_gives_its_workers_time_to_stop_and_plain_sockets() -> None:

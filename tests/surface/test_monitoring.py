@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from typer.core import TyperGroup
 from typer.main import get_command
@@ -17,6 +16,7 @@ from datasync.config.settings import Settings
 from datasync.models.sync_models import State
 from tests.support.metrics import exposition
 from tests.support.promtool import promtool
+from tests.support.yaml_files import document
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "monitoring"
@@ -26,12 +26,8 @@ CORE = {"stat", "gauge", "bargauge", "timeseries", "heatmap", "table", "state-ti
 COLUMNS = 24
 
 
-def _yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text("utf-8"))
-
-
 def _rules() -> list[dict[str, Any]]:
-    return [rule for group in _yaml(FOLDER / "alerts.yml")["groups"] for rule in group["rules"]]
+    return [rule for group in document(FOLDER / "alerts.yml")["groups"] for rule in group["rules"]]
 
 
 def _dashboard() -> dict[str, Any]:
@@ -103,7 +99,7 @@ def test_the_documents_list_of_alerts_is_theirs() -> None:
 def test_every_alert_is_tried() -> None:
     tried = {
         name
-        for test in _yaml(FOLDER / "alerts_test.yml")["tests"]
+        for test in document(FOLDER / "alerts_test.yml")["tests"]
         for asked in test["promql_expr_test"]
         for sample in asked["exp_samples"]
         for name in re.findall(r'alertname="(\w+)"', sample["labels"])
@@ -114,7 +110,7 @@ def test_every_alert_is_tried() -> None:
 def test_the_stories_of_alerts_are_told_in_metrics_of_the_service() -> None:
     series = (
         each["series"]
-        for test in _yaml(FOLDER / "alerts_test.yml")["tests"]
+        for test in document(FOLDER / "alerts_test.yml")["tests"]
         for each in test["input_series"]
     )
     assert _names(series) <= _exposed()
@@ -132,7 +128,7 @@ def test_alerts_fire_when_they_should_and_only_then() -> None:
 
 
 def test_the_job_asks_the_service_with_a_key_from_a_file() -> None:
-    config = _yaml(FOLDER / "prometheus.yml")
+    config = document(FOLDER / "prometheus.yml")
     [job] = config["scrape_configs"]
     assert (job["job_name"], job["metrics_path"]) == ("datasync", "/metrics")
     assert set(job["authorization"]) == {"credentials_file"}
@@ -207,9 +203,9 @@ def test_every_state_has_a_colour() -> None:
 
 def test_grafana_finds_prometheus_and_the_dashboard() -> None:
     provisioning = FOLDER / "grafana" / "provisioning"
-    [source] = _yaml(provisioning / "datasources" / "prometheus.yml")["datasources"]
+    [source] = document(provisioning / "datasources" / "prometheus.yml")["datasources"]
     assert (source["type"], source["isDefault"]) == ("prometheus", True)
-    interval = _yaml(FOLDER / "prometheus.yml")["global"]["scrape_interval"]
+    interval = document(FOLDER / "prometheus.yml")["global"]["scrape_interval"]
     assert source["jsonData"]["timeInterval"] == interval
-    [provider] = _yaml(provisioning / "dashboards" / "datasync.yml")["providers"]
+    [provider] = document(provisioning / "dashboards" / "datasync.yml")["providers"]
     assert provider["type"] == "file"
