@@ -106,6 +106,7 @@ class BucketContract:
         assert fetch(arranged.bucket, ObjectRequest("a"))[1].body == b"two"
         assert listed(arranged.bucket) == {"a": (3, md5(b"two"))}
 
+    @pytest.mark.parametrize("large", [False, True])
     @pytest.mark.parametrize(
         ("first", "last", "expected"),
         [
@@ -116,11 +117,11 @@ class BucketContract:
         ],
     )
     def test_gets_a_range(
-        self, arranged: Arranged, first: int, last: int | None, expected: bytes
+        self, arranged: Arranged, first: int, last: int | None, expected: bytes, large: bool
     ) -> None:
         arranged.put("a", BODY)
 
-        request = ObjectRequest("a", first=first, last=last, if_match=md5(BODY))
+        request = ObjectRequest("a", first=first, last=last, if_match=md5(BODY), large=large)
         answer, receiver = fetch(arranged.bucket, request)
 
         assert answer.error is None and answer.head is not None
@@ -206,11 +207,12 @@ class BucketContract:
         with pytest.raises(ObjectMissing):
             arranged.bucket.parts("no", "0123-2", 2)
 
-    def test_a_large_body_comes_in_order(self, arranged: Arranged) -> None:
+    @pytest.mark.parametrize("large", [False, True])
+    def test_a_large_body_comes_in_order(self, arranged: Arranged, large: bool) -> None:
         body = hashlib.shake_128(b"large").digest(3 * MIB)
         arranged.put("a", body)
 
-        _, receiver = fetch(arranged.bucket, ObjectRequest("a"))
+        _, receiver = fetch(arranged.bucket, ObjectRequest("a", large=large))
 
         assert receiver.body == body
 

@@ -25,7 +25,8 @@ from datasync.errors import (
     TransferStalled,
 )
 from datasync.models.sync_models import ListedObject, ListingPage, ObjectHead, ObjectRequest
-from datasync.services.storage.bucket import BucketElsewhere, Channel
+from datasync.services.storage.bucket import BucketElsewhere
+from datasync.services.storage.channel import Channel
 from tests.support import fail
 from tests.support.fail import Fault
 from tests.support.fake_channel import FakeChannel

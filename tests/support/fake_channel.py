@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from datasync.errors import DataSyncError, ObjectTooLarge, TransferStalled
 from datasync.models.sync_models import ObjectHead, ObjectRequest
-from datasync.services.storage.bucket import Answer, Receiver
+from datasync.services.storage.channel import Answer, Receiver
 from tests.support.fail import Fault
 
 NAP_SECONDS = 0.002

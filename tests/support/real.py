@@ -8,7 +8,8 @@ from pathlib import Path
 from datasync.composition import Components, compose, s3_bucket
 from datasync.config.settings import Settings, load_settings
 from datasync.models.sync_models import ListingPage, ObjectHead, ObjectRequest, Run, RunKind
-from datasync.services.storage.bucket import Bucket, BucketElsewhere, Channel, Receiver
+from datasync.services.storage.bucket import Bucket, BucketElsewhere
+from datasync.services.storage.channel import Channel, Receiver
 from tests.support.s3_server import S3Server
 
 

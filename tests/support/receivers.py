@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from datasync.models.sync_models import ObjectHead, ObjectRequest
-from datasync.services.storage.bucket import Answer, Bucket, Channel
+from datasync.services.storage.bucket import Bucket
+from datasync.services.storage.channel import Answer, Channel
 
 PATIENCE_SECONDS = 30.0
 
@@ -26,9 +27,10 @@ class Collector:
         self.heads.append(head)
         self.on_begin(head)
 
-    def write(self, data: bytes) -> None:
-        self.chunks.append(data)
-        self.on_write(data)
+    def write(self, data: bytes | memoryview) -> None:
+        kept = bytes(data)  # a view is good only during this call
+        self.chunks.append(kept)
+        self.on_write(kept)
 
 
 def drain(channel: Channel) -> list[Answer]:

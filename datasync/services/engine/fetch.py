@@ -33,7 +33,8 @@ from datasync.services.engine.planner import oversize_reason
 from datasync.services.engine.proof import ReadBack
 from datasync.services.engine.ranges import Ranges
 from datasync.services.engine.tasks import Found, Result, Task, modified
-from datasync.services.storage.bucket import Answer, Bucket, Channel
+from datasync.services.storage.bucket import Bucket
+from datasync.services.storage.channel import Answer, Channel
 from datasync.services.storage.mirror import Mirror, StagedFile, Writer
 
 MEMORY_BYTES = 256 * 1024
@@ -131,11 +132,11 @@ class Fetch:
         watch = self._digest.update if self._digest is not None else None
         self._writer = Writer(self._staged, watch=watch)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._ranges is not None:
             self._ranges.write_first(data)
         elif self._writer is None:
-            self._chunks.append(data)
+            self._chunks.append(bytes(data))
         else:
             self._writer.write(data)
 

@@ -27,7 +27,7 @@ from datasync.services.engine.integrity import LARGE_BYTES
 from datasync.services.engine.levels import MAXIMUM, pause_seconds
 from datasync.services.engine.proving import Proving
 from datasync.services.engine.tasks import Found, Result, Task
-from datasync.services.storage.bucket import Answer
+from datasync.services.storage.channel import Answer
 
 if TYPE_CHECKING:
     from datasync.services.engine.transfer import TransferPool
