@@ -198,14 +198,14 @@ async def trigger(
             if not free:
                 raise TooManyRequests("too many plans are being made")
             return await _plan(request, controller, shutdown, lanes, prefix)
-    run = await in_thread(controller.trigger, prefix)
+    run, joined = await in_thread(controller.trigger, prefix)
     with lanes.waits.place() as free:
         if free and not background:
             await wait_while(lambda: in_thread(controller.unfinished, run.id), request, shutdown)
     answer = await in_thread(controller.response, run.id)
     if answer.status is SyncStatus.ACCEPTED:
         response.status_code = 202
-    return answer
+    return answer.model_copy(update={"joined": joined})
 
 
 async def _plan(

@@ -16,7 +16,7 @@ from rich.text import Text
 from datasync.cli.pace import Pace, objects_done
 from datasync.cli.terminal import remark, remarks
 from datasync.controllers.tallies import counted
-from datasync.controllers.words import byte_text, duration_text
+from datasync.models.words import byte_text, duration_text
 from datasync.models.sync_models import Run, RunCounts, RunKind, RunStatus
 from datasync.utils.logger import escape_key
 

@@ -155,18 +155,18 @@ class Elsewhere:
     # Runs, to their end
 
     def reconcile(self, prefix: str, display: Display) -> Run:
-        run_id = self._client.trigger(prefix, background=True).run_id
-        if run_id is None:
+        answer = self._client.trigger(prefix, background=True)
+        if answer.run_id is None:
             raise DataSyncError("the service did not say which run it began")
-        return self._follow(run_id, display)
+        return self._follow(answer.run_id, display, already="already " if answer.joined else "")
 
     def apply(self, run_id: int, display: Display) -> Run:
         self._client.approve(run_id)
         return self._follow(run_id, display)
 
-    def _follow(self, run_id: int, display: Display) -> Run:
+    def _follow(self, run_id: int, display: Display, already: str = "") -> Run:
         display.say(
-            f"The service at {self._client.url} is at run {run_id}. "
+            f"The service at {self._client.url} is {already}at run {run_id}. "
             "Ctrl-C stops watching, not the run."
         )
         try:

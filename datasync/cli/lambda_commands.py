@@ -7,7 +7,7 @@ import typer
 
 from datasync.cli import exits
 from datasync.cli.terminal import print_line, remark
-from datasync.controllers.words import byte_text
+from datasync.models.words import byte_text
 from datasync.errors import ConfigurationError
 
 DEFAULT_OUTPUT = Path("forwarder.zip")

@@ -9,7 +9,7 @@ from datasync.cli.run_commands import Json, Limit, Prefix
 from datasync.cli.session import asked
 from datasync.cli.terminal import Cell, Column, print_json, print_line, print_table, remark
 from datasync.cli.wording import in_commands
-from datasync.controllers.words import byte_text
+from datasync.models.words import byte_text
 from datasync.models.sync_models import State
 
 if TYPE_CHECKING:  # the wire's shapes take long to load: not for --help
@@ -105,7 +105,14 @@ def _file_cells(entry: "FileEntry") -> tuple[Cell, ...]:
 
 def _failure_cells(entry: "FailureEntry") -> tuple[Cell, ...]:
     next_try = entry.next_try.timestamp() if entry.next_try else None
-    return (entry.key, entry.state, entry.reason, entry.attempts, next_try, in_commands(entry.hint))
+    return (
+        entry.key,
+        entry.state,
+        entry.reason,
+        entry.attempts or None,
+        next_try,
+        in_commands(entry.hint),
+    )
 
 
 def _print_status(report: "StatusReport") -> None:

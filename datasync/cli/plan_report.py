@@ -6,7 +6,7 @@ Prints; what a plan comes to is reckoned in `controllers/plan.py`.
 from datasync.cli.terminal import Column, print_json, print_table, remark
 from datasync.controllers.plan import PlanReport, size_of
 from datasync.controllers.tallies import counted
-from datasync.controllers.words import byte_text
+from datasync.models.words import byte_text
 from datasync.models.sync_models import Action, Operation
 
 COLUMNS = (Column("operation", "word"), Column("key"), Column("size", "bytes"), Column("reason"))

@@ -13,7 +13,7 @@ from datasync.cli.session import asked, here, is_elsewhere
 from datasync.cli.terminal import Column, print_json, print_line, print_table, remark
 from datasync.cli.wording import in_commands
 from datasync.controllers.tallies import counted
-from datasync.controllers.words import duration_text
+from datasync.models.words import duration_text
 from datasync.models.sync_models import Run, RunStatus
 
 if TYPE_CHECKING:  # the wire's shapes take long to load: not for --help

@@ -8,7 +8,7 @@ import typer
 from datasync.cli import exits, garbage
 from datasync.cli.run_commands import Adopt
 from datasync.cli.terminal import print_line, remark
-from datasync.controllers.words import byte_text
+from datasync.models.words import byte_text
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; else API_HOST.")]
 Port = Annotated[

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from datasync.cli.exits import PIPE_CLOSED
-from datasync.controllers.words import byte_text
+from datasync.models.words import byte_text
 from datasync.utils.logger import escape_key
 
 ROOMY_COLUMNS = 100

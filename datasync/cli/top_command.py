@@ -15,7 +15,7 @@ from datasync.cli.run_commands import Json
 from datasync.cli.session import opened
 from datasync.cli.terminal import output, print_json, time_text
 from datasync.cli.verdict import noted
-from datasync.controllers.words import byte_text, duration_text
+from datasync.models.words import byte_text, duration_text
 from datasync.utils.logger import escape_key
 
 if TYPE_CHECKING:

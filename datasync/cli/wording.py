@@ -6,7 +6,7 @@ Pure. Knows the texts of the error tree and of the ledger, and no error itself.
 import re
 
 _COMMANDS = (
-    (r" or POST /sync/runs/\d+/approve", ""),  # such a hint names the command already
+    (r" or POST /sync/runs/\d+/(?:approve|cancel)", ""),  # such a hint names the command already
     (r"Correct the request; /docs shows what this route takes\.", "Add --help to see its use."),
     (r"See /docs for what this route takes\.", "Add --help to see what the command takes."),
     (r"\bGET /sync/files\b", "datasync files"),

@@ -339,7 +339,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_lines(error))) from None
+        raise ConfigurationError("\n".join((*_lines(error), *_meant(error)))) from None
     except SettingsError:
         raise ConfigurationError(".env: cannot be read: bad value") from None
 
@@ -386,6 +386,16 @@ def unknown_variables() -> list[str]:
     return [
         f"{name} is not a setting of this service and is ignored; did you mean {meant}?"
         for name, meant in near_misses(names, Settings.model_fields)
+    ]
+
+
+def _meant(error: ValidationError) -> list[str]:
+    """Which variable was probably meant to be one that is missing."""
+    missing = {
+        str(problem["loc"][0]).upper() for problem in error.errors() if problem["type"] == "missing"
+    }
+    return [
+        warning for warning in unknown_variables() if warning.split()[-1].rstrip("?") in missing
     ]
 
 

@@ -90,13 +90,14 @@ class SyncController:
 
     # Runs
 
-    def trigger(self, prefix: str = "") -> Run:
+    def trigger(self, prefix: str = "") -> tuple[Run, bool]:
         """Queue a reconciliation below `prefix`, or join one that covers it.
 
+        Also whether the one that was joined was at work already.
         Raises: MalformedRequest (prefix outside S3_PREFIX), LedgerError.
         """
         run, _ = self._service.request_run(RunKind.RECONCILE, self.scope.of_run(prefix))
-        return run
+        return run, run.status is RunStatus.RUNNING
 
     def unfinished(self, run_id: int) -> bool:
         """Whether the run is still queued or running. Raises: RunMissing, LedgerError."""

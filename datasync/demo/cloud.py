@@ -90,7 +90,12 @@ class Cloud:
     def _notify(self, function_arn: str) -> None:
         target = {
             "LambdaFunctionArn": function_arn,
-            "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
+            "Events": [
+                "s3:ObjectCreated:*",
+                "s3:ObjectRemoved:*",
+                "s3:ObjectRestore:Completed",
+                "s3:LifecycleExpiration:*",
+            ],
         }
         self.client("s3").put_bucket_notification_configuration(
             Bucket=BUCKET,

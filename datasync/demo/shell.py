@@ -23,6 +23,7 @@ def variables(settings: Settings) -> dict[str, str]:
         "LOCAL_DOWNLOAD_DIR": str(settings.root),
         "DATABASE_URL": settings.ledger_url(),
         "LOG_FILE": "",
+        "API_PORT": str(settings.api_port),
     }
 
 

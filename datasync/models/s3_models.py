@@ -88,6 +88,11 @@ class SyncResponse(Wire):
     failed_operations: int
     skipped_files: int = Field(description="Keys that needed nothing, or must not be stored.")
     run_id: int | None = Field(description="The run that did, or will do, the work.")
+    joined: bool = Field(
+        default=False,
+        description="That run was at work before this was asked for: what it had looked at by then "
+        "may have changed since. Asked for again once it is over, a new one is made.",
+    )
     in_sync: bool = Field(description="The mirror is proved equal to the bucket, now.")
     sync_details: list[SyncDetail] = Field(
         description=f"Failures first, at most {DETAILS_LIMIT} in all.", max_length=DETAILS_LIMIT

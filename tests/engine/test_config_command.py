@@ -31,6 +31,20 @@ def test_nearly_a_setting_is_a_warning(
     assert "did you mean API_KEYS?" in command_line("config", "check").err
 
 
+def test_what_is_missing_may_have_another_name(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("S3_BUCKET_NAME")
+    monkeypatch.setenv("S3_BUCKET", "x")
+    monkeypatch.setenv("API_KEY", "x")
+
+    refused = command_line("config", "check")
+
+    assert refused.code == 2
+    assert "S3_BUCKET_NAME is required" in refused.err
+    assert "did you mean S3_BUCKET_NAME?" in refused.err and "API_KEYS" not in refused.err
+
+
 def test_nothing_is_made(command_line: CommandLine) -> None:
     command_line("config", "check")
     command_line("config", "show")

@@ -23,6 +23,7 @@ FIELDS = {
     "run_id",
     "in_sync",
     "sync_details",
+    "joined",
 }
 
 
@@ -129,6 +130,7 @@ def test_triggers_during_a_run_join_it(start_service: Starter) -> None:
     service = start_service(bucket)
     answers: list[Any] = []
     first = service.post("/sync/trigger", 202, params={"background": "true"})
+    assert first["joined"] is False
     waiting = [
         threading.Thread(target=lambda: answers.append(service.post("/sync/trigger")))
         for _ in range(20)
@@ -137,6 +139,8 @@ def test_triggers_during_a_run_join_it(start_service: Starter) -> None:
         thread.start()
     try:
         eventually(lambda: service.get(f"/sync/runs/{first['run_id']}")["status"] == "running")
+        late = service.post("/sync/trigger", 202, params={"background": "true"})
+        assert (late["run_id"], late["joined"]) == (first["run_id"], True)
         started = time.monotonic()
         assert service.get("/ping") == {"message": "pong"}
         assert service.get("/sync/stats")["pending"] == 0

@@ -59,7 +59,7 @@ PARAMETERS = {
 }
 FIELDS = {
     "SyncResponse": "status message processed_files successful_operations failed_operations "
-    "skipped_files run_id in_sync sync_details",
+    "skipped_files run_id joined in_sync sync_details",
     "SyncDetail": "operation file_key status message",
     "HealthReport": "status message s3_connection download_directory directory_writable timestamp "
     "in_sync pending failed lag_seconds held_run engine",

@@ -28,7 +28,7 @@ from datasync.cli.terminal import (
 )
 from datasync.controllers.plan import PlanReport, held_because, summarise
 from datasync.controllers.views import run_report
-from datasync.controllers.words import byte_text, duration_text
+from datasync.models.words import byte_text, duration_text
 from datasync.models.sync_models import (
     Action,
     ListedObject,

@@ -28,6 +28,10 @@ def test_no_hint_names_a_route(kind: type[DataSyncError]) -> None:
             "approve it with 'datasync approve 5' or POST /sync/runs/5/approve.",
             "approve it with 'datasync approve 5'.",
         ),
+        (
+            "or reject it with 'datasync cancel 5' or POST /sync/runs/5/cancel.",
+            "or reject it with 'datasync cancel 5'.",
+        ),
         ("the key a/sync/failures is odd", "the key a/sync/failures is odd"),
         (MalformedRequest.hint, "Add --help to see its use."),
     ],

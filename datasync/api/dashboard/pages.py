@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse
 from datasync import __version__
 from datasync.api.security import caller_of, cookies_of, root_of
 from datasync.api.sessions import COOKIE
-from datasync.controllers.words import byte_text, duration_text, second_text
+from datasync.models.words import byte_text, duration_text, second_text
 from datasync.models.access import Right
 from datasync.utils.logger import escape_key
 

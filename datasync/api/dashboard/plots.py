@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from datasync.controllers.tallies import counted
-from datasync.controllers.words import byte_text, second_text
+from datasync.models.words import byte_text, second_text
 from datasync.models.s3_models import ActivityReport, ActivityStep, Span
 
 WIDTH, HEIGHT = 600, 150

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 
 from datasync.controllers.sync_controller import SyncController
-from datasync.controllers.words import byte_text
+from datasync.models.words import byte_text
 from datasync.errors import DataSyncError
 from datasync.utils.logger import escape_key
 

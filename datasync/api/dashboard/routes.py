@@ -163,7 +163,7 @@ async def live_run(
 
 @router.post("/sync", dependencies=[Depends(limited(RUNS_ASKED))])
 async def start_run(request: Request, controller: ControllerOf) -> Response:
-    run = await in_thread(controller.trigger, "")
+    run, _ = await in_thread(controller.trigger, "")
     return _told("The bucket is being compared.", go=f"{root_of(request.scope)}/ui/runs/{run.id}")
 
 

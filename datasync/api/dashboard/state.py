@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datasync.controllers.tallies import counted
-from datasync.controllers.words import duration_text
+from datasync.models.words import duration_text
 from datasync.models.s3_models import HealthReport, HealthStatus, RunReport, StatsReport
 
 

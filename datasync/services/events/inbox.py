@@ -84,7 +84,7 @@ def parse(body: bytes, bucket: str, prefix: str) -> list[KeyEvent]:
     if not reader.read(_decoded(body), 0):
         raise UnprocessableRequest(
             "the body is JSON, but no S3 event notification",
-            hint="Send the notification as it was made, by S3, EventBridge, SNS, SQS or MinIO.",
+            hint="Send it as it was made, by S3, EventBridge, SNS, SQS, MinIO or Ceph.",
         )
     _refuse_if_all_rejected(reader.events)
     return reader.events

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from datasync.errors import DiskFull
+from datasync.models.words import byte_text
 
 # So long one look at the disk serves: a file of a few KiB takes less time than a look.
 LOOK_SECONDS = 0.02
@@ -66,10 +67,11 @@ class Room:
             return
         self._look(now)
         if not self._has_room(size):
-            promised = f" ({_mib(self._reserved)} of them promised)" if self._reserved else ""
+            promised = f" ({byte_text(self._reserved)} of them promised)" if self._reserved else ""
+            needed = f"{byte_text(size)} are needed and " if size else ""
             raise DiskFull(
-                f"{_mib(self._free)} are free{promised}, {_mib(size)} are needed and "
-                f"{self._min_free_percent:g} % must stay free"
+                f"{byte_text(self._free)} are free{promised}, {needed}"
+                f"{self._min_free_percent:g} % ({byte_text(self._floor)}) must stay free"
             )
 
     def _look(self, now: float) -> None:
@@ -82,7 +84,3 @@ class Room:
     def _has_room(self, size: int) -> bool:
         left = self._free - self._released - self._reserved - size
         return not self._counts or left >= max(0.0, self._floor)
-
-
-def _mib(nbytes: int) -> str:
-    return f"{nbytes / 2**20:.1f} MiB"

@@ -109,7 +109,9 @@ def _extent(status: int, fields: Fields, request: ObjectRequest, length: int) ->
     name = repr(request.key)
     if status == 200:
         if request.first is not None or (request.part_number or 1) > 1:
-            raise TornRead(f"{name}: a range was asked for, the whole object came")
+            raise TornRead(
+                f"{name}: a range was asked for, the answer has 200 as for the whole object"
+            )
         return 0, length
     found = _CONTENT_RANGE.fullmatch(fields.get("content-range", ""))
     if found is None or (request.first is None and request.part_number is None):

@@ -1,12 +1,12 @@
-"""Numbers in words that people read at a glance: bytes, durations. Pure; for terminal and page."""
+"""Numbers in words that people read at a glance: bytes, durations. Pure; wherever people read."""
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def byte_text(count: float) -> str:
-    """Bytes in the largest unit that keeps the number at or above one: "1.4 GiB"."""
+    """Bytes in the largest unit that shows at least one: "1.4 GiB", never "1024.0 MiB"."""
     unit = 0
-    while count >= 1024 and unit < len(_UNITS) - 1:
+    while count >= 1023.95 and unit < len(_UNITS) - 1:
         count /= 1024
         unit += 1
     return f"{count:.0f} B" if unit == 0 else f"{count:.1f} {_UNITS[unit]}"
