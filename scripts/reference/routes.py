@@ -147,10 +147,16 @@ def _body(operation: dict[str, Any], shapes: _Shapes) -> str:
 
 def _answers(operation: dict[str, Any], shapes: _Shapes) -> str:
     rows = [
-        [code(status), _kind(answer), names_as_code(answer.get("description", ""))]
+        [code(status), _kind(answer), _when(answer)]
         for status, answer in sorted(operation["responses"].items())
     ]
     return table(("Status", "Answer", "When"), rows)
+
+
+def _when(answer: dict[str, Any]) -> str:
+    """Its description; the framework's own, where a route has none, says nothing."""
+    said = answer.get("description", "")
+    return "Done." if said == "Successful Response" else names_as_code(said)
 
 
 def _kind(answer: dict[str, Any]) -> str:
@@ -176,7 +182,8 @@ def _example(method: str, path: str, operation: dict[str, Any], shapes: _Shapes)
     if method == "HEAD" or not content or not name_of(content.get("schema", {})):
         return asked
     answer = content.get("example") or sample(content["schema"], shapes)
-    return f"{asked}\n\n{block('json', json.dumps(answer, indent=2))}"
+    shown = block("json", json.dumps(answer, indent=2))
+    return f"{asked}\n\nAn answer has this form; the values are made up:\n\n{shown}"
 
 
 def _curl(method: str, path: str, operation: dict[str, Any], shapes: _Shapes) -> str:

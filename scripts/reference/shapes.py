@@ -23,6 +23,12 @@ _SAMPLES: dict[str, object] = {
     "path": "reports/2026/01.csv",
     "prefix": "",
     "etag": "9e107d9d372bb6826bd81d3542a419d6",
+    "kind": "reconcile",
+    "planned_deletes": ["reports/2025/12.csv"],
+    "s3_connection": True,
+    "directory_writable": True,
+    "state": "synced",
+    "verdict": "md5",
     "size": 48213,
     "bytes": 48213,
     "hint": "",
@@ -92,7 +98,7 @@ def sample(schema: dict[str, Any], schemas: Schemas, name: str = "") -> Any:
     schema = {**schemas.get(schema), **{k: v for k, v in schema.items() if k != "$ref"}}
     if schema.get("examples"):
         return schema["examples"][0]
-    if name in _SAMPLES and _fits(_SAMPLES[name], schema):
+    if name in _SAMPLES and _fits(_SAMPLES[name], schema, schemas):
         return _SAMPLES[name]
     if "const" in schema or "enum" in schema:
         return schema.get("const", schema.get("enum", [None])[0])
@@ -101,11 +107,11 @@ def sample(schema: dict[str, Any], schemas: Schemas, name: str = "") -> Any:
     return _sample_of_type(schema, schemas, name)
 
 
-def _fits(value: object, schema: dict[str, Any]) -> bool:
+def _fits(value: object, schema: dict[str, Any], schemas: Schemas) -> bool:
     """Whether one of the common samples is of the schema's type."""
     kinds = {str: "string", bool: "boolean", int: "integer", list: "array", type(None): "null"}
     members = schema.get("anyOf") or [schema]
-    return kinds[type(value)] in [each.get("type") for each in members]
+    return kinds[type(value)] in [schemas.get(each).get("type") for each in members]
 
 
 def _most_telling(members: list[dict[str, Any]]) -> dict[str, Any]:
@@ -125,6 +131,6 @@ def _sample_of_type(schema: dict[str, Any], schemas: Schemas, name: str) -> Any:
         return [sample(schema["items"], schemas)] if schema.get("items") else []
     if schema.get("format") == "date-time":
         return "2026-11-26T09:30:00Z"
-    return {"integer": 0, "number": 0.0, "boolean": True, "object": {}, "null": None}.get(
+    return {"integer": 0, "number": 0.0, "boolean": False, "object": {}, "null": None}.get(
         str(kind), name or "text"
     )
