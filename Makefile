@@ -22,7 +22,7 @@ define install_file
 @$(BIN)/python scripts/link_project.py
 endef
 
-.PHONY: run test check lint audit soak bench bench-quick lock clean help install install-dev
+.PHONY: run test check lint audit docs docs-serve soak bench bench-quick lock clean help install install-dev
 .DEFAULT_GOAL := help
 
 run: install  ## install everything and start the service (without a bucket: a demo)
@@ -47,6 +47,14 @@ lint: install-dev  ## format, style, types, import contracts
 
 audit: install-dev  ## known vulnerabilities of the packages; says so when it cannot find out
 	@$(BIN)/python scripts/audit.py
+
+# Strict, as the tests of docs build it: a link that leads nowhere ends it.
+docs: install-dev  ## build the documentation's site into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "The site is in site/: 'make docs-serve' shows it, and any web server can."
+
+docs-serve: install-dev  ## show the site at http://127.0.0.1:8000, and each change at once
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --no-strict $(ARGS)
 
 bench: install-dev  ## measure against rclone, s5cmd and the AWS CLI (docs/PERFORMANCE.md): hours
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -81,7 +89,7 @@ lock:  ## renew poetry.lock and the requirement files (needs poetry with its exp
 	@! grep -n -- '-index-url\|://' requirements*.txt
 
 clean:  ## remove what was installed and made; mirrored files and logs stay
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov site
 	@find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
 help:  ## list the targets

@@ -51,6 +51,7 @@
     │   └── LeaseHeld               another process runs the engine
     ├── RequestRefused              the caller's request
     │   ├── MalformedRequest
+    │   ├── PageMissing             no such page of the dashboard
     │   ├── UnprocessableRequest    well-formed, but not what the route takes
     │   ├── PayloadTooLarge
     │   ├── UnsupportedMedia

@@ -56,7 +56,7 @@ STATUS: dict[type[DataSyncError], int] = {
     errors.ProofUnavailable: 503,
     errors.Interrupted: 503,
 }
-_HTTP_NAMES = {
+HTTP_NAMES = {
     400: "BadRequest",
     404: "NotFound",
     405: "MethodNotAllowed",
@@ -125,7 +125,7 @@ def http_answer(status: int, headers: Mapping[str, str] | None = None) -> JSONRe
     """The answer to what the framework refused by itself."""
     return answer(
         status,
-        _HTTP_NAMES.get(status, "HTTPError"),
+        HTTP_NAMES.get(status, "HTTPError"),
         _HTTP_DETAILS.get(status, "the request was refused"),
         _HTTP_HINTS.get(status, ""),
         headers,

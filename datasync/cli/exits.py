@@ -1,8 +1,4 @@
-"""The exit codes of the command line, and nothing else.
-
-0 in sync or done, 1 some keys failed, 2 held or refused, 64 wrong usage (sysexits.h),
-130 stopped by SIGINT, 143 by SIGTERM (128 + the signal's number) or a hang-up.
-"""
+"""The exit codes of the command line, what each means, and nothing else."""
 
 from datasync.errors import ConfigurationError, DataSyncError, RequestRefused, RunError
 from datasync.models.sync_models import Run, RunStatus
@@ -14,6 +10,17 @@ USAGE = 64
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 TERMINATED = 143
+
+# 64 is of sysexits.h, those above 128 are 128 + the signal's number.
+MEANINGS = {
+    DONE: "In sync, or done",
+    FAILED: "Some keys failed, something is not right, or the command could not do it",
+    REFUSED: "A run is held, the request was refused, or a setting is bad",
+    USAGE: "Wrong usage: no such command, option or value",
+    INTERRUPTED: "Stopped by Ctrl-C (SIGINT)",
+    PIPE_CLOSED: "What reads the output went away (SIGPIPE)",
+    TERMINATED: "Stopped by SIGTERM, or by a hang-up",
+}
 
 _BY_STATUS = {RunStatus.SUCCESS: DONE, RunStatus.HELD: REFUSED}
 

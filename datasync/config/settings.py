@@ -28,11 +28,10 @@ from datasync.config.sources import (
     VariableSource,
     env_file_values,
 )
-from datasync.config.watched import watched
+from datasync.config.watched import keys_in, secret_in, watched
 from datasync.errors import ConfigurationError
 from datasync.models.access import ApiKey, api_keys
 from datasync.models.sync_models import SyncOptions
-from datasync.utils.logger import mask_also
 
 MEGABYTE = 2**20
 SECRETS = (
@@ -70,7 +69,9 @@ class Settings(BaseSettings):
     )
 
     aws_access_key_id: SecretStr | None = _field(
-        None, "Access key; without it the standard AWS credential chain.", "AKIA..."
+        None,
+        "Access key; without one, the standard AWS chain (profile, SSO, web identity, role).",
+        "AKIA...",
     )
     aws_access_key_id_file: Path | None = _secret_file("AWS_ACCESS_KEY_ID")
     aws_secret_access_key: SecretStr | None = _field(
@@ -78,107 +79,144 @@ class Settings(BaseSettings):
     )
     aws_secret_access_key_file: Path | None = _secret_file("AWS_SECRET_ACCESS_KEY")
     aws_session_token: SecretStr | None = _field(
-        None, "Session token of temporary credentials.", "FwoGZX...", validate_default=True
+        None, "Session token, when the key is temporary.", "FwoGZX...", validate_default=True
     )
     aws_session_token_file: Path | None = _secret_file("AWS_SESSION_TOKEN")
-    aws_profile: str | None = _field(
-        None, "Profile of the shared AWS configuration to use.", "backup"
-    )
+    aws_profile: str | None = _field(None, "Profile of the shared AWS configuration.", "backup")
     aws_no_sign_request: bool = _field(False, "Read a public bucket without credentials.", "true")
     aws_region: str = _field("us-east-1", "Region of the bucket.", "eu-central-1")
     aws_endpoint_url_s3: str | None = _field(
-        None, "Any S3-compatible server; wins over AWS_ENDPOINT_URL.", "http://127.0.0.1:9000"
+        None,
+        "Another S3 server than Amazon's; wins over AWS_ENDPOINT_URL.",
+        "http://127.0.0.1:9000",
     )
     aws_endpoint_url: str | None = _field(
-        None, "Any S3-compatible server.", "http://127.0.0.1:9000"
+        None, "Another server than Amazon's, for S3 and SQS.", "http://127.0.0.1:9000"
     )
     aws_endpoint_url_sqs: str | None = _field(
-        None, "Any SQS-compatible server; wins over AWS_ENDPOINT_URL.", "http://127.0.0.1:9324"
+        None,
+        "Another SQS server for SQS_QUEUE_URL; wins over AWS_ENDPOINT_URL.",
+        "http://127.0.0.1:9324",
     )
     aws_ca_bundle: Path | None = _field(
-        None, "File with the certificate authorities to trust.", "/etc/ssl/certs/ca.pem"
+        None, "File with the certificates to trust.", "/etc/ssl/certs/ca.pem"
     )
-    s3_bucket_name: str = Field(description="The bucket to mirror.", examples=["my-bucket"])
+    s3_bucket_name: str = Field(
+        description="The bucket to mirror: its name only.", examples=["my-bucket"]
+    )
     s3_prefix: str = _field("", "Mirror only keys that begin with this.", "reports/2026/")
     local_download_dir: Path = _field(
-        Path("downloaded_files"), "The directory kept equal to the bucket.", "downloaded_files"
+        Path("downloaded_files"),
+        "The mirror: the directory that is kept equal to the bucket.",
+        "downloaded_files",
     )
     sync_interval_hours: float = _field(
-        1.0, "Time between reconciliations.", "1.0", gt=0, le=8784, allow_inf_nan=False
+        1.0, "Hours between two comparisons.", "1.0", gt=0, le=8784, allow_inf_nan=False
     )
-    enable_periodic_sync: bool = _field(True, "Reconcile at start and then every interval.", "true")
+    enable_periodic_sync: bool = _field(
+        True, "Compare with the bucket at start and then periodically.", "true"
+    )
     max_file_size_mb: int = _field(
-        1000, "Larger objects are not mirrored; 1 MB = 2^20 bytes.", "1000", gt=0, le=2**40
+        1000,
+        "Larger objects are reported and not mirrored (1 MB = 2^20 bytes).",
+        "1000",
+        gt=0,
+        le=2**40,
     )
     api_host: str = _field("0.0.0.0", "Address to listen on.", "0.0.0.0")
     api_port: int = _field(8888, "Port to listen on.", "8888", ge=1, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = _field(
-        "INFO", "Least important level that is logged.", "INFO"
+        "INFO",
+        "Least important level that is logged: DEBUG, INFO, WARNING, ERROR or CRITICAL.",
+        "INFO",
     )
     log_file: Path | None = _field(
-        Path("s3_notifications.log"), "Log file beside stderr; empty: none.", "s3_notifications.log"
+        Path("s3_notifications.log"),
+        "Log file beside stderr, rotated at 10 MB; set but empty: none.",
+        "s3_notifications.log",
     )
-    log_format: Literal["console", "json"] = _field("console", "Form of the log lines.", "json")
+    log_format: Literal["console", "json"] = _field(
+        "console", "Form of the log lines: console or json.", "json"
+    )
     skip_existing_files: bool = _field(
-        True, "false: each reconciliation downloads everything again.", "true"
+        True, "false: download everything again in each comparison.", "true"
     )
     verify_file_integrity: bool = _field(
         True, "Check every byte against S3's checksums; false: only the length.", "true"
     )
     download_timeout_seconds: float = _field(
         300.0,
-        "An object that does not move that long is abandoned and tried again.",
+        "Give up a download that moves no byte for so long, and try again.",
         "300",
         gt=0,
         le=86400,
     )
-    retry_attempts: int = _field(3, "Tries per object in all.", "3", ge=1, le=100)
+    retry_attempts: int = _field(3, "Tries per object, in all.", "3", ge=1, le=100)
     sync_concurrency: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = _field(
-        "auto", "Requests in flight; auto finds its level up to 256.", "auto"
+        "auto",
+        "Requests in flight; auto: it finds its level; a number is kept to exactly, and no worker "
+        "process helps with many small objects then.",
+        "auto",
     )
     delete_limit_files: int = _field(
-        10, "A run that would delete more files and more percent is held.", "10", ge=0
+        10,
+        "A run is held that would delete more files than this and more than DELETE_LIMIT_PERCENT.",
+        "10",
+        ge=0,
     )
-    delete_limit_percent: Share = _field(25.0, "See DELETE_LIMIT_FILES.", "25")
+    delete_limit_percent: Share = _field(
+        25.0, "Share of the mirrored files that goes with DELETE_LIMIT_FILES.", "25"
+    )
     trash_retention_days: float = _field(
-        7.0, "How long removed files are kept in the trash.", "7", ge=0, le=36600
+        7.0, "Days that files stay in the trash.", "7", ge=0, le=36600
     )
     trash_max_percent: Share = _field(
-        25.0, "Share of the disk that the trash may take; the oldest files go first.", "25"
+        25.0,
+        "Share of the disk that the trash may take; beyond it the oldest files go, never those of "
+        "the last hour.",
+        "25",
     )
     min_free_disk_percent: Share = _field(
-        1.0, "Downloads pause when the disk has less free space.", "1"
+        1.0,
+        "Downloads pause when less of the disk would be free; deletes and the trash go on.",
+        "1",
     )
     durability: Literal["group", "none"] = _field(
-        "group", "group: files survive power loss; none: faster, they may not.", "group"
+        "group",
+        "group: files survive a power cut; none: they may not, which is faster.",
+        "group",
     )
     database_url: SecretStr | None = _field(
         None,
-        "SQL database of the ledger; default: SQLite inside LOCAL_DOWNLOAD_DIR.",
+        "Ledger in PostgreSQL, one database for each directory; empty: SQLite inside the mirror.",
         "postgresql://user:password@host/datasync",
     )
     database_url_file: Path | None = _secret_file("DATABASE_URL")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = _field(
         (),
-        "Keys that clients may use, by commas: name:secret:role, with a role of read, operate, "
-        "notify or admin; none: only this machine is let in.",
+        "Keys that clients may use, with commas: name:secret:role, with a role of read, operate, "
+        "notify or admin; without any, only this machine is let in.",
         "dashboard:a-long-random-text:operate",
     )
-    api_keys_file: Path | None = _secret_file("API_KEYS", "one in a line; read again when changed")
+    api_keys_file: Path | None = _secret_file(
+        "API_KEYS", "one in a line; read again when it changes"
+    )
     notification_secret: SecretStr | None = _field(
-        None, "Shared secret that signs notifications.", "a-long-random-text"
+        None,
+        "Shared secret of signed notifications: a sender that signs with it needs no key.",
+        "a-long-random-text",
     )
     notification_secret_file: Path | None = _secret_file(
-        "NOTIFICATION_SECRET", "read again when changed"
+        "NOTIFICATION_SECRET", "read again when it changes"
     )
     sqs_queue_url: str | None = _field(
         None,
-        "Queue to take S3 events from, beside HTTP.",
+        "Take S3 events from this queue, beside HTTP.",
         "https://sqs.eu-central-1.amazonaws.com/123456789012/datasync",
     )
     sns_topic_arns: Annotated[tuple[str, ...], NoDecode] = _field(
         (),
-        "SNS topics whose signed messages are let in, by commas.",
+        "SNS topics, with commas, whose signed messages are taken over HTTP.",
         "arn:aws:sns:eu-central-1:123456789012:datasync",
     )
     lag_limit_seconds: float = _field(
@@ -189,7 +227,9 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = _field(
-        (), "Web origins that browsers may call from, by commas.", "https://ops.example.com"
+        (),
+        "Web origins that may call the API from a browser, with commas.",
+        "https://ops.example.com",
     )
 
     @classmethod
@@ -257,13 +297,13 @@ class Settings(BaseSettings):
 
     def watched_keys(self) -> Callable[[], Sequence[ApiKey]]:
         """What gives the keys of now: those of API_KEYS_FILE may change."""
-        return watched("API_KEYS_FILE", self.api_keys_file, _keys_in, self.access_keys)
+        return watched("API_KEYS_FILE", self.api_keys_file, keys_in, self.access_keys)
 
     def watched_notification_secret(self) -> Callable[[], str | None]:
         """What gives the secret of now: that of NOTIFICATION_SECRET_FILE may change."""
         secret = self.notification_secret
         first = secret.get_secret_value() if secret is not None else None
-        return watched("NOTIFICATION_SECRET_FILE", self.notification_secret_file, _secret_in, first)
+        return watched("NOTIFICATION_SECRET_FILE", self.notification_secret_file, secret_in, first)
 
     def ledger_url(self) -> str:
         """The ledger's database as SQLAlchemy takes it. May hold a password: never log it."""
@@ -350,27 +390,6 @@ def _as_variable(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_as_variable, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _keys_in(text: str) -> Sequence[ApiKey]:
-    """Raises: ValueError."""
-    entries = tuple(SecretStr(entry) for entry in checks.entries_in(text))
-    if not entries:
-        raise ValueError("holds no key")
-    checks.keys(entries)
-    found = api_keys(entry.get_secret_value() for entry in entries)
-    mask_also(key.secret for key in found if key.secret)
-    return found
-
-
-def _secret_in(text: str) -> str | None:
-    """Raises: ValueError."""
-    secret = SecretStr(text.strip())
-    if not secret.get_secret_value():
-        raise ValueError("is empty")
-    checks.printable(secret)
-    mask_also([secret.get_secret_value()])
-    return secret.get_secret_value()
 
 
 def unknown_variables() -> list[str]:

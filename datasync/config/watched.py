@@ -6,11 +6,15 @@ in them. A bad one changes nothing: the secrets that were good before stay good.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from datasync.utils.logger import get_logger
+from pydantic import SecretStr
+
+from datasync.config import checks
+from datasync.models.access import ApiKey, api_keys
+from datasync.utils.logger import get_logger, mask_also
 
 LOOK_SECONDS = 1.0
 T = TypeVar("T")
@@ -88,3 +92,24 @@ def watched(name: str, path: Path | None, read: Callable[[str], T], first: T) ->
     if path is None:
         return lambda: first
     return Watched(name, path, read, first)
+
+
+def keys_in(text: str) -> Sequence[ApiKey]:
+    """What API_KEYS_FILE holds; its secrets are kept out of the log. Raises: ValueError."""
+    entries = tuple(SecretStr(entry) for entry in checks.entries_in(text))
+    if not entries:
+        raise ValueError("holds no key")
+    checks.keys(entries)
+    found = api_keys(entry.get_secret_value() for entry in entries)
+    mask_also(key.secret for key in found if key.secret)
+    return found
+
+
+def secret_in(text: str) -> str | None:
+    """The same for NOTIFICATION_SECRET_FILE. Raises: ValueError."""
+    secret = SecretStr(text.strip())
+    if not secret.get_secret_value():
+        raise ValueError("is empty")
+    checks.printable(secret)
+    mask_also([secret.get_secret_value()])
+    return secret.get_secret_value()

@@ -58,7 +58,7 @@ def test_the_effective_settings_are_shown_without_secrets(
     monkeypatch.setenv("SNS_TOPIC_ARNS", "")
     shown = command_line("config", "show")
     assert "NOTIFICATION_SECRET\tset\t" in shown.out
-    assert "SYNC_INTERVAL_HOURS\t1.0\tTime between reconciliations." in shown.out
+    assert "SYNC_INTERVAL_HOURS\t1.0\tHours between two comparisons." in shown.out
     assert "hush-hush" not in shown.out
     document = command_line("config", "show", "--json").json
     assert (document["verify_file_integrity"], document["api_keys"]) == (True, None)

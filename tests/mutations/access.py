@@ -25,7 +25,7 @@ ACCESS = (
     Mutation(
         5,
         "a file of keys that is empty opens the service",
-        "config/settings.py",
+        "config/watched.py",
         '    if not entries:\n        raise ValueError("holds no key")\n',
         "",
         (f"{ROLES}test_a_bad_keys_file_lets_nobody_in_and_nobody_out",),

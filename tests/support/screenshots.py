@@ -26,6 +26,7 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 GIB = 2**30
 PICTURES = (
     ("dashboard", "", "light", 1240, 860),
+    ("dashboard-dark", "", "dark", 1240, 860),
     ("dashboard-run", "/runs/3", "light", 1240, 700),
 )
 

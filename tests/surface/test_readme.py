@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import requests
 import uvicorn
-from pydantic_core import PydanticUndefined
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -22,6 +21,7 @@ from datasync.composition import compose
 from datasync.cli.entry import app as command_line
 from datasync.config.settings import Settings, load_settings
 from datasync.utils.logger import close_logging
+from scripts.reference.settings import default_of, meaning
 from server import app as http_app
 from tests.support.clients import VARIABLES
 from tests.support.command_line import use_settings
@@ -50,30 +50,18 @@ def _blocks(language: str) -> list[str]:
 # -- settings ------------------------------------------------------------------------------------
 
 
-def _shown_default(name: str) -> str:
-    default = Settings.model_fields[name].default
-    if default is PydanticUndefined:
-        return "required"
-    if default in (None, "", ()):
-        return "empty"
-    if isinstance(default, bool):
-        return str(default).lower()
-    return f"{default:g}" if isinstance(default, float) else str(default)
-
-
-def _number_or_text(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _row(name: str) -> list[str]:
+    """What the reference says of a setting, as a row of the table."""
+    default = default_of(name)
+    shown = default if default in ("required", "empty") else f"`{default}`"
+    return [f"`{name.upper()}`", shown, meaning(Settings.model_fields[name]).rstrip(".")]
 
 
 def test_the_configuration_table_is_the_settings() -> None:
-    table = {row[0].strip("`"): row[1].strip("`") for row in _rows(_section("Configuration"))}
-    assert set(table) == {name.upper() for name in Settings.model_fields}
-    for name in Settings.model_fields:
-        shown = _number_or_text(table[name.upper()])
-        assert shown == _number_or_text(_shown_default(name)), name
+    """Meanings have one home, the settings; here they may end with a pointer to a section."""
+    section = re.sub(r"\. See \[\w+\]\(#\w+\)", "", _section("Configuration"))
+    rows = [[name, default, " | ".join(more)] for name, default, *more in _rows(section)]
+    assert sorted(rows) == sorted(_row(name) for name in Settings.model_fields)
 
 
 # -- endpoints -----------------------------------------------------------------------------------
