@@ -256,7 +256,7 @@ class MirrorUnavailable(MirrorError):
 
 
 class DiskFull(MirrorError):
-    hint = "Free disk space, or empty the trash: datasync trash list."
+    hint = "Free disk space, or let the trash keep less: TRASH_RETENTION_DAYS, TRASH_MAX_PERCENT."
 
 
 class TooManyOpenFiles(MirrorError):

@@ -112,7 +112,9 @@ def test_health_and_failures_say_why_downloads_are_paused(
     assert "downloads are paused: 1.0 MiB are free" in health["message"]
     [failure] = service.get("/sync/failures")["failures"]
     assert failure["key"] == "data.bin"
-    assert "1 % must stay free" in failure["reason"] and "Free disk space" in failure["hint"]
+    assert (
+        "1 % (1.0 MiB) must stay free" in failure["reason"] and "Free disk space" in failure["hint"]
+    )
     assert service.get("/sync/files")["files"][0]["state"] == "failed"
     assert service.get("/sync/download/data.bin", 404)["error"] == "FileMissing"
     space.free = 50 * MIB
