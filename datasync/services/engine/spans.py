@@ -7,7 +7,8 @@ off nothing is made. Changes nothing, and nothing here may stop the work.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import NamedTuple
 
 from datasync.models.sync_models import OutcomeStatus, Run
 from datasync.services.engine.group import Done
@@ -20,8 +21,7 @@ SLOW_SECONDS = 10.0
 MOST_OF_A_RUN = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(NamedTuple):
     """Of one group: when its commit began, when its files were in their places, when it ended."""
 
     began: float
