@@ -40,6 +40,7 @@ from datasync.api.security import AccessMiddleware, AccessPolicy
 from datasync.api.senders import SenderPolicy
 from datasync.api.sessions import Sessions, session_secret
 from datasync.api.shutdown import Shutdown
+from datasync.api.tracing import TraceMiddleware
 from datasync.composition import Components, compose, joined, preflight, start_logging
 from datasync.config.problems import told
 from datasync.config.settings import Settings, load_settings, unknown_variables, unusable
@@ -47,6 +48,7 @@ from datasync.errors import AddressInUse, ConfigurationError, DataSyncError
 from datasync.services.events.sqs_consumer import QueueConsumer
 from datasync.services.s3_sync_service import S3SyncService
 from datasync.services.storage.paths import INTERNAL
+from datasync.tracing.port import OFF
 from datasync.utils.file_utils import allow_many_descriptors
 from datasync.utils.logger import get_logger
 
@@ -110,8 +112,10 @@ def create_app(
         lifespan=lifespan,
         exception_handlers=HANDLERS,
         separate_input_output_schemas=False,
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     app.state.access = None
+    app.state.tracer = OFF
     app.state.origins = ()
     app.state.shutdown = Shutdown()
     # The last one added is the first that a request meets.
@@ -128,6 +132,7 @@ def create_app(
     )
     app.add_middleware(LateCors, origins=lambda: app.state.origins)
     app.add_middleware(RequestMiddleware, shutdown=lambda: app.state.shutdown)
+    app.add_middleware(TraceMiddleware, tracer=lambda: app.state.tracer)
     add_routes(app)
     docs.add_docs(app)
     return app
@@ -152,6 +157,7 @@ async def _start(
     app.state.lanes = Lanes()
     app.state.rates = Rates()
     app.state.controller = components.controller
+    app.state.tracer = components.tracer
     senders = SenderPolicy(
         settings.watched_notification_secret(), components.topics, settings.sns_topic_arns
     )
@@ -265,8 +271,16 @@ def places(settings: Settings) -> dict[str, str]:
         "endpoint": settings.endpoint_url or "",
         "directory": str(settings.root),
         "access": "with a key" if settings.api_keys else "from this machine only",
+        "traces": traces_place(settings),
     }
     return {name: text for name, text in found.items() if text}
+
+
+def traces_place(settings: Settings) -> str:
+    """Where traces go; "" where they are off."""
+    if settings.traces == "otlp":
+        return settings.traces_endpoint
+    return "the console" if settings.traces == "console" else ""
 
 
 def _ready(settings: Settings) -> socket.socket:

@@ -18,6 +18,7 @@ from datasync.controllers.equality import EventRule, ProofRule, in_sync, read_fa
 from datasync.config.settings import Settings, unusable
 from datasync.controllers.health import HealthCheck
 from datasync.controllers.intake import Intake
+from datasync.controllers.messages import taker
 from datasync.controllers.sync_controller import SyncController
 from datasync.controllers.trash import TrashDesk
 from datasync.errors import (
@@ -37,11 +38,13 @@ from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
 from datasync.services.storage.s3 import credentials
 from datasync.services.storage.s3.endpoint import S3Config
+from datasync.telemetry import CLOSE_SECONDS, check_tracer, tracer_of
+from datasync.tracing.port import OFF, Tracer
 from datasync.utils.logger import configure_logging, get_logger, try_log_file
 
 if TYPE_CHECKING:  # loaded where a queue is configured
     from datasync.services.events.sqs import Queue
-    from datasync.services.events.sqs_consumer import QueueConsumer
+    from datasync.services.events.sqs_consumer import QueueConsumer, Take
 
 # What makes a place the wrong one. A full or a failing disk is not the setting's fault.
 # What libcurl takes a proxy from.
@@ -68,10 +71,12 @@ class Components:
     topics: SnsGate
     queue: "Queue | None"
     consumer: "QueueConsumer | None"
+    tracer: Tracer = OFF
 
     def close(self) -> None:
         """Free connections and descriptors. Starts and stops nothing."""
         with ExitStack() as stack:
+            stack.callback(self.tracer.close, CLOSE_SECONDS)  # last: the others end spans
             stack.callback(self.mirror.close)
             stack.callback(self.ledger.close)
             stack.callback(self.bucket.close)
@@ -84,11 +89,13 @@ def compose(
     settings: Settings,
     *,
     adopt: bool = False,
+    traced: bool = True,
     make_bucket: "Callable[[Settings], Bucket] | None" = None,
 ) -> Components:
     """Make and wire the parts; S3 is not asked anything.
 
     `adopt` takes over a directory that mirrored another bucket, or the ledger of another directory.
+    Not `traced`: for work that is too little to load a tracer for.
 
     Raises: ConfigurationError, MirrorError, LedgerError; nothing is left open then.
     """
@@ -96,6 +103,8 @@ def compose(
     with ExitStack() as undo:
         bucket = (make_bucket or s3_bucket)(settings)
         undo.callback(bucket.close)
+        tracer = tracer_of(settings) if traced else OFF
+        undo.callback(tracer.close, CLOSE_SECONDS)
         mirror = prepared_mirror(settings, adopt)
         undo.callback(mirror.close)
         ledger = opened_ledger(settings, mirror)
@@ -110,8 +119,8 @@ def compose(
             disprove(ledger)
         if mirror.taken_over:
             forget_plans(ledger)
-        service = S3SyncService(bucket, mirror, ledger, options)
-        journal = Journal(ledger, service.wake)
+        service = S3SyncService(bucket, mirror, ledger, options, tracer)
+        journal = Journal(ledger, service.wake, tracer=tracer)
         undo.callback(journal.close)
         files = FileService(ledger, mirror, bucket)
         rule = ProofRule(settings.sync_interval_hours * 3600, settings.enable_periodic_sync)
@@ -120,7 +129,8 @@ def compose(
         )
         intake = Intake(journal, ledger, options, lambda: in_sync(facts()))
         queue = sqs_queue(settings)
-        consumer = queue_consumer(queue, intake) if queue else None
+        queue_name = (settings.sqs_queue_url or "").rpartition("/")[2]
+        consumer = queue_consumer(queue, taker(intake, tracer, queue_name)) if queue else None
         health = HealthCheck(
             facts,
             str(settings.local_download_dir),
@@ -156,6 +166,7 @@ def compose(
         ),
         queue=queue,
         consumer=consumer,
+        tracer=tracer,
     )
 
 
@@ -181,11 +192,11 @@ def sqs_queue(settings: Settings) -> "Queue | None":
     )
 
 
-def queue_consumer(queue: "Queue", intake: Intake) -> "QueueConsumer":
-    """What takes a queue's messages to the intake. Starts nothing."""
+def queue_consumer(queue: "Queue", take: "Take") -> "QueueConsumer":
+    """What takes a queue's messages to the journal. Starts nothing."""
     from datasync.services.events.sqs_consumer import QueueConsumer
 
-    return QueueConsumer(queue, partial(intake.take, via="sqs"), queue_problem)
+    return QueueConsumer(queue, take, queue_problem)
 
 
 def _ca_bundle(settings: Settings) -> str | None:
@@ -288,12 +299,17 @@ def check_log_file(settings: Settings) -> None:
 
 
 def preflight(settings: Settings) -> None:
-    """Try what the settings name on this machine: the log file and the mirror's directory.
+    """Try what the settings name on this machine: log file, mirror's directory, sender of traces.
 
     Raises: ConfigurationError with one line for each that cannot be used; MirrorError.
     """
     problems = []
-    for attempt in (check_log_file, lambda given: prepared_mirror(given).close()):
+    attempts: tuple[Callable[[Settings], object], ...] = (
+        check_log_file,
+        lambda given: prepared_mirror(given).close(),
+        check_tracer,
+    )
+    for attempt in attempts:
         try:
             attempt(settings)
         except ConfigurationError as error:

@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.support.clients",
     "tests.support.doctor",
     "tests.support.fork_server",
+    "tests.support.collector",
 ]
 
 

@@ -30,6 +30,7 @@ from datasync.api.requests import (
 )
 from datasync.api.senders import SIGNATURE
 from datasync.api.shutdown import Shutdown
+from datasync.api.tracing import traceparent_of
 from datasync.controllers.intake import Intake, Notice
 from datasync.controllers.sync_controller import SyncController
 from datasync.errors import TooManyRequests, Unauthorized
@@ -112,7 +113,7 @@ async def notification(
         require_json(request)
         body = await read_body(request)
         await _admit(desk, rates, request, body)
-        notice = await _read(intake, body)
+        notice = await _read(intake, body, traceparent_of(request.scope))
         await desk.hearing.of(partial(intake.record, notice))
     if not wait:
         return await _taken(intake, notice)
@@ -146,11 +147,11 @@ async def _outcomes(request: Request, desk: Desk, notice: Notice, wait: float) -
     return _json(await in_thread(intake.settled, notice, time.monotonic() - started), 200)
 
 
-async def _read(intake: Intake, body: bytes) -> Notice:
+async def _read(intake: Intake, body: bytes, traceparent: str | None) -> Notice:
     """A small body is read faster than it is handed to a thread; a large one holds up others."""
     if len(body) <= SMALL_BODY_BYTES:
-        return intake.read(body, VIA)
-    return await in_thread(intake.read, body, VIA)
+        return intake.read(body, VIA, traceparent)
+    return await in_thread(intake.read, body, VIA, traceparent)
 
 
 def _json(answer: SyncResponse, status: int) -> Response:

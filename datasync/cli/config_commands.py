@@ -22,9 +22,10 @@ def check(json: Json = False) -> int:
     """
     from datasync.app import places
     from datasync.config.settings import unknown_variables
+    from datasync.telemetry import check_tracer
 
     settings = read()
-    warnings, found = unknown_variables(), places(settings)
+    warnings, found = unknown_variables() + check_tracer(settings), places(settings)
     if json:
         print_json({"good": True, "warnings": warnings, "places": found})
         return exits.DONE

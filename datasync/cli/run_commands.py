@@ -62,13 +62,13 @@ def sync(
         return plan(prefix=prefix, json=json)
     if adopt and is_elsewhere():
         raise typer.BadParameter("--adopt is for this machine's directory; it cannot go with --url")
-    with asked(adopt) as service:
+    with asked(adopt, traced=True) as service:
         return _perform(service, json, lambda display: service.reconcile(prefix, display))
 
 
 def verify(prefix: Prefix = "", json: Json = False) -> int:
     """Read every mirrored file again and check it against its checksum."""
-    with here() as service:
+    with here(traced=True) as service:
         return _perform(service, json, lambda display: service.verify(prefix, display))
 
 
@@ -108,7 +108,7 @@ def runs(
 
 def approve(run_id: RunId, json: Json = False) -> int:
     """Apply the deletes of a held run. Each is confirmed with S3 before it is done."""
-    with asked() as service:
+    with asked(traced=True) as service:
         return _perform(service, json, lambda display: service.apply(run_id, display))
 
 

@@ -38,7 +38,7 @@ def serve(
 
     settings = load_settings(api_host=host, api_port=port)
     if adopt:
-        composition.compose(settings, adopt=True).close()
+        composition.compose(settings, adopt=True, traced=False).close()
     garbage.resume()
     return app.serve(settings)
 

@@ -31,9 +31,9 @@ def is_elsewhere() -> bool:
     return bool(_url)
 
 
-def asked(adopt: bool = False) -> "AbstractContextManager[Asked]":
+def asked(adopt: bool = False, traced: bool = False) -> "AbstractContextManager[Asked]":
     """Whom one command asks. What is entered raises: DataSyncError."""
-    return _elsewhere() if is_elsewhere() else here(adopt)
+    return _elsewhere() if is_elsewhere() else here(adopt, traced)
 
 
 @contextmanager
@@ -46,24 +46,24 @@ def _elsewhere() -> "Iterator[Asked]":
 
 
 @contextmanager
-def here(adopt: bool = False) -> "Iterator[Here]":
+def here(adopt: bool = False, traced: bool = False) -> "Iterator[Here]":
     """The parts of this machine, as commands ask them. Raises: as `opened`."""
-    with opened(adopt) as parts:
+    with opened(adopt, traced) as parts:
         from datasync.cli.here import Here
 
         yield Here(parts)
 
 
 @contextmanager
-def opened(adopt: bool = False) -> "Iterator[Components]":
-    """The composed parts for one command.
+def opened(adopt: bool = False, traced: bool = False) -> "Iterator[Components]":
+    """The composed parts for one command; `traced` if it may run the engine.
 
     Raises: ConfigurationError, MirrorError, LedgerError.
     """
     # Only here, and so elsewhere in this package: --help and usage errors come without the wait.
     from datasync import composition
 
-    components = composition.compose(prepared(), adopt=adopt)
+    components = composition.compose(prepared(), adopt=adopt, traced=traced)
     garbage.resume()
     try:
         yield components

@@ -159,6 +159,24 @@ def queue_url(value: str | None) -> str | None:
     return value
 
 
+def collector_url(value: str | None) -> str | None:
+    """The URL of a collector; its path is the collector's own affair."""
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  reading it is what checks it
+    except ValueError:
+        raise ValueError("must be a URL such as http://host:4318") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must begin with http:// or https:// and name a host")
+    if "@" in parts.netloc or "?" in value or "#" in value:
+        raise ValueError("must hold no credentials, they go to OTEL_EXPORTER_OTLP_HEADERS")
+    if not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ValueError("must be a URL of plain ASCII characters without spaces")
+    return value
+
+
 def topic_arns(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if not _TOPIC.fullmatch(value):

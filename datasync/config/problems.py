@@ -32,6 +32,8 @@ HABITS = {
 }
 # Real variables of others that only look like ours.
 OTHERS = frozenset({"AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_SSO"})
+ALIKE = 0.85
+ALIKE_OTEL = 0.95  # OpenTelemetry has many of its own that differ from these by a word
 
 _BOUNDS = {
     "greater_than": ("gt", "must be more than"),
@@ -103,7 +105,8 @@ def near_misses(variables: Iterable[str], known: Mapping[str, object]) -> list[t
     given = {name.upper() for name in variables}
     found = []
     for name in sorted(given - set(ours) - OTHERS):
-        close = get_close_matches(name, ours, n=1, cutoff=0.85)
+        alike = ALIKE_OTEL if name.startswith("OTEL_") else ALIKE
+        close = get_close_matches(name, ours, n=1, cutoff=alike)
         meant = HABITS.get(name) or (close[0] if close else None)
         if meant and meant not in given:
             found.append((name, meant))

@@ -231,6 +231,18 @@ class Settings(BaseSettings):
         "Web origins that may call the API from a browser, with commas.",
         "https://ops.example.com",
     )
+    otel_traces_exporter: Literal["otlp", "console", "none"] | None = _field(
+        None, "Where traces go; otlp when an endpoint is set, else nowhere.", "otlp"
+    )
+    otel_exporter_otlp_endpoint: str | None = _field(
+        None, "Collector of traces, by OTLP over HTTP.", "http://127.0.0.1:4318"
+    )
+    otel_exporter_otlp_traces_endpoint: str | None = _field(
+        None,
+        "The same as a whole URL; wins over OTEL_EXPORTER_OTLP_ENDPOINT.",
+        "http://127.0.0.1:4318/v1/traces",
+    )
+    otel_sdk_disabled: bool = _field(False, "true: no traces, whatever else is set.", "true")
 
     @classmethod
     def settings_customise_sources(
@@ -254,9 +266,9 @@ class Settings(BaseSettings):
     _lists = field_validator("cors_origins", "sns_topic_arns", mode="before")(checks.comma_list)
     _entries = field_validator("api_keys", mode="before")(checks.key_list)
     _level = field_validator("log_level", mode="before")(checks.upper)
-    _lower = field_validator("log_format", "durability", "sync_concurrency", mode="before")(
-        checks.lower
-    )
+    _lower = field_validator(
+        "log_format", "durability", "sync_concurrency", "otel_traces_exporter", mode="before"
+    )(checks.lower)
     _bucket = field_validator("s3_bucket_name")(checks.bucket_name)
     _prefix = field_validator("s3_prefix")(checks.prefix)
     _region = field_validator("aws_region")(checks.region)
@@ -264,6 +276,9 @@ class Settings(BaseSettings):
         checks.endpoint
     )
     _queue = field_validator("sqs_queue_url")(checks.queue_url)
+    _collector = field_validator(
+        "otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint"
+    )(checks.collector_url)
     _topics = field_validator("sns_topic_arns")(checks.topic_arns)
     _host = field_validator("api_host")(checks.host)
     _database = field_validator("database_url")(checks.database_url)
@@ -284,6 +299,19 @@ class Settings(BaseSettings):
     def queue_endpoint_url(self) -> str | None:
         """The SQS-compatible server to use, None for AWS itself."""
         return self.aws_endpoint_url_sqs or self.aws_endpoint_url
+
+    @property
+    def traces(self) -> Literal["otlp", "console"] | None:
+        """How traces are sent; None where they are off."""
+        endpoint = self.otel_exporter_otlp_endpoint or self.otel_exporter_otlp_traces_endpoint
+        asked = self.otel_traces_exporter or ("otlp" if endpoint else "none")
+        return None if self.otel_sdk_disabled or asked == "none" else asked
+
+    @property
+    def traces_endpoint(self) -> str:
+        """The URL that traces are sent to, by the rules of OTLP's exporters."""
+        base = self.otel_exporter_otlp_endpoint or "http://localhost:4318"
+        return self.otel_exporter_otlp_traces_endpoint or f"{base.rstrip('/')}/v1/traces"
 
     @property
     def root(self) -> Path:

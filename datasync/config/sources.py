@@ -39,6 +39,16 @@ def env_file_values() -> dict[str, str | None]:
     return dotenv_values(stream=io.StringIO(text))
 
 
+def left_to_libraries(prefix: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `.env` that begin so and are not in the environment: others read them."""
+    found = env_file_values().items()
+    return {
+        name: value
+        for name, value in found
+        if value and name.startswith(prefix) and not environment.get(name)
+    }
+
+
 def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

@@ -40,6 +40,7 @@ class Notice:
     received: float
     notes: tuple[EventNote, ...]
     figures: Mapping[str, int]
+    traceparent: str | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -70,8 +71,9 @@ class Intake:
         self._unknown: set[str] = set()
         self._log = get_logger(__name__)
 
-    def read(self, body: bytes, via: str) -> Notice:
-        """The events in a body, and what they come to. `via` names how they came, in the figures.
+    def read(self, body: bytes, via: str, traceparent: str | None = None) -> Notice:
+        """The events in a body, and what they come to. `via` names how they came, in the figures;
+        `traceparent` is the context of who brought them.
 
         Raises: MalformedRequest, UnprocessableRequest, ForeignBucket.
         """
@@ -79,11 +81,11 @@ class Intake:
         received = self._clock()
         self._tell_unknown(events)
         notes = tuple(
-            EventNote(event.key, event.event, received, _happened(event, received))
+            EventNote(event.key, event.event, received, _happened(event, received), traceparent)
             for event in events
             if _marks(event)
         )
-        return Notice(events, received, notes, _figures(events, via))
+        return Notice(events, received, notes, _figures(events, via), traceparent)
 
     def record(self, notice: Notice, told: Told) -> None:
         """Journal a notice; `told` hears on another thread that it is on stable storage.
@@ -92,7 +94,9 @@ class Intake:
         """
         self._journal.submit([_entry(notice, told)])
 
-    def take(self, bodies: Sequence[bytes], via: str) -> list[DataSyncError | None]:
+    def take(
+        self, bodies: Sequence[bytes], via: str, traceparent: str | None = None
+    ) -> list[DataSyncError | None]:
         """Read and journal bodies, many in one commit; blocks until they are on stable storage.
 
         For each body None, or what makes it poison: it cannot be read, or the ledger takes all
@@ -105,7 +109,7 @@ class Intake:
         notices: dict[int, Notice] = {}
         for number, body in enumerate(bodies):
             try:
-                notices[number] = self.read(body, via)
+                notices[number] = self.read(body, via, traceparent)
             except RequestRefused as error:
                 verdicts[number] = error
         for portion in _portions(notices):
@@ -243,7 +247,7 @@ def _happened(event: KeyEvent, received: float) -> float | None:
 
 
 def _entry(notice: Notice, told: Told) -> Entry:
-    return Entry(notice.notes, notice.figures, notice.received, told)
+    return Entry(notice.notes, notice.figures, notice.received, told, notice.traceparent)
 
 
 def _figures(events: Iterable[KeyEvent], via: str) -> Counter[str]:

@@ -179,7 +179,8 @@ class DirtyKey:
 
     `marks` is the number of the latest mark, growing over all keys: a later mark makes it differ.
     `happened` and `last_happened` are what the senders of the first and the latest event say of
-    its time, `events` how many told; 0 when a person asked.
+    its time, `events` how many told; 0 when a person asked. `traceparent` is the context of what
+    told last, if it was traced.
     """
 
     key: str
@@ -193,19 +194,22 @@ class DirtyKey:
     happened: float | None = None
     last_happened: float | None = None
     events: int = 0
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EventNote:
     """One event that told of a key: when it arrived here, and when the sender says it happened.
 
-    `happened` is never trusted for order; only the statistics of delays use it.
+    `happened` is never trusted for order; only the statistics of delays use it. `traceparent` is
+    the context of the request or the message that brought it, if that is traced.
     """
 
     key: str
     reason: str
     received: float
     happened: float | None = None
+    traceparent: str | None = None
 
 
 @value(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from datasync.services.run_log import LOGGER, LoggedEngine, tell_run
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
+from datasync.tracing.port import OFF, Tracer, ids_of
 from datasync.utils.logger import get_logger, log_many
 
 CLOSE_SECONDS = 8.0
@@ -37,12 +38,18 @@ class S3SyncService:
     """Keeps the mirror equal to the bucket. The mirror must be prepared, the ledger open."""
 
     def __init__(
-        self, bucket: Bucket, mirror: Mirror, ledger: Ledger, options: SyncOptions
+        self,
+        bucket: Bucket,
+        mirror: Mirror,
+        ledger: Ledger,
+        options: SyncOptions,
+        tracer: Tracer = OFF,
     ) -> None:
         self._bucket = bucket
         self._mirror = mirror
         self._ledger = ledger
         self._options = options
+        self._tracer = tracer
         self._log = get_logger(LOGGER)
         self._lease = Lease(mirror.internal)
         self._bell = Bell(mirror.internal)
@@ -247,14 +254,15 @@ class S3SyncService:
             self._told,
             self._bell.ring,
             self._problem,
+            self._tracer,
         )
 
     def _told(self, done: Sequence[Done]) -> None:
-        told = [item.outcome for item in done if item.outcome is not None]
-        failed = (item for item in told if item.status is OutcomeStatus.FAILED)
-        others = (item for item in told if item.status is not OutcomeStatus.FAILED)
-        log_many(LOGGER, "warning", map(told_of, failed))
-        log_many(LOGGER, "info", map(told_of, others))
+        told = [item for item in done if item.outcome is not None]
+        failed = (item for item in told if _has_failed(item))
+        others = (item for item in told if not _has_failed(item))
+        log_many(LOGGER, "warning", map(_line_of, failed))
+        log_many(LOGGER, "info", map(_line_of, others))
         broken = [item.broken for item in done if item.broken is not None]
         if broken or told:
             self._unrecorded = broken[-1] if broken else None
@@ -275,6 +283,19 @@ class S3SyncService:
                 detail=str(error),
                 exc_info=None if known else error,
             )
+
+
+def _has_failed(item: Done) -> bool:
+    return item.outcome is not None and item.outcome.status is OutcomeStatus.FAILED
+
+
+def _line_of(item: Done) -> dict[str, object]:
+    """The log line of a key, which is found from the trace of its event."""
+    assert item.outcome is not None
+    mark, fields = item.task.mark, told_of(item.outcome)
+    if mark is not None and mark.traceparent is not None:
+        fields["trace_id"] = ids_of(mark.traceparent)["trace_id"]
+    return fields
 
 
 def told_of(outcome: Outcome) -> dict[str, object]:

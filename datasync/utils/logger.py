@@ -291,6 +291,11 @@ def mask_also(secrets: Iterable[str]) -> None:
     _state.redaction = _Redaction(_state.redaction.secrets.union(secrets))
 
 
+def masked(text: str) -> str:
+    """A text without the secrets that appear in no line, for what leaves by another way."""
+    return _state.redaction.text(text)
+
+
 def _log_file(path: Path) -> "LogFile":
     from datasync.utils.log_file import LogFile  # only where there is one to write
 

@@ -45,6 +45,22 @@ def test_what_is_missing_may_have_another_name(
     assert "did you mean S3_BUCKET_NAME?" in refused.err and "API_KEYS" not in refused.err
 
 
+def test_where_traces_go_is_told_and_what_is_wrong_with_them(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "traces\t" not in command_line("config", "check").out
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "coin")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hush-hush")
+    checked = command_line("config", "check")
+    assert checked.code == 0 and "traces\thttp://127.0.0.1:4318/v1/traces" in checked.out
+    assert "warning: OTEL_TRACES_SAMPLER: " in checked.err
+    assert "hush" not in command_line("config", "show").out + checked.out + checked.err
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    refused = command_line("config", "check")
+    assert refused.code == 2 and "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf" in refused.err
+
+
 def test_nothing_is_made(command_line: CommandLine) -> None:
     command_line("config", "check")
     command_line("config", "show")

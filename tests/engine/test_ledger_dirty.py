@@ -155,6 +155,26 @@ class DirtyContract:
         ledger.journal([EventNote("a", "put", 2.0)] * 3, {})
         assert (only(ledger, "a").last_seen, only(ledger, "a").events) == (2.0, MOST_EVENTS)
 
+    def test_a_mark_has_the_trace_of_the_newest_event(self, ledger: Ledger) -> None:
+        first, second = (f"00-{digit * 32}-{'b' * 16}-01" for digit in "12")
+        ledger.journal([EventNote("a", "put", 1.0, traceparent=first)], {})
+        assert only(ledger, "a").traceparent == first
+        both = [EventNote("a", "put", 2.0, traceparent=text) for text in (first, second)]
+        ledger.journal(both, {})
+        assert only(ledger, "a").traceparent == second
+        assert [mark.traceparent for mark in ledger.due(3.0, 5)] == [second]
+        defer(ledger, "a", not_before=9.0)
+        assert only(ledger, "a").traceparent == second  # the next try is part of it, too
+
+    def test_a_newer_event_that_is_not_traced_ends_the_trace(self, ledger: Ledger) -> None:
+        traced = EventNote("a", "put", 1.0, traceparent=f"00-{'1' * 32}-{'b' * 16}-01")
+        ledger.journal([traced], {})
+        ledger.journal([EventNote("a", "put", 2.0)], {})
+        assert only(ledger, "a").traceparent is None
+        ledger.journal([traced], {})
+        ledger.mark({"a": "retry"}, 3.0)
+        assert only(ledger, "a").traceparent is None
+
     def test_the_last_event_never_goes_back(self, ledger: Ledger) -> None:
         for received in (5.0, 9.0, 7.0):
             ledger.journal([EventNote("a", "put", received)], {})

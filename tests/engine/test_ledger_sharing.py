@@ -201,6 +201,24 @@ class SharingContract:
         assert ledger.rows() == [row("a")]
         other.dispose()
 
+    def test_a_ledger_without_traces_gets_their_column_and_keeps_its_marks(
+        self, url: str, ledger: Ledger
+    ) -> None:
+        ledger.mark({"a": "put"}, 1.0)
+        before = ledger.dirty(["a"])
+        ledger.close()
+        other = create_engine(url)
+        with other.begin() as connection:
+            connection.execute(text("ALTER TABLE dirty DROP COLUMN traceparent"))
+            connection.execute(text("UPDATE ledger_version SET version_num = '0005'"))
+        other.dispose()
+        again = Ledger.open(url)
+        assert again.dirty(["a"]) == before
+        traced = EventNote("a", "put", 2.0, traceparent=f"00-{'1' * 32}-{'b' * 16}-01")
+        again.journal([traced], {})
+        assert again.dirty(["a"])["a"].traceparent == traced.traceparent
+        again.close()
+
     def test_the_migrations_make_the_tables_that_the_code_knows(
         self, url: str, ledger: Ledger
     ) -> None:

@@ -21,7 +21,17 @@ from tests.support.fake_bucket import FakeBucket
 from tests.support.world import eventually
 
 BUCKET = "bkt"
-FOREIGN_SETTINGS = ("AWS_", "S3_", "API_", "LOG_", "SYNC_", "CORS_", "DATABASE_URL", "DURABILITY")
+FOREIGN_SETTINGS = (
+    "AWS_",
+    "S3_",
+    "API_",
+    "LOG_",
+    "SYNC_",
+    "CORS_",
+    "DATABASE_URL",
+    "DURABILITY",
+    "OTEL_",
+)
 
 
 class Service:

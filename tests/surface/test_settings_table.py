@@ -56,6 +56,10 @@ TABLE: dict[str, object] = {
     "SNS_TOPIC_ARNS": (),
     "LAG_LIMIT_SECONDS": 300.0,
     "CORS_ORIGINS": (),
+    "OTEL_TRACES_EXPORTER": None,
+    "OTEL_EXPORTER_OTLP_ENDPOINT": None,
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": None,
+    "OTEL_SDK_DISABLED": False,
 }
 
 

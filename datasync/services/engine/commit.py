@@ -17,6 +17,7 @@ from datasync.models.sync_models import ObjectRow, Operation, Outcome, OutcomeSt
 from datasync.services.engine import outcomes
 from datasync.services.engine.group import Done, Group
 from datasync.services.engine.recording import Recorder
+from datasync.services.engine.spans import EngineSpans, Times
 from datasync.services.engine.tasks import Found, Result, Task
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import (
@@ -52,6 +53,7 @@ class Committer(threading.Thread):
         problem: Callable[[Exception], None],
         *,
         at_work: Callable[[], int] = lambda: 0,
+        spans: EngineSpans | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(name="commit", daemon=True)
@@ -61,6 +63,7 @@ class Committer(threading.Thread):
         self._recorder = Recorder(ledger, counts, problem)
         self._problem = problem
         self._at_work = at_work
+        self._spans = spans or EngineSpans()
         self._clock = clock
         self._queue: deque[Result] = deque()
         lock = threading.Lock()
@@ -69,6 +72,7 @@ class Committer(threading.Thread):
         self._urgent = False  # a result that waits is that of an event
         self._stopping = False
         self._ended = False
+        self._placed = 0.0  # when the files of the group were in their places
 
     @property
     def backlog(self) -> int:
@@ -113,10 +117,13 @@ class Committer(threading.Thread):
 
     def run(self) -> None:
         while batch := self._next():
+            began = self._placed = self._clock()
             try:
                 done = self._commit(batch)
             except Exception as error:  # the edge of this thread: tell, keep what is on disk
                 done = _abandoned(batch, error)
+            # Before a run can hear that this was its last group, and end.
+            self._spans.committed(batch, done, Times(began, self._placed, self._clock()))
             try:
                 self._settled(done)
             except Exception as error:  # nothing that hears of it may stop the commit
@@ -152,6 +159,7 @@ class Committer(threading.Thread):
             self._settle_other(group, result)
         if any(result.found is Found.ADOPTED for result in batch):
             self._mirror.sync()  # files we did not write may not be on the disk yet
+        self._placed = self._clock()
         done = self._recorder.record(group)
         if self._recorder.settled:
             with suppress(MirrorError):  # what stays tells of files that have their rows: no harm

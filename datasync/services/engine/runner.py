@@ -26,10 +26,12 @@ from datasync.services.engine.lease import Bell, Lease
 from datasync.services.engine.reconcile import Reconciliation
 from datasync.services.engine.recovery import recover
 from datasync.services.engine.shortage import Shortage
+from datasync.services.engine.spans import EngineSpans
 from datasync.services.engine.workshop import Workshop
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
+from datasync.tracing.port import OFF, Tracer
 from datasync.utils.file_utils import give_freed_memory_back
 
 TURN_SECONDS = 1.0
@@ -54,6 +56,7 @@ class Engine:
         told: Callable[[Sequence[Done]], None],
         ring: Callable[[], None],
         problem: Callable[[Exception], None],
+        tracer: Tracer = OFF,
     ) -> None:
         self._bucket = bucket
         self._mirror = mirror
@@ -65,7 +68,10 @@ class Engine:
         self._shortage = Shortage()
         self._noted = False  # the ledger tells of transfers
         self._note_at = 0.0
-        self._workshop = Workshop(bucket, mirror, ledger, options, self._settled, problem)
+        self._spans = EngineSpans(tracer, options.bucket)
+        self._workshop = Workshop(
+            bucket, mirror, ledger, options, self._settled, problem, self._spans
+        )
         self._dispatcher = Dispatcher(mirror, ledger, options, self._workshop)
 
     def open(self, stopped: Callable[[], bool] = lambda: False) -> None:
@@ -96,16 +102,18 @@ class Engine:
             started = self._ledger.start_run(run.id, time.time())
         except RunNotHeld:
             return self._ledger.run(run.id)
-        done = Reconciliation(
-            self._bucket,
-            self._mirror,
-            self._ledger,
-            self._options,
-            self._workshop,
-            started,
-            stopping=self._stopping.is_set,
-            on_progress=on_progress,
-        ).perform()
+        with self._spans.run(started) as ended:
+            done = Reconciliation(
+                self._bucket,
+                self._mirror,
+                self._ledger,
+                self._options,
+                self._workshop,
+                started,
+                stopping=self._stopping.is_set,
+                on_progress=on_progress,
+            ).perform()
+            ended(done)
         give_freed_memory_back()
         return done
 

@@ -24,6 +24,7 @@ from datasync.services.engine.commit import Committer
 from datasync.services.engine.crew import worker_count
 from datasync.services.engine.group import Done
 from datasync.services.engine.outcomes import add, held_file
+from datasync.services.engine.spans import EngineSpans
 from datasync.services.engine.tasks import Result, Task
 from datasync.services.engine.transfer import TransferPool
 from datasync.services.storage.bucket import Bucket
@@ -114,6 +115,7 @@ class Workshop:
         options: SyncOptions,
         settled: Callable[[Sequence[Done]], None],
         problem: Callable[[Exception], None],
+        spans: EngineSpans | None = None,
     ) -> None:
         self._settled = settled
         self._waiting: dict[str, deque[Task]] = {}  # keys at work, and who waits for each
@@ -126,6 +128,7 @@ class Workshop:
             self._counts_with,
             problem,
             at_work=self._at_work,
+            spans=spans,
         )
         self._pool = TransferPool(
             bucket,

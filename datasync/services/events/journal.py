@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datasync.errors import DiskFull, Interrupted, JournalFull, LedgerBusy, LedgerTaken
 from datasync.models.sync_models import EventNote
 from datasync.services.storage.ledger import Ledger, measured
+from datasync.tracing.port import OFF, Tracer
 from datasync.utils.logger import get_logger
 
 GROUP = 5_000  # events in one commit
@@ -34,6 +35,7 @@ class Entry:
     figures: Mapping[str, int]
     received: float
     told: Told
+    traceparent: str | None = None
 
     @property
     def weight(self) -> int:
@@ -48,10 +50,12 @@ class Journal:
         ledger: Ledger,
         ring: Callable[[], None],
         *,
+        tracer: Tracer = OFF,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._ledger = ledger
         self._ring = ring
+        self._tracer = tracer
         self._clock = clock
         self._waiting: deque[Entry] = deque()
         self._weight = 0
@@ -131,12 +135,22 @@ class Journal:
         """In one commit; in halves if the ledger refuses it, down to the entry it cannot take."""
         error = self._commit(group)
         if error is None or isinstance(error, PASSING) or len(group) <= 1:
+            ended = self._clock()
             for entry in group:
                 _tell(entry, error)
+            self._trace(group, error, ended)
             return
         middle = len(group) // 2
         self._write(group[:middle])
         self._write(group[middle:])
+
+    def _trace(self, group: Sequence[Entry], error: Exception | None, ended: float) -> None:
+        """A span for each traced entry: from its arrival until it was on stable storage."""
+        for entry in group if self._tracer.on else ():
+            if entry.traceparent is not None:
+                span = self._tracer.begin("journal", parent=entry.traceparent, at=entry.received)
+                counts = {"datasync.keys": len(entry.notes), "datasync.group": len(group)}
+                span.end(counts, error=None if error is None else str(error), at=ended)
 
     def _commit(self, group: Sequence[Entry]) -> Exception | None:
         notes = [note for entry in group for note in entry.notes]

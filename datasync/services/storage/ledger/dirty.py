@@ -99,7 +99,10 @@ class DirtyKeys(Claim):
     def _prepare_dirty(self) -> None:
         insert = self._database.insert(dirty)
         new = insert.excluded
-        renewed = ("reason", "marks", "last_seen", "attempts", "not_before", "last_happened")
+        renewed = (
+            *("reason", "marks", "last_seen", "attempts", "not_before", "last_happened"),
+            "traceparent",  # the newest one's, also where that has none
+        )
         changes: dict[str, ColumnElement[Any]] = {name: new[name] for name in renewed}
         # A count that overflowed would keep the key from being marked at all.
         changes["events"] = case(
@@ -280,13 +283,14 @@ def _marked(notes: Sequence[EventNote], events: bool) -> dict[bytes, Values]:
 
 
 def _row_of(notes: Sequence[EventNote], events: bool) -> Values:
-    times = [note.happened for note in notes if note.happened is not None]
+    told = [note.happened for note in notes if note.happened is not None]
     received = [note.received for note in notes]
     last = notes[-1]
-    first = min(times, default=None)
+    first = min(told, default=None)
     reason = plain(last.reason)
     count = len(notes) if events else 0
-    return (reason, min(received), max(received), 0, 0.0, None, first, last.happened, count)
+    times = (min(received), max(received), 0, 0.0, None, first, last.happened)
+    return (reason, *times, count, last.traceparent)
 
 
 def _count_dirty(connection: Connection, database: Database, keys: Sequence[bytes]) -> int:

@@ -110,6 +110,7 @@ dirty = Table(
     Column("happened", Double),
     Column("last_happened", Double),
     Column("events", Integer, nullable=False, server_default=text("1")),
+    Column("traceparent", Text),
     Index("dirty_due", "not_before", "first_seen"),
     Index("dirty_oldest", "first_seen"),
     Index(
