@@ -14,7 +14,7 @@ def on_starting(_arbiter: Any) -> None:
     """Try the settings in the first process, where nothing has been started yet."""
     from datasync.app import refused
     from datasync.composition import preflight
-    from datasync.config.settings import load_settings
+    from datasync.config.loading import load_settings
     from datasync.errors import DataSyncError
     from datasync.utils.file_utils import allow_many_descriptors
 

@@ -6,7 +6,7 @@ Importing it makes the application but reads no setting; those are read when it 
 import sys
 
 from datasync.app import create_app, refused, serve
-from datasync.config.settings import load_settings
+from datasync.config.loading import load_settings
 from datasync.errors import ConfigurationError
 
 app = create_app()

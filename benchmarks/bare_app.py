@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import Request
 
 from datasync.app import bind, create_app, server_config
-from datasync.config.settings import load_settings
+from datasync.config.loading import load_settings
 
 PATH = "/sync/nothing"
 

@@ -43,7 +43,8 @@ from datasync.api.shutdown import Shutdown
 from datasync.api.tracing import TraceMiddleware
 from datasync.composition import Components, compose, joined, preflight, start_logging
 from datasync.config.problems import told
-from datasync.config.settings import Settings, load_settings, unknown_variables, unusable
+from datasync.config.loading import load_settings, unknown_variables, unusable
+from datasync.config.settings import Settings
 from datasync.errors import AddressInUse, ConfigurationError, DataSyncError
 from datasync.services.events.sqs_consumer import QueueConsumer
 from datasync.services.s3_sync_service import S3SyncService

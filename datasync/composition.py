@@ -15,7 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from datasync.controllers.equality import EventRule, ProofRule, in_sync, read_facts
-from datasync.config.settings import Settings, unusable
+from datasync.config.loading import unusable
+from datasync.config.settings import Settings
 from datasync.controllers.health import HealthCheck
 from datasync.controllers.intake import Intake
 from datasync.controllers.messages import taker

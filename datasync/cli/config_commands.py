@@ -21,7 +21,7 @@ def check(json: Json = False) -> int:
     Whether the bucket, the disk and the rest fit to them, 'datasync doctor' tries.
     """
     from datasync.app import places
-    from datasync.config.settings import unknown_variables
+    from datasync.config.loading import unknown_variables
     from datasync.telemetry import check_tracer
 
     settings = read()

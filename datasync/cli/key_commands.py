@@ -53,7 +53,7 @@ def new(
 @keys.command("list")
 def list_keys(json: Json = False) -> int:
     """List the keys of API_KEYS or API_KEYS_FILE: names and roles, never secrets."""
-    from datasync.config.settings import load_settings
+    from datasync.config.loading import load_settings
 
     found = [
         {"name": key.name, "role": key.role.value, "known_as": "secret" if key.secret else "hash"}

@@ -34,7 +34,7 @@ def serve(
         remark("S3_BUCKET_NAME is not set, in the environment or in .env: starting the demo.")
         return _run_demo(port)
     from datasync import app, composition
-    from datasync.config.settings import load_settings
+    from datasync.config.loading import load_settings
 
     settings = load_settings(api_host=host, api_port=port)
     if adopt:

@@ -80,7 +80,7 @@ def prepared() -> "Settings":
     Raises: ConfigurationError.
     """
     from datasync.composition import start_logging
-    from datasync.config.settings import load_settings, unknown_variables
+    from datasync.config.loading import load_settings, unknown_variables
 
     settings = load_settings()
     for warning in unknown_variables():
@@ -94,7 +94,7 @@ def read() -> "Settings":
 
     Raises: ConfigurationError.
     """
-    from datasync.config.settings import load_settings
+    from datasync.config.loading import load_settings
     from datasync.utils.logger import configure_logging
 
     settings = load_settings()

@@ -1,35 +1,30 @@
 """Every setting of the service: typed, checked, loaded on call, shown without secrets.
 
 Values come from the environment, then from `.env` in the working directory. Reading happens
-in `load_settings`, never at import. Used by `app.py`, `cli.py` and the demo; what lies below
+in `loading.py`, never at import. Used by `app.py`, `cli.py` and the demo; what lies below
 them gets plain values (`SyncOptions`) and must not know this module.
 """
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
 from datasync.config import checks
-from datasync.config.problems import describe, near_misses
 from datasync.config.sources import (
     FileSource,
     SecretFileSource,
     VariableSource,
-    env_file_values,
 )
 from datasync.config.watched import keys_in, secret_in, watched
-from datasync.errors import ConfigurationError
 from datasync.models.access import ApiKey, api_keys
 from datasync.models.sync_models import SyncOptions
 
@@ -397,73 +392,9 @@ class Settings(BaseSettings):
         return tuple(found)
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """Read the settings; `overrides` (by attribute name, None: not given) win over everything.
-
-    Raises: ConfigurationError with one line for each bad variable, or for each bad line of
-    `.env`; secrets are never shown.
-    """
-    given = {name: value for name, value in overrides.items() if value is not None}
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        raise ConfigurationError("\n".join((*_lines(error), *_meant(error)))) from None
-    except SettingsError:
-        raise ConfigurationError(".env: cannot be read: bad value") from None
-
-
 def _as_variable(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, tuple):
         return ",".join(map(_as_variable, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def unknown_variables() -> list[str]:
-    """A warning for each variable, of the environment or `.env`, that is nearly one of ours.
-
-    Raises: nothing; a `.env` that cannot be read is `load_settings`' to report.
-    """
-    names = set(os.environ)
-    try:
-        names |= set(env_file_values())
-    except ConfigurationError:
-        return []
-    return [
-        f"{name} is not a setting of this service and is ignored; did you mean {meant}?"
-        for name, meant in near_misses(names, Settings.model_fields)
-    ]
-
-
-def _meant(error: ValidationError) -> list[str]:
-    """Which variable was probably meant to be one that is missing."""
-    missing = {
-        str(problem["loc"][0]).upper() for problem in error.errors() if problem["type"] == "missing"
-    }
-    return [
-        warning for warning in unknown_variables() if warning.split()[-1].rstrip("?") in missing
-    ]
-
-
-def unusable(name: str, problem: str) -> ConfigurationError:
-    """The error of a value that turned out not to work here; `problem` follows the value.
-
-    In the form of all bad settings: the variable, the problem, an example.
-    """
-    field = Settings.model_fields[name]
-    (example,) = field.examples or ("",)
-    return ConfigurationError(f"{name.upper()} {problem}. Example: {name.upper()}={example}")
-
-
-def _lines(error: ValidationError) -> Iterable[str]:
-    fields = Settings.model_fields
-    secret = {*SECRETS, "database_url"}
-    seen: set[str] = set()
-    for problem in error.errors(include_url=False):
-        name = str(problem.get("ctx", {}).get("about", problem["loc"][0]))
-        if name in seen:
-            continue  # a union reports each of its members
-        seen.add(name)
-        examples = fields[name].examples or [""]
-        yield describe(name, problem, examples[0], hide=name in secret)

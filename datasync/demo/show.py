@@ -13,7 +13,8 @@ from rich.console import Console
 
 from datasync.app import bind, create_app, server_config
 from datasync.composition import check_log_file
-from datasync.config.settings import Settings, load_settings
+from datasync.config.loading import load_settings
+from datasync.config.settings import Settings
 from datasync.controllers.tallies import counted
 from datasync.demo import shell
 from datasync.demo.cloud import BUCKET, KEY, REGION, Cloud, running_cloud

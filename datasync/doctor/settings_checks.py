@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ProfileNotFound
 
 from datasync.api.security import is_loopback
-from datasync.config.settings import Settings, unknown_variables
+from datasync.config.loading import unknown_variables
+from datasync.config.settings import Settings
 from datasync.doctor.findings import Finding, failed, passed, warned
 from datasync.errors import CredentialsRejected
 from datasync.services.storage.s3.credentials import NOTHING_FOUND

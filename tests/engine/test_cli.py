@@ -12,7 +12,7 @@ import pytest
 from datasync.cli.display import Lines
 from datasync.cli.entry import run_command
 from datasync.composition import compose
-from datasync.config.settings import load_settings
+from datasync.config.loading import load_settings
 from datasync.models.sync_models import RunKind, RunStatus
 from tests.support import fail
 from tests.support.command_line import CommandLine, use_settings

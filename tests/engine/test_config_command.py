@@ -2,7 +2,8 @@
 
 import pytest
 
-from datasync.config.settings import Settings, load_settings
+from datasync.config.loading import load_settings
+from datasync.config.settings import Settings
 from tests.support.command_line import CommandLine
 
 

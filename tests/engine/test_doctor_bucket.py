@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from datasync.composition import s3_bucket
-from datasync.config.settings import load_settings
+from datasync.config.loading import load_settings
 from datasync.doctor.aws import Aws
 from datasync.doctor.bucket_checks import BucketChecks
 from datasync.doctor.event_checks import EventChecks

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from datasync.config.settings import load_settings
+from datasync.config.loading import load_settings
 from datasync.doctor.aws import Aws
 from datasync.doctor.event_checks import EventChecks
 from datasync.doctor.findings import Finding, Level

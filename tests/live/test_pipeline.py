@@ -183,7 +183,7 @@ class TestDemo:
         assert [listens_beyond_loopback(pid) for pid in children] == [[] for _ in children]
         os.kill(demo.pid, signal.SIGINT)
         eventually(lambda: ended(demo.pid), 15)
-        assert all(ended(pid) for pid in children)
+        eventually(lambda: all(ended(pid) for pid in children), SECONDS)
         assert list(tmp_path.glob("datasync-demo-*")) == []
         assert not (tmp_path / "cache/datasync/demo.json").exists()
 

@@ -12,7 +12,8 @@ import pytest
 from datasync import composition
 from datasync.composition import Components, compose
 from datasync.cli.entry import run_command
-from datasync.config.settings import Settings, load_settings
+from datasync.config.loading import load_settings
+from datasync.config.settings import Settings
 from tests.support.fake_bucket import FakeBucket
 
 BUCKET = "datasync-demo"

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from datasync.composition import Components, compose, s3_bucket
-from datasync.config.settings import Settings, load_settings
+from datasync.config.loading import load_settings
+from datasync.config.settings import Settings
 from datasync.models.sync_models import ListingPage, ObjectHead, ObjectRequest, Run, RunKind
 from datasync.services.storage.bucket import Bucket, BucketElsewhere
 from datasync.services.storage.channel import Channel, Receiver

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from datasync.composition import Components, compose
-from datasync.config.settings import Settings, load_settings
+from datasync.config.loading import load_settings
+from datasync.config.settings import Settings
 from datasync.services.events.sns import CONFIRMATION, SnsGate
 from tests.support.sns import Signer
 

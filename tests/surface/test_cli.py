@@ -19,7 +19,8 @@ from datasync.cli import exits, main
 from datasync.cli.entry import app, run_command
 from datasync.cli.examples import EXAMPLES
 from datasync.composition import compose
-from datasync.config.settings import Settings, load_settings
+from datasync.config.loading import load_settings
+from datasync.config.settings import Settings
 from datasync.errors import (
     AccessDenied,
     ConfigurationError,

@@ -11,7 +11,8 @@ from packaging.requirements import Requirement
 
 from datasync.api.security import OPEN_WITH_KEYS
 from datasync.app import STOP_SECONDS
-from datasync.config.settings import SECRETS, Settings, load_settings
+from datasync.config.loading import load_settings
+from datasync.config.settings import SECRETS, Settings
 from datasync.models.access import Role, digest_of
 from scripts import compose_setup
 from tests.support.yaml_files import document

@@ -11,7 +11,8 @@ import yaml
 
 from datasync.api.security import OPEN_PATHS, OPEN_WITH_KEYS
 from datasync.app import STOP_SECONDS
-from datasync.config.settings import SECRET_FILES, SECRETS, Settings, load_settings
+from datasync.config.loading import load_settings
+from datasync.config.settings import SECRET_FILES, SECRETS, Settings
 from scripts.compose_setup import DATASYNC
 from server import app as http_app
 from tests.support.programs import needed

@@ -19,7 +19,8 @@ from typer.main import get_command
 from datasync.app import bind, create_app, server_config
 from datasync.composition import compose
 from datasync.cli.entry import app as command_line
-from datasync.config.settings import Settings, load_settings
+from datasync.config.loading import load_settings
+from datasync.config.settings import Settings
 from datasync.utils.logger import close_logging
 from scripts.reference.settings import default_of, meaning
 from server import app as http_app
@@ -58,8 +59,8 @@ def _row(name: str) -> list[str]:
 
 
 def test_the_configuration_table_is_the_settings() -> None:
-    """Meanings have one home, the settings; here they may end with a pointer to a section."""
-    section = re.sub(r"\. See \[\w+\]\(#\w+\)", "", _section("Configuration"))
+    """Meanings have one home, the settings; here they may end with a pointer to more."""
+    section = re.sub(r"\. See \[\w+\]\([#\w/.]+\)", "", _section("Configuration"))
     rows = [[name, default, " | ".join(more)] for name, default, *more in _rows(section)]
     assert sorted(rows) == sorted(_row(name) for name in Settings.model_fields)
 

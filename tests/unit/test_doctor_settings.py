@@ -7,7 +7,8 @@ import pytest
 from botocore.credentials import Credentials
 from botocore.exceptions import CredentialRetrievalError
 
-from datasync.config.settings import Settings, load_settings
+from datasync.config.loading import load_settings
+from datasync.config.settings import Settings
 from datasync.doctor.findings import Level
 from datasync.doctor.rounds import looked
 from datasync.doctor.settings_checks import (

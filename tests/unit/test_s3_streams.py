@@ -176,9 +176,9 @@ def test_connections_are_kept_for_a_while(
     server: ScriptedServer, bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel = bucket.channel(1)
+    server.script(answer("200 OK", BODY, ETag=TOLD["ETag"]))
     for fresh in (False, False, True):
         channel.start(ObjectRequest("a", large=True, fresh=fresh), None, None)
-        server.script(answer("200 OK", BODY, ETag=TOLD["ETag"]))
         assert [found.error for found in drain(channel)] == [None]
     assert server.connections == 2
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from datasync.config.settings import SECRET_FILES, load_settings
+from datasync.config.loading import load_settings
+from datasync.config.settings import SECRET_FILES
 from datasync.config.watched import LOOK_SECONDS, Watched
 from datasync.errors import ConfigurationError
 from tests.support.clocks import StandingClock

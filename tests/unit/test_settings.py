@@ -10,7 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from datasync.config import checks
-from datasync.config.settings import Settings, load_settings, unknown_variables
+from datasync.config.loading import load_settings, unknown_variables
+from datasync.config.settings import Settings
 from datasync.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]

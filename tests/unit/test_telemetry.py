@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from datasync.app import places
-from datasync.config.settings import Settings, load_settings, unknown_variables
+from datasync.config.loading import load_settings, unknown_variables
+from datasync.config.settings import Settings
 from datasync.errors import ConfigurationError
 from datasync.telemetry import check_tracer, tracer_of
 from datasync.tracing.port import OFF, ids_of
@@ -238,7 +239,7 @@ def loaded(code: str, **variables: str) -> set[str]:
 
 COMMAND = """
 import datasync.cli.entry, datasync.cli.run_commands, datasync.cli.here, datasync.cli.conductor
-from datasync.config.settings import load_settings
+from datasync.config.loading import load_settings
 from datasync.composition import compose
 compose(load_settings()).close()
 """
