@@ -48,8 +48,6 @@ if TYPE_CHECKING:  # loaded where a queue is configured
     from datasync.services.events.sqs_consumer import QueueConsumer, Take
 
 # What makes a place the wrong one. A full or a failing disk is not the setting's fault.
-# What libcurl takes a proxy from.
-PROXIES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 _WRONG_PLACE = {
     *(errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT),
     *(errno.ENOTDIR, errno.ENXIO, errno.EPERM, errno.EROFS),
@@ -361,28 +359,24 @@ def forget_plans(ledger: Ledger) -> None:
 
 def s3_bucket(settings: Settings) -> Bucket:
     """The configured bucket. Raises: ConfigurationError."""
-    return S3Bucket(s3_config(settings))
-
-
-def s3_config(settings: Settings) -> S3Config:
-    """What the adapter needs to know, of the settings and of the proxies in the environment."""
     key, secret = settings.aws_access_key_id, settings.aws_secret_access_key
     token = settings.aws_session_token
-    return S3Config(
-        bucket=settings.s3_bucket_name,
-        region=settings.aws_region,
-        endpoint_url=settings.endpoint_url,
-        credentials=credentials.source(
-            key.get_secret_value() if key else None,
-            secret.get_secret_value() if secret else None,
-            token.get_secret_value() if token else None,
-            unsigned=settings.aws_no_sign_request,
-            profile=settings.aws_profile,
-        ),
-        prefix=settings.s3_prefix,
-        ca_bundle=_ca_bundle(settings),
-        timeout_seconds=settings.download_timeout_seconds,
-        direct=not any(map(os.environ.get, PROXIES)),
+    return S3Bucket(
+        S3Config(
+            bucket=settings.s3_bucket_name,
+            region=settings.aws_region,
+            endpoint_url=settings.endpoint_url,
+            credentials=credentials.source(
+                key.get_secret_value() if key else None,
+                secret.get_secret_value() if secret else None,
+                token.get_secret_value() if token else None,
+                unsigned=settings.aws_no_sign_request,
+                profile=settings.aws_profile,
+            ),
+            prefix=settings.s3_prefix,
+            ca_bundle=_ca_bundle(settings),
+            timeout_seconds=settings.download_timeout_seconds,
+        )
     )
 
 

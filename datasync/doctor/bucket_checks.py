@@ -158,7 +158,7 @@ class _Nowhere:
     def begin(self, head: ObjectHead) -> None:
         """Nothing to prepare."""
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes) -> None:
         """Nothing to keep."""
 
 

@@ -106,8 +106,7 @@ class ObjectRequest:
 
     `first`/`last` are the inclusive byte range, `max_bytes` caps the body that is accepted
     (`ObjectTooLarge` beyond it), `part_number` asks for one part of a multipart object. `fresh`
-    asks over a new connection: one that was kept may be dead, and so may be the next. `large`
-    allows that the body is handed over in large pieces, on another thread.
+    asks over a new connection: one that was kept may be dead, and so may be the next.
     """
 
     key: str
@@ -119,7 +118,6 @@ class ObjectRequest:
     if_none_match: str | None = None
     max_bytes: int | None = None
     fresh: bool = False
-    large: bool = False
 
 
 @value(frozen=True, slots=True)

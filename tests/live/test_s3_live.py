@@ -24,7 +24,7 @@ class LiveArranged:
         self._client = server.client()
         keys = source(server.access_key, server.secret_key)
         self.name = server.make_bucket()
-        self.config = S3Config(self.name, server.region, server.endpoint_url, keys, direct=True)
+        self.config = S3Config(self.name, server.region, server.endpoint_url, keys)
         self.bucket = S3Bucket(self.config)
 
     def put(self, key: str, body: bytes) -> None:

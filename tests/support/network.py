@@ -44,7 +44,6 @@ class NetworkWorld(World):
             credentials=self.credentials,
             ca_bundle=self.ca_bundle,
             timeout_seconds=self.options.timeout_seconds,
-            direct=True,
         )
         self.s3 = S3Bucket(config)
         return self.s3

@@ -27,10 +27,9 @@ class Collector:
         self.heads.append(head)
         self.on_begin(head)
 
-    def write(self, data: bytes | memoryview) -> None:
-        kept = bytes(data)  # a view is good only during this call
-        self.chunks.append(kept)
-        self.on_write(kept)
+    def write(self, data: bytes) -> None:
+        self.chunks.append(data)
+        self.on_write(data)
 
 
 def drain(channel: Channel) -> list[Answer]:

@@ -77,10 +77,6 @@ class ScriptedServer:
         host, port = self._listener.getsockname()[:2]
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
-    @property
-    def open_connections(self) -> int:
-        return len(self._open)
-
     def script(self, *replies: Reply) -> None:
         """The next requests get these replies; the last reply stays for all later ones."""
         with self._lock:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from datasync.composition import PROXIES, compose, preflight, s3_bucket, s3_config
+from datasync.composition import compose, preflight, s3_bucket
 from datasync.config.settings import Settings
 from datasync.errors import (
     AccessDenied,
@@ -61,19 +61,6 @@ def test_the_check_asks_for_what_a_policy_for_the_prefix_allows(
     with pytest.raises(AccessDenied):
         wide.check(10.0)
     wide.close()
-
-
-@pytest.mark.parametrize("name", PROXIES)
-def test_where_the_environment_names_a_proxy_libcurl_finds_the_way(
-    name: str, server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for each in PROXIES:
-        monkeypatch.delenv(each, raising=False)
-    assert s3_config(settings(server, tmp_path, "")).direct
-
-    monkeypatch.setenv(name, "http://proxy.invalid:3128")
-
-    assert not s3_config(settings(server, tmp_path, "")).direct
 
 
 def test_a_bare_mount_point_is_not_made_a_mirror(server: ScriptedServer, tmp_path: Path) -> None:

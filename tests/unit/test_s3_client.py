@@ -37,7 +37,7 @@ from datasync.errors import (
 )
 from datasync.models.sync_models import ObjectHead, ObjectRequest
 from datasync.services.storage.bucket import S3Bucket
-from datasync.services.storage.channel import Channel, Receiver, S3Channel
+from datasync.services.storage.channel import S3Channel
 from datasync.services.storage.s3.client import S3Client
 from datasync.services.storage.s3.credentials import source
 from datasync.services.storage.s3.endpoint import S3Config
@@ -91,24 +91,9 @@ def config(server: ScriptedServer) -> S3Config:
     return S3Config("bucket", "us-east-1", server.url, keys, timeout_seconds=0.3)
 
 
-class AllLarge(S3Bucket):
-    """Every GET over a channel is one of a large body: it goes through a stream."""
-
-    def channel(self, max_in_flight: int) -> Channel:
-        channel = super().channel(max_in_flight)
-        start = channel.start
-
-        def start_large(request: ObjectRequest, receiver: Receiver | None, token: object) -> None:
-            start(replace(request, large=request.method == "GET"), receiver, token)
-
-        channel.start = start_large  # type: ignore[method-assign]
-        return channel
-
-
-@pytest.fixture(params=["loop", "streams"])
-def bucket(config: S3Config, request: pytest.FixtureRequest) -> Iterator[S3Bucket]:
-    streams = request.param == "streams"
-    bucket = AllLarge(replace(config, direct=True)) if streams else S3Bucket(config)
+@pytest.fixture
+def bucket(config: S3Config) -> Iterator[S3Bucket]:
+    bucket = S3Bucket(config)
     yield bucket
     bucket.close()
 
@@ -444,8 +429,7 @@ def test_a_slow_body_is_no_stall(server: ScriptedServer, bucket: S3Bucket) -> No
     assert found.seconds > 0.5
 
 
-def test_a_busy_caller_is_no_stall(server: ScriptedServer, config: S3Config) -> None:
-    bucket = S3Bucket(config)
+def test_a_busy_caller_is_no_stall(server: ScriptedServer, bucket: S3Bucket) -> None:
     arrived, go = threading.Event(), threading.Event()
 
     def slow(peer: Peer, seen: Seen) -> bool:
@@ -763,8 +747,7 @@ def test_a_receiver_that_breaks_spoils_its_own_request_only(
     channel.close()
 
 
-def test_cancel_drops_requests_in_every_state(server: ScriptedServer, config: S3Config) -> None:
-    bucket = S3Bucket(config)
+def test_cancel_drops_requests_in_every_state(server: ScriptedServer, bucket: S3Bucket) -> None:
     server.script(good(BODY))
     channel = bucket.channel(1)
     receiver = Collector(on_begin=lambda head: channel.cancel("mine"))
@@ -776,8 +759,7 @@ def test_cancel_drops_requests_in_every_state(server: ScriptedServer, config: S3
     channel.close()
 
 
-def test_a_receiver_may_start_requests(server: ScriptedServer, config: S3Config) -> None:
-    bucket = S3Bucket(config)
+def test_a_receiver_may_start_requests(server: ScriptedServer, bucket: S3Bucket) -> None:
     server.script(good(BODY))
     channel, second = bucket.channel(8), Collector()
     first = Collector(on_begin=lambda head: channel.start(RANGE, second, "second"))

@@ -132,11 +132,11 @@ class Fetch:
         watch = self._digest.update if self._digest is not None else None
         self._writer = Writer(self._staged, watch=watch)
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes) -> None:
         if self._ranges is not None:
             self._ranges.write_first(data)
         elif self._writer is None:
-            self._chunks.append(bytes(data))
+            self._chunks.append(data)
         else:
             self._writer.write(data)
 

@@ -62,7 +62,7 @@ class _Range:
         if head.first != self.offset:
             raise TornRead(f"asked for bytes from {self.offset}, got them from {head.first}")
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes) -> None:
         if self.offset + len(data) > self.end:
             raise TornRead(f"more bytes than the range to {self.end} can hold")
         self._writer.write(data)
@@ -96,7 +96,7 @@ class Ranges:
         missing = sum(part.end - part.offset for part in (*self._live.values(), *self._waiting))
         return self._next - missing
 
-    def write_first(self, data: bytes | memoryview) -> None:
+    def write_first(self, data: bytes) -> None:
         """Bytes of the first answer; raises FirstRangeRead when its range is full."""
         room = self._first.end - self._first.offset
         self._first.write(data[:room])
@@ -154,7 +154,6 @@ class Ranges:
             last=part.end - 1,
             if_match=self._head.etag,
             fresh=part.failures > 0,
-            large=part.failures == 0,  # what fails is tried again as everything else is asked for
         )
         self._courier.channel.start(request, part, self._fetch)
 

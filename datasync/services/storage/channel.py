@@ -15,22 +15,20 @@ from datasync.services.storage.s3.client import UNTOLD, S3Client, first_byte
 from datasync.services.storage.s3.credentials import PATIENCE_SECONDS
 from datasync.services.storage.s3.loop import Ended, Transfer
 from datasync.services.storage.s3.refusals import MAX_ERROR_BYTES, error_for_curl
-from datasync.services.storage.s3.streams import Stream, error_for_stream, own_fault
 
 
 class Receiver(Protocol):
     """Takes one answer's head and body while they arrive.
 
-    Both calls run on the thread that polls the channel; for a `large` request they may run on
-    another one, and the bytes are good only until the call returns. An exception raised here
-    ends the transfer and becomes the answer's `error`.
+    Both calls run on the thread that polls the channel. An exception raised here ends the
+    transfer and becomes the answer's `error`.
     """
 
     def begin(self, head: ObjectHead) -> None:
         """The head of a 200 or 206; called once, before the first byte of the body."""
 
-    def write(self, data: bytes | memoryview) -> None:
-        """The next bytes of the body, in order; a view only of a `large` one."""
+    def write(self, data: bytes) -> None:
+        """The next bytes of the body, in order."""
 
 
 @value(frozen=True, slots=True)
@@ -82,7 +80,6 @@ class _Call:
         "token",
         "started",
         "transfer",
-        "stream",
         "status",
         "fields",
         "head",
@@ -97,7 +94,6 @@ class _Call:
         self.token = token
         self.started = time.monotonic()
         self.transfer: Transfer | None = None
-        self.stream: Stream | None = None
         self.status = 0
         self.fields: dict[str, str] = {}
         self.head: ObjectHead | None = None
@@ -107,21 +103,16 @@ class _Call:
 
 
 class S3Channel:
-    """See the `Channel` port. Receivers run between turns of the loop, never inside libcurl.
-
-    Large bodies do not go through the loop where that can be; all else of them does.
-    """
+    """See the `Channel` port. Receivers run between turns of the loop, never inside libcurl."""
 
     def __init__(self, client: S3Client, max_in_flight: int) -> None:
         self._client = client
         self._max = max_in_flight
         self._loop = client.new_loop(max_in_flight)
-        self._streams = client.new_streams(self._loop.wake)
         self._calls: dict[object, list[_Call]] = {}  # by their tokens
         self._open = 0
         self._queue: deque[_Call] = deque()
         self._answers: list[Answer] = []
-        self._woken = False
 
     @property
     def in_flight(self) -> int:
@@ -131,7 +122,7 @@ class S3Channel:
         call = _Call(request, receiver, token)
         self._calls.setdefault(token, []).append(call)
         self._open += 1
-        if self._has_room:
+        if self._loop.active < self._max:
             self._send(call)
         else:
             self._queue.append(call)
@@ -139,7 +130,7 @@ class S3Channel:
     def poll(self, timeout_seconds: float) -> list[Answer]:
         deadline = time.monotonic() + timeout_seconds
         while True:
-            while self._queue and self._has_room:
+            while self._queue and self._loop.active < self._max:
                 self._send(self._queue.popleft())
             remaining = 0.0 if self._answers else max(0.0, deadline - time.monotonic())
             moved, ended = self._loop.turn(remaining)
@@ -149,18 +140,11 @@ class S3Channel:
             for end in ended:
                 self._end(end.transfer.owner, end)
                 self._loop.release(end.transfer)
-            for stream, error in self._streams.ended() if self._streams else ():
-                self._end_stream(stream.owner, stream, error)
-            self._loop.take_wake()  # also from a stream that ended
-            woken = self._woken
-            if woken:  # not otherwise: it may have become so just now
-                self._woken = False
-            if self._answers or woken or time.monotonic() >= deadline:
+            if self._answers or self._loop.take_wake() or time.monotonic() >= deadline:
                 answers, self._answers = self._answers, []
                 return answers
 
     def wake(self) -> None:
-        self._woken = True
         self._loop.wake()
 
     def cancel(self, token: object) -> None:
@@ -173,13 +157,7 @@ class S3Channel:
         for token in list(self._calls):
             self.cancel(token)
         self._answers.clear()
-        if self._streams:
-            self._streams.close()
         self._loop.close()
-
-    @property
-    def _has_room(self) -> bool:
-        return self._loop.active + (self._streams.active if self._streams else 0) < self._max
 
     def _send(self, call: _Call) -> None:
         request = call.request
@@ -192,53 +170,35 @@ class S3Channel:
         except DataSyncError as error:
             self._answer(call, None, error)
             return
-        if self._streams and request.large:
-            target = url.removeprefix(self._client.location.origin)
-            call.stream = self._streams.begin(
-                target,
-                headers,
-                call,
-                lambda stream: self._hand_on(call, stream),
-                fresh=request.fresh,
-            )
-            if call.stream is not None:
-                return
         bodyless = request.method == "HEAD"
         call.transfer = self._loop.begin(url, headers, bodyless, call, fresh=request.fresh)
 
     def _feed(self, call: _Call, transfer: Transfer) -> None:
         """Hand on what arrived. An error of the answer or of the receiver ends the call."""
         try:
-            self._hand_on(call, transfer)
+            if not call.status:
+                self._begin(call, transfer)
+            pieces = transfer.take()
+            if call.head is None:
+                call.refusal += b"".join(pieces)[: MAX_ERROR_BYTES - len(call.refusal)]
+                if transfer.received > MAX_ERROR_BYTES:
+                    raise self._refused(call)
+            elif transfer.received > call.head.length:
+                raise LengthMismatch(f"{call.request.key!r}: more bytes than were announced")
+            elif call.receiver is not None:
+                for data in pieces:
+                    if not call.over:
+                        call.receiver.write(data)
         except DataSyncError as error:
             self._answer(call, None, error)
-
-    def _hand_on(self, call: _Call, arrival: Transfer | Stream) -> None:
-        try:
-            if not call.status:
-                self._begin(call, arrival)
-            self._pass(call, arrival)
-        except DataSyncError:
-            raise
         except Exception as error:  # a receiver's own fault must not end the other requests
-            raise own_fault(error) from error
+            wrapped = DataSyncError(f"{type(error).__name__}: {error}")
+            wrapped.__cause__ = error
+            self._answer(call, None, wrapped)
 
-    def _pass(self, call: _Call, arrival: Transfer | Stream) -> None:
-        pieces = arrival.take()
-        if call.head is None:
-            call.refusal += b"".join(pieces)[: MAX_ERROR_BYTES - len(call.refusal)]
-            if arrival.received > MAX_ERROR_BYTES:
-                raise self._refused(call)
-        elif arrival.received > call.head.length:
-            raise LengthMismatch(f"{call.request.key!r}: more bytes than were announced")
-        elif call.receiver is not None:
-            for data in pieces:
-                if not call.over:
-                    call.receiver.write(data)
-
-    def _begin(self, call: _Call, arrival: Transfer | Stream) -> None:
+    def _begin(self, call: _Call, transfer: Transfer) -> None:
         """Read the head; a 200 or 206 goes to the receiver once it fits the request."""
-        call.status, call.fields = parse_lines(arrival.lines)
+        call.status, call.fields = parse_lines(transfer.lines)
         if call.status not in (200, 206, 304) or call.asking_why:
             return
         request = call.request
@@ -259,22 +219,11 @@ class S3Channel:
         if end.code:
             error = error_for_curl(end.code, end.text, repr(call.request.key))
             return self._answer(call, None, error)
-        self._settle(call, end.transfer.received)
-
-    def _end_stream(self, call: _Call, stream: Stream, error: Exception | None) -> None:
-        if call.over:
-            return
-        if error is not None:
-            return self._answer(call, None, error_for_stream(error, repr(call.request.key)))
-        self._settle(call, stream.received)
-
-    def _settle(self, call: _Call, received: int) -> None:
-        """Answer with a whole head and body, or say what is wrong with them."""
         if call.head is None:
             return self._refuse(call)
         whole = call.head.length if call.request.method == "GET" else 0
-        if received != whole:
-            short = f"{call.request.key!r}: {received} of {whole} bytes came"
+        if end.transfer.received != whole:
+            short = f"{call.request.key!r}: {end.transfer.received} of {whole} bytes came"
             return self._answer(call, None, LengthMismatch(short))
         self._answer(call, call.head, None)
 
@@ -310,6 +259,3 @@ class S3Channel:
         if call.transfer is not None:
             self._loop.drop(call.transfer)
             call.transfer = None
-        if call.stream is not None:
-            call.stream.stop()
-            call.stream = None

@@ -220,23 +220,16 @@ class Writer:
     """
 
     def __init__(
-        self,
-        staged: StagedFile,
-        offset: int = 0,
-        watch: Callable[[bytes | memoryview], None] | None = None,
+        self, staged: StagedFile, offset: int = 0, watch: Callable[[bytes], None] | None = None
     ) -> None:
         self.arrived = self.written = offset
         self._staged = staged
         self._watch = watch
         self._pieces: list[bytes] = []
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Write it at once, or keep it (of a view: a copy). Raises: DiskFull, MirrorError."""
-        if len(data) >= STEP_BYTES and not self._pieces:
-            self._put(data)
-            self.arrived = self.written
-            return
-        self._pieces.append(bytes(data))
+    def write(self, data: bytes) -> None:
+        """Raises: DiskFull, MirrorError."""
+        self._pieces.append(data)
         self.arrived += len(data)
         if self.arrived - self.written >= STEP_BYTES or len(self._pieces) >= STEP_PIECES:
             self.flush()
@@ -246,14 +239,10 @@ class Writer:
         if self._pieces:
             data, whole = b"".join(self._pieces), self.arrived
             self._pieces, self.arrived = [], self.written  # lost, if it cannot be written
-            self._put(data)
-            self.arrived = whole
-
-    def _put(self, data: bytes | memoryview) -> None:
-        self._staged.write_at(self.written, data)
-        self.written += len(data)
-        if self._watch is not None:
-            self._watch(data)
+            self._staged.write_at(self.written, data)
+            self.written = self.arrived = whole
+            if self._watch is not None:
+                self._watch(data)
 
 
 def _read_at(descriptor: int, offset: int, length: int) -> bytes:

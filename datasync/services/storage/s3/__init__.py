@@ -1,5 +1,4 @@
-"""A small S3 client on libcurl, and beside it for large bodies: signing, credentials, requests,
-answers and listings.
+"""A small S3 client on libcurl: signing, credentials, requests, answers and listings.
 
 Only `bucket.py` and `channel.py` beside it use it. Knows no engine, settings or disk.
 """

@@ -46,7 +46,6 @@ from datasync.services.storage.s3.signing import (
     sign,
     stamp_of,
 )
-from datasync.services.storage.s3.streams import Streams
 
 CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
 UNTOLD = frozenset({301, 302, 307, 308, 400, 401, 403, 404})
@@ -199,23 +198,14 @@ class S3Client:
     def new_loop(self, max_connections: int) -> TransferLoop:
         """A loop for the calling thread, with this bucket's timeouts and certificates."""
         self._require_own_process()
-        return TransferLoop(self._loop_options(), max_connections)
-
-    def new_streams(self, wake: Callable[[], None]) -> Streams | None:
-        """Streams beside such a loop; None where libcurl must find the way to the server."""
-        if not self.config.direct:
-            return None
-        secure = self.location.scheme == "https"
-        return Streams(self.location.host, secure, self._loop_options(), wake)
-
-    def _loop_options(self) -> LoopOptions:
         config = self.config
         secure = self.location.scheme == "https"
-        return LoopOptions(
+        options = LoopOptions(
             timeout_seconds=config.timeout_seconds,
             connect_timeout_seconds=config.connect_timeout_seconds,
             ca_file=(config.ca_bundle or certifi.where()) if secure else None,
         )
+        return TransferLoop(options, max_connections)
 
     def head(self, request: ObjectRequest) -> ObjectHead:
         """The head of an object or of one of its parts; blocks.

@@ -23,7 +23,6 @@ class S3Config:
     `credentials` of None reads the bucket unsigned. A custom `endpoint_url` is addressed path
     style; `ca_bundle` of None takes certifi's certificates. `timeout_seconds` is how long a
     transfer may move no byte. `prefix` is what a check lists below: a policy may allow no more.
-    `direct` promises that no proxy stands between.
     """
 
     bucket: str
@@ -34,7 +33,6 @@ class S3Config:
     ca_bundle: str | None = None
     timeout_seconds: float = 300.0
     connect_timeout_seconds: float = 10.0
-    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,21 +130,13 @@ def error_for_curl(code: int, text: str, what: str) -> BucketError:
     if code == STALLED:
         return TransferStalled(f"{what}: nothing moved for too long")
     if code in (pycurl.E_FTP_WEIRD_SERVER_REPLY, pycurl.E_UNSUPPORTED_PROTOCOL):
-        return not_http(what)
+        return UnexpectedAnswer(f"{what}: the server does not answer in HTTP")
     if code == pycurl.E_PEER_FAILED_VERIFICATION:
-        return untrusted(what)
+        return NetworkFailure(
+            f"{what}: the server's certificate is not trusted",
+            hint="Name the authority's certificates in AWS_CA_BUNDLE.",
+        )
     return NetworkFailure(f"{what}: {text or 'the connection failed'} (libcurl {code})")
-
-
-def not_http(what: str) -> UnexpectedAnswer:
-    return UnexpectedAnswer(f"{what}: the server does not answer in HTTP")
-
-
-def untrusted(what: str) -> NetworkFailure:
-    return NetworkFailure(
-        f"{what}: the server's certificate is not trusted",
-        hint="Name the authority's certificates in AWS_CA_BUNDLE.",
-    )
 
 
 def _missing(refusal: Refusal, text: str, key: str | None) -> BucketError:
