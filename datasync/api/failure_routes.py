@@ -13,7 +13,12 @@ from datasync.models.s3_models import FailurePage, RetryRequest, SyncResponse
 router = APIRouter(prefix="/sync/failures", tags=["failures"])
 
 
-@router.get("", summary="List failures", responses=responses(400, 422))
+@router.get(
+    "",
+    summary="List failures",
+    response_description="A page of keys that are not right.",
+    responses=responses(400, 422),
+)
 def list_failures(
     controller: ControllerOf,
     prefix: Annotated[str, Query(description="Only keys that begin with this.")] = "",
@@ -27,6 +32,7 @@ def list_failures(
 @router.post(
     "/retry",
     summary="Try failures again",
+    response_description="What was queued, one detail a key.",
     status_code=202,
     dependencies=[Depends(takes_only(body=True)), Depends(limited(RUNS))],
     responses=responses(400, 413, 415, 422, 429),

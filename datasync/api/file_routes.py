@@ -23,7 +23,12 @@ _DOWNLOAD_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/sync/files", summary="List files", responses=responses(400, 422, 429, 502))
+@router.get(
+    "/sync/files",
+    summary="List files",
+    response_description="A page of files.",
+    responses=responses(400, 422, 429, 502),
+)
 async def list_files(
     controller: ControllerOf,
     lanes: LanesOf,

@@ -12,7 +12,12 @@ from datasync.models.s3_models import ActivityReport, OutcomePage, Span, Transfe
 router = APIRouter(prefix="/sync", tags=["outcomes"])
 
 
-@router.get("/outcomes", summary="What was done, key by key", responses=responses(422))
+@router.get(
+    "/outcomes",
+    summary="What was done, key by key",
+    response_description="A page of outcomes.",
+    responses=responses(422),
+)
 def list_outcomes(
     controller: ControllerOf,
     key: Annotated[str | None, Query(description="Only this key: its history.")] = None,
@@ -32,7 +37,12 @@ def list_outcomes(
     return controller.outcomes(key, run_id, before, after, limit)
 
 
-@router.get("/activity", summary="What was done, minute by minute", responses=responses(422))
+@router.get(
+    "/activity",
+    summary="What was done, minute by minute",
+    response_description="Figures of every step of the span.",
+    responses=responses(422),
+)
 def show_activity(
     controller: ControllerOf,
     span: Annotated[Span, Query(description="The last hour, day or week.")] = Span.HOUR,
@@ -42,7 +52,12 @@ def show_activity(
     return controller.activity(span)
 
 
-@router.get("/transfers", summary="What is on its way now", responses=responses())
+@router.get(
+    "/transfers",
+    summary="What is on its way now",
+    response_description="The transfers under way.",
+    responses=responses(),
+)
 def list_transfers(controller: ControllerOf) -> TransferList:
     """Downloads that take longer than a second, as of at most a second or two ago."""
     return controller.transfers()

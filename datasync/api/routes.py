@@ -36,13 +36,13 @@ open_router = APIRouter(tags=["service"])
 service_router = APIRouter(tags=["service"])
 
 
-@open_router.get("/ping", summary="Is the process alive?")
+@open_router.get("/ping", summary="Is the process alive?", response_description="It is.")
 async def ping() -> Pong:
     """Answers at once, to everybody; asks neither S3 nor the disk."""
     return Pong()
 
 
-@open_router.get("/health/live", summary="Is the process alive?")
+@open_router.get("/health/live", summary="Is the process alive?", response_description="It is.")
 async def live() -> Probed:
     """For orchestrators, as `/ping`: answers at once, to everybody. If it does not, restart it."""
     return Probed(status="alive")
@@ -51,6 +51,7 @@ async def live() -> Probed:
 @open_router.get(
     "/health/ready",
     summary="Can requests be sent here?",
+    response_description="They can.",
     responses={503: {"model": Probed, "description": "Not ready; /sync/health says why."}},
 )
 async def ready(controller: ControllerOf, lanes: LanesOf, response: Response) -> Probed:
@@ -98,7 +99,12 @@ HEALTH_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@service_router.get("/sync/health", summary="Is all well?", responses=HEALTH_RESPONSES)
+@service_router.get(
+    "/sync/health",
+    summary="Is all well?",
+    response_description="Healthy or degraded: `status` says which.",
+    responses=HEALTH_RESPONSES,
+)
 async def health(controller: ControllerOf, lanes: LanesOf, response: Response) -> HealthReport:
     """Healthy, or degraded (it works, but somebody should look): 200. Unhealthy: 503.
 
@@ -110,13 +116,23 @@ async def health(controller: ControllerOf, lanes: LanesOf, response: Response) -
     return report
 
 
-@service_router.get("/sync/stats", summary="Figures of the mirror", responses=responses())
+@service_router.get(
+    "/sync/stats",
+    summary="Figures of the mirror",
+    response_description="The figures.",
+    responses=responses(),
+)
 def stats(controller: ControllerOf) -> StatsReport:
     """Objects, bytes, states, events, lag and drift; read from the ledger."""
     return controller.stats()
 
 
-@service_router.get("/sync/config", summary="The effective settings", responses=responses())
+@service_router.get(
+    "/sync/config",
+    summary="The effective settings",
+    response_description="The settings, without secrets.",
+    responses=responses(),
+)
 def config(controller: ControllerOf) -> dict[str, Any]:
     """Every setting by its name in lower case; of a secret only whether it is set."""
     return controller.settings()
@@ -150,7 +166,13 @@ def _alias_router() -> APIRouter:
     aliases = APIRouter(tags=["service"])
     for path, (endpoint, summary) in ALIASES.items():
         described = HEALTH_RESPONSES if endpoint is health else responses()
-        aliases.add_api_route(path, endpoint, summary=summary, responses=described)
+        aliases.add_api_route(
+            path,
+            endpoint,
+            summary=summary,
+            response_description="As of the route that this is another name of.",
+            responses=described,
+        )
     return aliases
 
 

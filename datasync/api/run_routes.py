@@ -19,7 +19,12 @@ Before = Annotated[
 RunId = Annotated[int, Path(ge=0, le=MAX_ID, description="A run's id.")]
 
 
-@router.get("", summary="List runs", responses=responses(422))
+@router.get(
+    "",
+    summary="List runs",
+    response_description="A page of runs, newest first.",
+    responses=responses(422),
+)
 def list_runs(
     controller: ControllerOf,
     limit: Annotated[int, Query(ge=1, le=1000, description="Runs on a page.")] = 50,
@@ -29,7 +34,9 @@ def list_runs(
     return controller.runs(limit, before)
 
 
-@router.get("/{run_id}", summary="One run", responses=responses(404, 422))
+@router.get(
+    "/{run_id}", summary="One run", response_description="The run.", responses=responses(404, 422)
+)
 def show_run(controller: ControllerOf, run_id: RunId) -> RunDetail:
     """A run with its progress, what it did, and what it would delete if it is held."""
     return controller.run(run_id)
@@ -38,6 +45,7 @@ def show_run(controller: ControllerOf, run_id: RunId) -> RunDetail:
 @router.post(
     "/{run_id}/approve",
     summary="Apply a held plan",
+    response_description="The run, approved.",
     dependencies=_NOTHING_MORE,
     responses=responses(404, 409, 413, 422),
 )
@@ -49,6 +57,7 @@ def approve_run(controller: ControllerOf, run_id: RunId) -> RunReport:
 @router.post(
     "/{run_id}/cancel",
     summary="Cancel a run",
+    response_description="The run; one at work ends soon.",
     dependencies=_NOTHING_MORE,
     responses=responses(404, 409, 413, 422),
 )

@@ -75,6 +75,7 @@ _NOTIFICATION_BODY = {
 @router.post(
     "/sync/s3-notification",
     summary="Take S3 events",
+    response_description="Taken, and not lost any more. One detail a record.",
     status_code=202,
     response_model=SyncResponse,
     responses={
@@ -172,6 +173,7 @@ async def _taken(intake: Intake, notice: Notice) -> Response:
 @router.post(
     "/sync/trigger",
     summary="Reconcile now",
+    response_description="The run is over: `status` says how.",
     dependencies=[
         Depends(takes_only("prefix", "background", "dry_run")),
         Depends(limited(RUNS)),

@@ -13,7 +13,12 @@ from datasync.models.s3_models import RestoreReport, RestoreRequest, TrashPage
 router = APIRouter(prefix="/sync/trash", tags=["trash"])
 
 
-@router.get("", summary="List the trash", responses=responses(400, 422))
+@router.get(
+    "",
+    summary="List the trash",
+    response_description="A page of what is in the trash.",
+    responses=responses(400, 422),
+)
 def list_trash(
     controller: ControllerOf,
     prefix: Annotated[str, Query(description="Only paths that begin with this.")] = "",
@@ -30,6 +35,7 @@ def list_trash(
 @router.post(
     "/restore",
     summary="Bring files back",
+    response_description="What was brought back, and what was not.",
     dependencies=[Depends(takes_only(body=True))],
     responses=responses(400, 404, 413, 415, 422),
     openapi_extra=body_of(RestoreRequest, required=True),

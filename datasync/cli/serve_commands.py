@@ -33,10 +33,11 @@ def serve(
     if demo_if_unconfigured and not _bucket_is_named():
         remark("S3_BUCKET_NAME is not set, in the environment or in .env: starting the demo.")
         return _run_demo(port)
-    from datasync import app, composition
     from datasync.config.loading import load_settings
 
     settings = load_settings(api_host=host, api_port=port)
+    from datasync import app, composition  # the framework fails over variables that are checked now
+
     if adopt:
         composition.compose(settings, adopt=True, traced=False).close()
     garbage.resume()

@@ -12,6 +12,8 @@ from datasync.config.settings import SECRETS, Settings
 from datasync.config.sources import env_file_values
 from datasync.errors import ConfigurationError
 
+_PROPAGATORS = "OTEL_PROPAGATORS"
+
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings; `overrides` (by attribute name, None: not given) win over everything.
@@ -19,6 +21,7 @@ def load_settings(**overrides: Any) -> Settings:
     Raises: ConfigurationError with one line for each bad variable, or for each bad line of
     `.env`; secrets are never shown.
     """
+    _check_propagators()
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)
@@ -26,6 +29,22 @@ def load_settings(**overrides: Any) -> Settings:
         raise ConfigurationError("\n".join((*_lines(error), *_meant(error)))) from None
     except SettingsError:
         raise ConfigurationError(".env: cannot be read: bad value") from None
+
+
+def _check_propagators() -> None:
+    """The web framework looks at it while it is loaded, also where there are no traces."""
+    given = os.environ.get(_PROPAGATORS)
+    if not given:
+        return
+    from importlib.metadata import entry_points  # slow to load
+
+    known = {entry.name for entry in entry_points(group="opentelemetry_propagator")} | {"none"}
+    unknown = [name for name in map(str.strip, given.split(",")) if name not in known]
+    if unknown:
+        raise ConfigurationError(
+            f"{_PROPAGATORS} must be of {', '.join(sorted(known))}, not {unknown[0]!r}. "
+            f"Example: {_PROPAGATORS}=tracecontext,baggage"
+        )
 
 
 def unknown_variables() -> list[str]:

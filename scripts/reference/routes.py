@@ -154,9 +154,7 @@ def _answers(operation: dict[str, Any], shapes: _Shapes) -> str:
 
 
 def _when(answer: dict[str, Any]) -> str:
-    """Its description; the framework's own, where a route has none, says nothing."""
-    said = answer.get("description", "")
-    return "Done." if said == "Successful Response" else names_as_code(said)
+    return names_as_code(answer["description"])
 
 
 def _kind(answer: dict[str, Any]) -> str:

@@ -32,6 +32,17 @@ def test_nearly_a_setting_is_a_warning(
     assert "did you mean API_KEYS?" in command_line("config", "check").err
 
 
+def test_a_propagator_that_is_not_there_is_one_line(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_PROPAGATORS", "tracecontext, b3")
+    refused = command_line("config", "check")
+    assert refused.code == 2
+    assert "OTEL_PROPAGATORS must be of baggage, none, tracecontext, not 'b3'" in refused.err
+    monkeypatch.setenv("OTEL_PROPAGATORS", "tracecontext, baggage")
+    assert command_line("config", "check").code == 0
+
+
 def test_what_is_missing_may_have_another_name(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,16 @@ def test_the_routes_and_their_success_codes(document: dict[str, Any]) -> None:
     assert {"200", "202"} <= set(notification)
 
 
+def test_every_answer_is_described_in_words_of_ours(document: dict[str, Any]) -> None:
+    said = {
+        (path, code): answer["description"]
+        for path, methods in document["paths"].items()
+        for operation in methods.values()
+        for code, answer in operation["responses"].items()
+    }
+    assert [where for where, text in said.items() if text in ("", "Successful Response")] == []
+
+
 def test_the_parameters_and_their_defaults(document: dict[str, Any]) -> None:
     for (method, path), wanted in PARAMETERS.items():
         found = {
