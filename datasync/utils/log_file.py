@@ -30,6 +30,7 @@ class LogFile(ConcurrentRotatingFileHandler):
         self.setFormatter(logging.Formatter("%(message)s"))
         self._failed = failed
         self._failed_at: float | None = None
+        self._over = False
 
     def write(self, text: str) -> None:
         """Append whole lines under one lock. Never raises OSError."""
@@ -39,6 +40,22 @@ class LogFile(ConcurrentRotatingFileHandler):
         self.handle(logging.LogRecord("datasync", logging.INFO, "", 0, text, None, None))
         if self._failed_at == failure:
             self._failed_at = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._over:
+            super().emit(record)
+
+    def end(self) -> None:
+        """Close it for good: a line that another thread is about to write must not open it anew.
+
+        Raises: OSError.
+        """
+        self.acquire()
+        try:
+            self._over = True
+            self.close()
+        finally:
+            self.release()
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]

@@ -348,7 +348,7 @@ def close_logging() -> None:
     _state.level = _state.stderr_level = logging.WARNING
     if file is not None:
         with suppress(OSError):
-            file.close()
+            file.end()
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _LibraryHandler)]:
         root.removeHandler(handler)

@@ -279,6 +279,19 @@ class TestDisk:
         assert {file.name for file in tmp_path.glob(".*")} == {".__a.lock"}
 
 
+def test_a_line_that_comes_after_the_end_opens_nothing(tmp_path: Path) -> None:
+    configure_logging("INFO", tmp_path / "a.log")
+    get_logger("test").info("before")
+    file = logger._state.file  # what another thread still has in its hand
+    assert file is not None
+    close_logging()
+
+    file.write("after\n")
+
+    assert file.stream is None
+    assert len(lines(tmp_path / "a.log")) == 1
+
+
 def _write_lines(path: Path, who: str) -> None:
     log_file.FILE_BYTES, log_file.FILE_COUNT = 20_000, 50
     with open("/dev/null", "w") as sys.stderr:
