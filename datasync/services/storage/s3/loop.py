@@ -25,6 +25,8 @@ EVENTS_PER_TURN = 64
 # socket alone brings so many pieces, of 16 KiB each, it has a turn for itself.
 HEAVY_PIECES = 32
 HEAVY_TURNS = 64
+# Nobody knows before how much a socket brings; a turn that takes so long has brought enough.
+LONG_SECONDS = 0.001
 USER_AGENT = "datasync"
 
 _EPOLL_MASKS = {
@@ -166,11 +168,12 @@ class TransferLoop:
         waited = False
         while True:
             now = time.monotonic()
-            if self._due is not None and self._due <= now:
+            moved = self._moved()
+            if not moved and self._due is not None and self._due <= now:
                 self._due = None
                 self._act(pycurl.SOCKET_TIMEOUT, 0)
+                moved = self._moved()
             ended = self._collect()
-            moved = [each for each in self._active.values() if each.chunks]
             if any(len(each.chunks) >= HEAVY_PIECES for each in moved):
                 self._heavy = HEAVY_TURNS
             if now - self._swept >= self._sweep_seconds:
@@ -178,8 +181,12 @@ class TransferLoop:
             if moved or ended or self._sockets.woken or (waited and now >= deadline):
                 return moved, ended
             self._heavy, most = (self._heavy - 1, 1) if self._heavy else (0, EVENTS_PER_TURN)
-            for descriptor, events in self._sockets.wait(self._patience(deadline), most):
+            ready = self._sockets.wait(self._patience(deadline), most)
+            until = time.monotonic() + LONG_SECONDS
+            for descriptor, events in ready:
                 self._act(descriptor, events)
+                if time.monotonic() > until:
+                    break  # the others stay ready
             waited = True
 
     def take_wake(self) -> bool:
@@ -199,6 +206,9 @@ class TransferLoop:
             transfer.easy.close()
         self._idle.clear()
         self._sockets.close()
+
+    def _moved(self) -> list[Transfer]:
+        return [each for each in self._active.values() if each.chunks]
 
     def _patience(self, deadline: float) -> float:
         until = deadline if self._due is None else min(deadline, self._due)
