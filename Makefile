@@ -53,7 +53,7 @@ docs: install-dev  ## build the documentation's site into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	@echo "The site is in site/: 'make docs-serve' shows it, and any web server can."
 
-docs-serve: install-dev  ## show the site at http://127.0.0.1:8000, and each change at once
+docs-serve: install-dev  ## show the site at http://127.0.0.1:8000, and each change of a page at once
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --no-strict $(ARGS)
 
 bench: install-dev  ## measure against rclone, s5cmd and the AWS CLI (docs/PERFORMANCE.md): hours

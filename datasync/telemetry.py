@@ -7,10 +7,9 @@ import os
 
 from datasync import __version__
 from datasync.config.settings import Settings
-from datasync.config.sources import left_to_libraries
 from datasync.errors import ConfigurationError
 from datasync.tracing.port import OFF, Tracer
-from datasync.utils.logger import get_logger, mask_also, masked
+from datasync.utils.logger import get_logger, mask_also, masked, names_a_secret
 
 CLOSE_SECONDS = 2.0
 _VARIABLES = "OTEL_"
@@ -35,7 +34,6 @@ def _opened(settings: Settings) -> tuple[Tracer, list[str]]:
     exporter = settings.traces
     if exporter is None:
         return OFF, []
-    os.environ.update(left_to_libraries(_VARIABLES, os.environ))  # where the SDK reads its own
     try:
         from datasync.tracing.otel import Plan, opened, secrets_of
     except ValueError as error:  # some it reads while it is loaded; of one it gives no name
@@ -43,7 +41,7 @@ def _opened(settings: Settings) -> tuple[Tracer, list[str]]:
         raise ConfigurationError(
             text if text.startswith(_VARIABLES) else f"OTEL_PROPAGATORS: {text}"
         ) from None
-    mask_also(secrets_of(os.environ))
+    mask_also(secrets_of(os.environ, names_a_secret))
     plan = Plan(exporter, settings.traces_endpoint, __version__, masked)
     return opened(plan, lambda reason: _tell(settings.traces_endpoint, reason))
 

@@ -37,11 +37,12 @@ class TraceMiddleware:
         if not tracer.on or scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        parent = tracer.caller({name.lower(): text for name, text in Headers(scope=scope).items()})
+        headers = Headers(scope=scope)
+        parent = tracer.caller(headers)
         if parent is None and route_path(scope) in ASKED_ALWAYS:
             await self._app(scope, receive, send)
             return
-        span = tracer.begin(_method(scope), _asked(scope), kind=Kind.SERVER, parent=parent)
+        span = tracer.begin(_method(scope), _asked(scope, headers), kind=Kind.SERVER, parent=parent)
         await self._within(span, scope, receive, send)
 
     async def _within(self, span: Span, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +67,7 @@ def _method(scope: Scope) -> str:
     return scope["method"] if scope["method"] in _METHODS else "_OTHER"
 
 
-def _asked(scope: Scope) -> Attributes:
+def _asked(scope: Scope, headers: Headers) -> Attributes:
     client, (host, port) = scope.get("client"), scope.get("server") or (None, None)
     return {
         "http.request.method": _method(scope),
@@ -76,7 +77,7 @@ def _asked(scope: Scope) -> Attributes:
         "server.address": host,
         "server.port": port,
         "client.address": client[0] if client else None,
-        "user_agent.original": Headers(scope=scope).get("user-agent"),
+        "user_agent.original": headers.get("user-agent"),
     }
 
 

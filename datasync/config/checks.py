@@ -115,15 +115,25 @@ def host(value: str) -> str:
     return value
 
 
-def endpoint(value: str | None) -> str | None:
-    """The base URL of a server, without its trailing slash."""
-    if value is None:
-        return None
+def _split(value: str, wrong: str) -> SplitResult:
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018  reading it is what checks it
     except ValueError:
-        raise ValueError("must be a URL such as http://host:port") from None
+        raise ValueError(wrong) from None
+    return parts
+
+
+def _require_plain(value: str) -> None:
+    if not re.fullmatch(r"[\x21-\x7e]+", value) or "\\" in value:
+        raise ValueError("must be a URL of plain ASCII characters without spaces")
+
+
+def endpoint(value: str | None) -> str | None:
+    """The base URL of a server, without its trailing slash."""
+    if value is None:
+        return None
+    parts = _split(value, "must be a URL such as http://host:port")
     _endpoint_parts(value, parts)
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -135,8 +145,7 @@ def _endpoint_parts(value: str, parts: SplitResult) -> None:
         raise ValueError("must not hold credentials, they go to AWS_ACCESS_KEY_ID and its secret")
     if parts.path not in ("", "/") or "?" in value or "#" in value:
         raise ValueError("must be scheme, host and port only, without a path or a query")
-    if not re.fullmatch(r"[\x21-\x7e]+", value) or "\\" in value:
-        raise ValueError("must be a URL of plain ASCII characters without spaces")
+    _require_plain(value)
 
 
 def queue_url(value: str | None) -> str | None:
@@ -145,17 +154,12 @@ def queue_url(value: str | None) -> str | None:
         return None
     if value.startswith("arn:"):
         raise ValueError("must be the queue's URL, not its ARN")
-    try:
-        parts = urlsplit(value)
-        parts.port  # noqa: B018  reading it is what checks it
-    except ValueError:
-        raise ValueError("must be the URL of a queue") from None
+    parts = _split(value, "must be the URL of a queue")
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise ValueError("must begin with https:// and name a host, without credentials")
     if not parts.path.strip("/") or "?" in value or "#" in value:
         raise ValueError("must end with the account and the name of the queue")
-    if not re.fullmatch(r"[\x21-\x7e]+", value):
-        raise ValueError("must be a URL of plain ASCII characters without spaces")
+    _require_plain(value)
     return value
 
 
@@ -163,17 +167,12 @@ def collector_url(value: str | None) -> str | None:
     """The URL of a collector; its path is the collector's own affair."""
     if value is None:
         return None
-    try:
-        parts = urlsplit(value)
-        parts.port  # noqa: B018  reading it is what checks it
-    except ValueError:
-        raise ValueError("must be a URL such as http://host:4318") from None
+    parts = _split(value, "must be a URL such as http://host:4318")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must begin with http:// or https:// and name a host")
     if "@" in parts.netloc or "?" in value or "#" in value:
         raise ValueError("must hold no credentials, they go to OTEL_EXPORTER_OTLP_HEADERS")
-    if not re.fullmatch(r"[\x21-\x7e]+", value):
-        raise ValueError("must be a URL of plain ASCII characters without spaces")
+    _require_plain(value)
     return value
 
 

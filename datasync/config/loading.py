@@ -9,7 +9,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from datasync.config.problems import describe, near_misses
 from datasync.config.settings import SECRETS, Settings
-from datasync.config.sources import env_file_values
+from datasync.config.sources import env_file_values, left_to_libraries
 from datasync.errors import ConfigurationError
 
 _PROPAGATORS = "OTEL_PROPAGATORS"
@@ -21,6 +21,7 @@ def load_settings(**overrides: Any) -> Settings:
     Raises: ConfigurationError with one line for each bad variable, or for each bad line of
     `.env`; secrets are never shown.
     """
+    os.environ.update(left_to_libraries("OTEL_", os.environ))  # where their library reads them
     _check_propagators()
     given = {name: value for name, value in overrides.items() if value is not None}
     try:

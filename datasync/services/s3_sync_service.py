@@ -293,9 +293,8 @@ def _line_of(item: Done) -> dict[str, object]:
     """The log line of a key, which is found from the trace of its event."""
     assert item.outcome is not None
     mark, fields = item.task.mark, told_of(item.outcome)
-    if mark is not None and mark.traceparent is not None:
-        fields["trace_id"] = ids_of(mark.traceparent)["trace_id"]
-    return fields
+    trace_id = ids_of(mark.traceparent).get("trace_id") if mark is not None else None
+    return fields if trace_id is None else {**fields, "trace_id": trace_id}
 
 
 def told_of(outcome: Outcome) -> dict[str, object]:

@@ -27,14 +27,13 @@ from opentelemetry.sdk.trace.export import (
     SpanExportResult,
 )
 from opentelemetry.trace import (
-    NonRecordingSpan,
     SpanContext,
     SpanKind,
     Status,
     StatusCode,
-    TraceFlags,
-    set_span_in_context,
 )
+
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from datasync.errors import ConfigurationError
 from datasync.tracing.port import NOTHING, Attributes, Kind, Moment, Span
@@ -42,6 +41,7 @@ from datasync.tracing.port import NOTHING, Attributes, Kind, Moment, Span
 NAME = "datasync"
 PROTOCOL = "http/protobuf"
 LONGEST_TEXT = 4096
+TOKEN_LENGTH = 16
 AWAY_SECONDS = 0.5  # that the end waits for a collector that did not answer the last time
 HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -50,6 +50,7 @@ _KINDS = {
     Kind.SERVER: SpanKind.SERVER,
     Kind.CONSUMER: SpanKind.CONSUMER,
 }
+_PARSER = TraceContextTextMapPropagator()
 _LIBRARY = logging.getLogger("opentelemetry")
 _SENDING = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
 _SILENCE = logging.NullHandler()
@@ -72,11 +73,16 @@ class Plan:
     mask: Callable[[str], str]
 
 
-def secrets_of(variables: Mapping[str, str]) -> list[str]:
-    """What the headers for the collector hold: tokens, as a rule."""
+def secrets_of(variables: Mapping[str, str], named: Callable[[str], bool]) -> list[str]:
+    """What of the headers for the collector is a token: by its name, `named`, or by its length.
+
+    A tenant or a dataset is a header, too, and a word that stands elsewhere.
+    """
     given = [variables[name] for name in HEADERS if variables.get(name)]
-    parts = [pair.partition("=")[2].strip() for text in given for pair in text.split(",")]
-    return [form for text in (*given, *parts) for form in (text, unquote(text))]
+    pairs = [pair.partition("=") for text in given for pair in text.split(",")]
+    values = [(name, value.strip()) for name, _, value in pairs]
+    tokens = [value for name, value in values if named(name) or len(value) >= TOKEN_LENGTH]
+    return [form for text in (*given, *tokens) for form in (text, unquote(text))]
 
 
 def opened(plan: Plan, told: Told) -> "tuple[OtelTracer, list[str]]":
@@ -148,7 +154,6 @@ class OtelTracer:
         """Raises: ValueError for variables that the SDK refuses."""
         exporter = _exporter(plan)
         provider = TracerProvider(resource=_resource(plan.version), shutdown_on_exit=False)
-        self._extract = propagate.extract
         self._exporter = _Exporter(exporter, told)
         try:
             provider.add_span_processor(BatchSpanProcessor(self._exporter))
@@ -160,7 +165,7 @@ class OtelTracer:
         self._mask = plan.mask
 
     def caller(self, headers: Mapping[str, str]) -> str | None:
-        found = trace.get_current_span(self._extract(headers, Context())).get_span_context()
+        found = trace.get_current_span(propagate.extract(headers, Context())).get_span_context()
         return _text(found) if found.is_valid else None
 
     def begin(
@@ -291,13 +296,8 @@ def _text(context: SpanContext) -> str:
 
 
 def _context(parent: str | None) -> Context:
-    try:
-        _, trace_id, span_id, flags = (parent or "").split("-")
-        ids, sampled = (int(trace_id, 16), int(span_id, 16)), TraceFlags(int(flags, 16))
-    except ValueError:  # none; or one that was not written here, for which nothing must stop
-        return Context()
-    found = SpanContext(*ids, is_remote=True, trace_flags=sampled)
-    return set_span_in_context(NonRecordingSpan(found), Context())
+    """Of what is no context, an empty one: nothing must stop for that."""
+    return _PARSER.extract({"traceparent": parent or ""}, Context())
 
 
 def _sound(text: str) -> str:

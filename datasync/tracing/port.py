@@ -110,7 +110,5 @@ OFF = _Nothing()
 
 def ids_of(traceparent: str | None) -> dict[str, str]:
     """The fields by which a log line is found from its trace, and the other way round."""
-    if not traceparent:
-        return {}
-    _, trace, span, _ = traceparent.split("-")
-    return {"trace_id": trace, "span_id": span}
+    parts = (traceparent or "").split("-")
+    return {"trace_id": parts[1], "span_id": parts[2]} if len(parts) == 4 else {}

@@ -42,6 +42,13 @@ _SECRET_NAME = re.compile(
     r"|credential|cookie|signature",
     re.IGNORECASE,
 )
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether what is called so is a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
 _SECRET_TEXT = re.compile(
     r"(?<=X-Amz-Signature=)\w+|(?<=X-Amz-Security-Token=)[^&\s\"']+"
     r"|(?<=X-Amz-Credential=)[^&\s\"']+|(?<=Signature=)\w+"
@@ -97,7 +104,7 @@ class _Redaction:
     def _is_secret(self, name: str) -> bool:
         found = self._names.get(name)
         if found is None:
-            found = _SECRET_NAME.search(name) is not None
+            found = names_a_secret(name)
             if len(self._names) < 1000:
                 self._names[name] = found
         return found

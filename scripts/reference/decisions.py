@@ -20,9 +20,14 @@ def short_title(path: Path) -> str:
 
 
 def _entry(path: Path) -> str:
+    title = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+    sentence = sentence_of(path)
+    return f"- **[{title}]({path.name})**\n\n    {sentence[0].upper()}{sentence[1:]}\n"
+
+
+def sentence_of(path: Path) -> str:
+    """What was decided, on one line."""
     text = path.read_text(encoding="utf-8")
-    title = text.splitlines()[0].removeprefix("# ")
     found = re.search(r"^\*\*Decision: (.+?)\*\*", text, re.MULTILINE | re.DOTALL)
     assert found is not None, path.name
-    sentence = " ".join(found[1].split())
-    return f"- **[{title}]({path.name})**\n\n    {sentence[0].upper()}{sentence[1:]}\n"
+    return " ".join(found[1].split())

@@ -48,7 +48,7 @@ def joined(parts: Iterable[str]) -> str:
 
 def names_as_code(text: str) -> str:
     """Plain text in which names of settings, routes and permissions become code."""
-    return _NAMES.sub(r"`\1`", text)
+    return _NAMES.sub(r"`\1`", text.replace("<", "&lt;"))
 
 
 def anchor(text: str) -> str:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SCENES = ("service", "bucket", "files")
-FENCE = re.compile(r"( *)(`{3,})(\w*)")
+FENCE = re.compile(r"[ >]*(`{3,}|~{3,}) *(.*)")
+# Commands stand in blocks of one language, so that none is overlooked.
+LANGUAGE = "bash"
+OTHER_SHELLS = frozenset({"sh", "shell", "console", "zsh", "shell-session"})
 SCENE = re.compile(r"<!-- scene: (\w+) -->")
 NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->")
 EXITS = re.compile(r"<!-- exits: (\d+) -->")
@@ -34,6 +37,7 @@ class Page:
     name: str
     scene: str | None
     blocks: tuple[Block, ...]
+    mistakes: tuple[str, ...] = ()  # what could be read in more than one way
 
     @property
     def commands(self) -> tuple[Block, ...]:
@@ -42,6 +46,10 @@ class Page:
 
     def faults(self) -> Iterator[str]:
         """What a writer has still to say."""
+        yield from (f"{self.name}:{mistake}" for mistake in self.mistakes)
+        for block in self.commands:
+            if block.code and block.text.replace("\\\n", "").count("\n") != 1:
+                yield f"{self.name}:{block.line}: one command, where an exit code is expected"
         if self.scene is not None and self.scene not in SCENES:
             yield f"{self.name}: there is no scene '{self.scene}': one of {', '.join(SCENES)}"
         if self.scene is None:
@@ -66,20 +74,35 @@ def read(name: str) -> Page:
 def parse(name: str, text: str) -> Page:
     """The page that this text is."""
     found = SCENE.match(text)
-    return Page(name, found[1] if found else None, tuple(_blocks(text.splitlines())))
+    lines = text.splitlines()
+    fences = tuple(_fences(lines))
+    blocks = [_block(lines, *place) for *place, told in fences if told == LANGUAGE]
+    mistakes = [each for fence in fences for each in _mistakes(lines, *fence)]
+    return Page(name, found[1] if found else None, tuple(blocks), tuple(mistakes))
 
 
-def _blocks(lines: list[str]) -> Iterator[Block]:
-    """Blocks of language bash; those inside of lists are indented."""
+def _fences(lines: list[str]) -> Iterator[tuple[int, int, str]]:
+    """First and last line of each fenced block, and what its fence says; those in lists too."""
     opened: tuple[int, str, str] | None = None
     for number, line in enumerate(lines, 1):
         fence = FENCE.fullmatch(line.rstrip())
         if opened is None and fence:
-            opened = (number, fence[2], fence[3])
-        elif opened is not None and fence and fence[2] == opened[1] and not fence[3]:
-            if opened[2] == "bash":
-                yield _block(lines, opened[0], number)
+            opened = (number, fence[1], fence[2])
+        elif opened is not None and fence and fence[1].startswith(opened[1]) and not fence[2]:
+            yield opened[0], number, opened[2]
             opened = None
+    if opened is not None:
+        yield opened[0], len(lines), opened[2] or "a block"
+
+
+def _mistakes(lines: list[str], start: int, end: int, told: str) -> Iterator[str]:
+    language = told.split()[0].lower() if told else ""
+    if language in OTHER_SHELLS or (language == LANGUAGE and told != LANGUAGE):
+        yield f"{start}: commands stand in blocks of '{LANGUAGE}', without more behind it"
+    if language == LANGUAGE and lines[start - 1].lstrip().startswith(">"):
+        yield f"{start}: commands stand in no quotation"
+    if not FENCE.fullmatch(lines[end - 1].rstrip()) or start == end:
+        yield f"{start}: this block has no end"
 
 
 def _block(lines: list[str], start: int, end: int) -> Block:

@@ -53,6 +53,29 @@ def test_blocks_in_lists_count_and_other_languages_do_not() -> None:
     assert [(block.line, block.text) for block in page.blocks] == [(6, "if true; then\n  ls\nfi\n")]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (f"{FENCE}sh", "ls", FENCE),
+        (f"{FENCE} console", "ls", FENCE),
+        (f"{FENCE}Bash", "ls", FENCE),
+        (f'{FENCE}bash title="x"', "ls", FENCE),
+        ("~~~bash here", "ls", "~~~"),
+        (f"> {FENCE}bash", "> ls", f"> {FENCE}"),
+        (f"{FENCE}bash", "ls"),
+        ("<!-- exits: 2 -->", f"{FENCE}bash", "false", "(exit 2)", FENCE),
+    ],
+)
+def test_commands_that_would_be_overlooked_are_told(lines: tuple[str, ...]) -> None:
+    assert [*_page("<!-- scene: files -->", *lines).faults()]
+
+
+def test_an_odd_fence_swallows_no_other_block() -> None:
+    block = (f"{FENCE}bash", "ls", FENCE)
+    page = _page(f'{FENCE}text title="x"', "shown", FENCE, *block, "~~~bash", "pwd", "~~~~")
+    assert [each.text for each in page.blocks] == ["ls\n", "pwd\n"]
+
+
 def test_all_blocks_are_one_session(tmp_path: Path) -> None:
     first, second = (f"{FENCE}bash", "name=DataSync", FENCE), (f"{FENCE}bash", "echo $name", FENCE)
     assert _run(tmp_path, *first, *second) == "DataSync\n"
@@ -63,10 +86,16 @@ def test_the_port_is_that_of_the_scene(tmp_path: Path) -> None:
     assert _run(tmp_path, *commands) == "localhost:4321 127.0.0.1:4321/x 8888\n"
 
 
-@pytest.mark.parametrize("command", ["false", "false | cat", "echo $nothing", "x=$(false)"])
+FAILING = [
+    *("false", "false | cat", "echo $nothing", "x=$(false)", "export x=$(false)"),
+    *("echo $(false)", "cat <(false)", "exit 0", "exec true", "cat <<END", "set +e\nfalse"),
+]
+
+
+@pytest.mark.parametrize("command", FAILING)
 def test_a_command_that_fails_is_told_with_its_page_and_line(tmp_path: Path, command: str) -> None:
     with pytest.raises(AssertionError, match="page.md failed"):
-        _run(tmp_path, f"{FENCE}bash", command, "echo done", FENCE)
+        _run(tmp_path, f"{FENCE}bash", *command.splitlines(), "echo done", FENCE)
 
 
 def test_the_line_of_the_failing_block_is_named(tmp_path: Path) -> None:
@@ -75,9 +104,9 @@ def test_the_line_of_the_failing_block_is_named(tmp_path: Path) -> None:
 
 
 def test_an_exit_code_can_be_expected(tmp_path: Path) -> None:
-    block = (f"{FENCE}bash", "echo looked", "(exit 3)", FENCE)
+    block = (f"{FENCE}bash", "(exit 3)", FENCE)
     after = (f"{FENCE}bash", "echo after", FENCE)
-    assert _run(tmp_path, "<!-- exits: 3 -->", *block, *after) == "looked\nafter\n"
+    assert _run(tmp_path, "<!-- exits: 3 -->", *block, *after) == "after\n"
     with pytest.raises(AssertionError, match="ended with 3 and not with 2"):
         _run(tmp_path, "<!-- exits: 2 -->", *block)
     with pytest.raises(AssertionError, match="ended with 1"):

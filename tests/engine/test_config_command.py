@@ -1,5 +1,7 @@
 """`datasync config`: whether the settings are good, and which are in effect."""
 
+from pathlib import Path
+
 import pytest
 
 from datasync.config.loading import load_settings
@@ -41,6 +43,9 @@ def test_a_propagator_that_is_not_there_is_one_line(
     assert "OTEL_PROPAGATORS must be of baggage, none, tracecontext, not 'b3'" in refused.err
     monkeypatch.setenv("OTEL_PROPAGATORS", "tracecontext, baggage")
     assert command_line("config", "check").code == 0
+    monkeypatch.delenv("OTEL_PROPAGATORS")
+    Path(".env").write_text("OTEL_PROPAGATORS=jaeger\n")
+    assert "not 'jaeger'" in command_line("config", "check").err
 
 
 def test_what_is_missing_may_have_another_name(

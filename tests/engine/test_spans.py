@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from datasync.errors import AccessDenied, LedgerError
-from datasync.models.sync_models import DirtyKey, EventNote, Operation, Outcome, OutcomeStatus
+from datasync.models.sync_models import (
+    DirtyKey,
+    EventNote,
+    Operation,
+    Outcome,
+    OutcomeStatus,
+    Run,
+    RunKind,
+    RunStatus,
+)
 from datasync.services.engine.group import Done
-from datasync.services.engine.spans import EngineSpans, Times
+from datasync.services.engine.spans import MOST_OF_A_RUN, EngineSpans, Times
 from datasync.services.engine.tasks import Found, Result, Task
 from datasync.services.s3_sync_service import S3SyncService
 from datasync.tracing.port import OFF
@@ -96,6 +105,32 @@ class TestFailures:
         tell(tracer, Result(task, Found.UNCHANGED), Done(task, None, None, again=True))
         assert tracer.spans == []
 
+    def test_looks_that_begin_again_leave_a_run_its_spans(self) -> None:
+        tracer, run = KeptSpans(), Run(7, RunKind.RECONCILE, "", RunStatus.RUNNING, requested=0.0)
+        spans = EngineSpans(tracer, "bucket")
+
+        def perform() -> Run:
+            for again in [True] * MOST_OF_A_RUN + [False]:
+                task = Task("a", run_id=7)
+                result = Result(task, Found.FAILED, error=AccessDenied("no"))
+                told = None if again else outcome(task, OutcomeStatus.FAILED)
+                spans.committed([result], [Done(task, told, None, again=again)], GROUP)
+            return run
+
+        spans.run(run, perform)
+        assert [span.name for span in tracer.spans] == ["run", "transfer", "commit"]
+
+    def test_a_run_that_breaks_off_is_no_success(self) -> None:
+        tracer, run = KeptSpans(), Run(7, RunKind.RECONCILE, "", RunStatus.RUNNING, requested=0.0)
+
+        def perform() -> Run:
+            raise LedgerError("away")
+
+        with pytest.raises(LedgerError):
+            EngineSpans(tracer, "bucket").run(run, perform)
+        (span,) = tracer.spans
+        assert span.over and span.error
+
     def test_a_mistake_costs_a_span_only(self, caplog: pytest.LogCaptureFixture) -> None:
         tracer, task = KeptSpans(), marked(traceparent="no such thing")
         tell(tracer, Result(task, Found.STAGED), Done(task, outcome(task), None))
@@ -160,9 +195,14 @@ def test_each_try_has_its_spans_in_the_same_trace(traced: TracedWorld) -> None:
     journal(traced, "a")
     traced.service.start()
     eventually(lambda: len(traced.tracer.named("commit")) == 1)
-    traced.ledger.hurry("AccessDenied", 2e9)
     mark = traced.ledger.dirty(["a"])["a"]
     assert mark.traceparent == TRACEPARENT and mark.attempts == 1
+    traced.ledger.hurry("AccessDenied", 2e9)
+    traced.service.wake()
+    eventually(lambda: len(traced.tracer.named("commit")) == 2)
+    first, second = traced.tracer.named("transfer")
+    assert (first.parent, second.parent) == (TRACEPARENT, TRACEPARENT)
+    assert (first.error is None, second.error is None) == (False, True)
 
 
 def test_a_run_that_looks_at_a_marked_key_does_it_in_the_events_trace(traced: TracedWorld) -> None:

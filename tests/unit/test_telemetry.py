@@ -15,7 +15,8 @@ from datasync.config.settings import Settings
 from datasync.errors import ConfigurationError
 from datasync.telemetry import check_tracer, tracer_of
 from datasync.tracing.port import OFF, ids_of
-from datasync.utils.logger import close_logging, masked
+from datasync.tracing.otel import secrets_of
+from datasync.utils.logger import close_logging, masked, names_a_secret
 from tests.support.collector import Collector
 from tests.support.tracing import TRACE, TRACEPARENT
 
@@ -267,3 +268,9 @@ class TestNothingIsLoaded:
 
     def test_and_the_question_would_see_it(self) -> None:
         assert "opentelemetry.sdk.trace" in loaded(COMMAND, OTEL_EXPORTER_OTLP_ENDPOINT=URL)
+
+
+def test_only_what_is_a_token_is_masked_of_the_headers() -> None:
+    headers = "x-scope-orgid=main,authorization=Basic%20abc,x-honeycomb-team=0123456789abcdef"
+    found = secrets_of({"OTEL_EXPORTER_OTLP_HEADERS": headers}, names_a_secret)
+    assert {headers, "Basic abc", "0123456789abcdef"} <= set(found) and "main" not in found

@@ -102,18 +102,17 @@ class Engine:
             started = self._ledger.start_run(run.id, time.time())
         except RunNotHeld:
             return self._ledger.run(run.id)
-        with self._spans.run(started) as ended:
-            done = Reconciliation(
-                self._bucket,
-                self._mirror,
-                self._ledger,
-                self._options,
-                self._workshop,
-                started,
-                stopping=self._stopping.is_set,
-                on_progress=on_progress,
-            ).perform()
-            ended(done)
+        reconciliation = Reconciliation(
+            self._bucket,
+            self._mirror,
+            self._ledger,
+            self._options,
+            self._workshop,
+            started,
+            stopping=self._stopping.is_set,
+            on_progress=on_progress,
+        )
+        done = self._spans.run(started, reconciliation.perform)
         give_freed_memory_back()
         return done
 

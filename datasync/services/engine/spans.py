@@ -5,8 +5,7 @@ off nothing is made. Changes nothing, and nothing here may stop the work.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -46,25 +45,21 @@ class EngineSpans:
         self._steady = steady
         self._runs: dict[int, tuple[Span, int]] = {}  # and how many of its keys may be told of
 
-    @contextmanager
-    def run(self, run: Run) -> "Iterator[Callable[[Run], None]]":
-        """The span of a run; who performs it says how it ended."""
-        ended = run
+    def run(self, run: Run, perform: Callable[[], Run]) -> Run:
+        """Perform a run within its span."""
         if not self._tracer.on:
-            yield lambda _: None
-            return
-
-        def end(done: Run) -> None:
-            nonlocal ended
-            ended = done
-
+            return perform()
         span = self._tracer.begin("run", {"datasync.run.id": run.id})
         self._runs[run.id] = (span, MOST_OF_A_RUN if span.wanted else 0)
+        done = run
+        error: str | None = "it did not come to its end"
         try:
-            yield end
+            done = perform()
+            error = done.error
+            return done
         finally:
             self._runs.pop(run.id, None)
-            span.end(_run_attributes(ended), error=ended.error)
+            span.end(_run_attributes(done), error=error)
 
     def committed(self, batch: Sequence[Result], done: Sequence[Done], times: Times) -> None:
         """A group has been committed: spans for those of its keys that are traced."""
@@ -81,11 +76,13 @@ class EngineSpans:
         offset = self._clock() - self._steady()
         for item in done:
             result = results.get(item.task)
+            if result is None or item.again:
+                continue
             parent = self._parent(item, result)
-            if parent is not None and result is not None and not item.again:
+            if parent is not None:
                 self._tell(item, result, parent, offset, times, len(batch))
 
-    def _parent(self, item: Done, result: Result | None) -> str | None:
+    def _parent(self, item: Done, result: Result) -> str | None:
         task = item.task
         if task.mark is not None and task.mark.traceparent is not None:
             return task.mark.traceparent
@@ -157,8 +154,8 @@ def _kind_of_failure(item: Done) -> str | None:
     return item.outcome.error if item.outcome is not None else None
 
 
-def _is_notable(item: Done, result: Result | None) -> bool:
-    return result is not None and (_failure(item) is not None or result.seconds >= SLOW_SECONDS)
+def _is_notable(item: Done, result: Result) -> bool:
+    return _failure(item) is not None or result.seconds >= SLOW_SECONDS
 
 
 def _run_attributes(run: Run) -> dict[str, str | int | None]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from datasync.errors import DiskFull, Interrupted, JournalFull, LedgerBusy, LedgerTaken
@@ -138,7 +139,8 @@ class Journal:
             ended = self._clock()
             for entry in group:
                 _tell(entry, error)
-            self._trace(group, error, ended)
+            with suppress(Exception):  # a mistake in the traces must cost no entry its answer
+                self._trace(group, error, ended)
             return
         middle = len(group) // 2
         self._write(group[:middle])
