@@ -12,6 +12,7 @@ import sys
 from types import FrameType
 
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
+ORPHANED = signal.SIGUSR1
 
 
 def main() -> None:
@@ -19,30 +20,35 @@ def main() -> None:
     parent, folder = int(sys.argv[1]), sys.argv[2]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent decides
     signal.signal(signal.SIGTERM, _leave)
-    _die_with(parent)
+    _end_with(parent)
     sys.argv = ["ministack"]
     try:
         runpy.run_module("ministack", run_name="__main__")
     finally:
-        _stay()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
-    _stay()
     raise SystemExit(0)
 
 
-def _stay() -> None:
-    """Let no further SIGTERM cut the end short: the kernel sends one for each thread that dies."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _end_with(parent: int) -> None:
+    """Have the kernel say when the parent is gone.
 
-
-def _die_with(parent: int) -> None:
+    It says so once for each thread of the parent that dies. MiniStack's server takes SIGTERM and
+    gives it back to the system on its way out, where a second one would end us before the folder
+    is removed. So the kernel sends a signal that is ours alone, and the first makes one SIGTERM.
+    """
+    signal.signal(ORPHANED, _orphaned)
     if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, ORPHANED, 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above
         raise SystemExit(1)
+
+
+def _orphaned(_signal: int, _frame: FrameType | None) -> None:
+    signal.signal(ORPHANED, signal.SIG_IGN)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
