@@ -25,11 +25,18 @@ def main() -> None:
     try:
         runpy.run_module("ministack", run_name="__main__")
     finally:
+        _stay()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
+    _stay()
     raise SystemExit(0)
+
+
+def _stay() -> None:
+    """Let nothing cut the end short."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _end_with(parent: int) -> None:

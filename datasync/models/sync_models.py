@@ -234,7 +234,8 @@ class Failure:
     """A key that is not right, why, and when it is tried again.
 
     `state` is that of its row, FAILED when it has none; `hint` and `at` are those of the latest
-    failed outcome as far as the history reaches. `next_try` is None when nothing is planned.
+    failed outcome as far as the history reaches. `next_try` is None when nothing is planned, and
+    over when the key is due at once.
     """
 
     key: str

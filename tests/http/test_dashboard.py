@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,11 +98,19 @@ def test_a_change_is_seen_without_a_reload(site: Site, filled: Service) -> None:
 
 
 def test_a_failure_is_tried_again(site: Site, filled: Service) -> None:
+    """The page follows: it says what happens, keeps the focus, and ends empty."""
+    go_on = threading.Event()
     filled.bucket._scripts.clear()
-    site.go("/problems").page.click("text=Try all again")
-    site.sees("Queued 1 key to try again")
-    eventually(lambda: (filled.root / "broken").exists())
-    site.go("/problems").sees("No key is in trouble.")
+    filled.bucket.script("broken", fail.pause_until(go_on))
+    try:
+        site.go("/problems").page.click("text=Try all again")
+        site.sees("Queued 1 key to try again")
+        expect(site.page.locator("td.when")).to_have_text("now")
+        expect(site.page.locator("#retry-all")).to_be_focused()
+    finally:
+        go_on.set()
+    site.sees("No key is in trouble.")
+    assert (filled.root / "broken").read_bytes() == b"x"
 
 
 def test_files_are_found_by_prefix_state_and_size(site: Site) -> None:

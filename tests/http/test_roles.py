@@ -59,6 +59,7 @@ ROUTES = {
     ("POST", "/ui/runs/{run_id}/approve"): OPERATE,
     ("POST", "/ui/runs/{run_id}/cancel"): OPERATE,
     ("GET", "/ui/problems"): READ,
+    ("GET", "/ui/problems/live"): READ,
     ("POST", "/ui/retry"): OPERATE,
     ("GET", "/ui/trash"): READ,
     ("POST", "/ui/trash/restore"): OPERATE,

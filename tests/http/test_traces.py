@@ -264,11 +264,13 @@ class TestWhatIsLeftOut:
 
 class TestTheLog:
     def test_lines_are_found_from_the_trace(self, traced: Service, collector: Collector) -> None:
+        def ours() -> dict[str, dict[str, str]]:
+            lines = [json.loads(line) for line in traced.log().splitlines()]
+            return {line["event"]: line for line in lines if line.get("trace_id") == TRACE}
+
         tell(traced, "a.txt")
-        lines = [json.loads(line) for line in traced.log().splitlines()]
-        ours = {line["event"]: line for line in lines if line.get("trace_id") == TRACE}
-        assert set(ours) == {"request", "outcome"}
-        assert ours["request"]["span_id"] == one(collector, ROUTE).id
+        eventually(lambda: set(ours()) == {"request", "outcome"})  # after the answer
+        assert ours()["request"]["span_id"] == one(collector, ROUTE).id
 
     def test_a_collector_that_is_away_is_told_once_and_when_it_is_back(
         self, traced: Service, collector: Collector

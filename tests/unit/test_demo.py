@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -109,10 +110,29 @@ class TestCloud:
 
 
 class TestChild:
-    def test_it_removes_its_folder_however_often_it_is_told_to_end(self, tmp_path: Path) -> None:
+    # As asyncio does: SIGTERM is taken, and given back to the system before the end.
+    SERVER = """
+import signal, sys, time
+over = []
+signal.signal(signal.SIGTERM, lambda *_: over.append(1))
+print("ready", flush=True)
+while not over:
+    signal.pause()
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+time.sleep(0.2)
+"""
+    STUB = "import signal\nprint('ready', flush=True)\nsignal.pause()\n"
+
+    @pytest.mark.parametrize(
+        ("server", "told"),
+        [(STUB, signal.SIGTERM), (STUB, signal.SIGUSR1), (SERVER, signal.SIGUSR1)],
+    )
+    def test_it_removes_its_folder_however_often_it_is_told_to_end(
+        self, tmp_path: Path, server: str, told: signal.Signals
+    ) -> None:
         """The kernel may tell it once for each thread of a parent that is killed."""
         folder, stub = tmp_path / "cloud", tmp_path / "ministack.py"
-        stub.write_text("import signal\nprint('ready', flush=True)\nsignal.pause()\n")
+        stub.write_text(server)
         for number in range(2000):
             file = folder / str(number % 40) / str(number)
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +144,7 @@ class TestChild:
         ) as child:
             assert child.stdout is not None and child.stdout.readline() == b"ready\n"
             while child.poll() is None:
-                child.terminate()
+                child.send_signal(told)
         assert not folder.exists()
 
 

@@ -117,6 +117,12 @@ class Pages:
         return template.render({**common, **context})
 
 
+def pages_of(request: Request) -> Pages:
+    """The service's pages."""
+    pages: Pages = request.app.state.pages
+    return pages
+
+
 def wants_page(accept: str) -> bool:
     """Whether who asks is a browser that would show a page."""
     return "text/html" in accept

@@ -5,27 +5,29 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
+from datasync.api.dashboard import login_routes
+from datasync.api.dashboard.actions import read_form, told
 from datasync.api.dashboard.live import one_of_few, stream
 from datasync.api.dashboard.overview import overview
-from datasync.api.dashboard.pages import Pages
+from datasync.api.dashboard.pages import pages_of
 from datasync.api.dashboard.preview import preview_of
 from datasync.api.dependencies import ControllerOf, ShutdownOf
-from datasync.api.rates import GUESSES, RatesOf, address_of, limited
 from datasync.api.rates import RUNS as RUNS_ASKED
-from datasync.api.requests import in_thread, read_body
+from datasync.api.rates import limited
+from datasync.api.requests import in_thread
 from datasync.api.run_routes import Before, RunId
-from datasync.api.security import key_among, root_of
-from datasync.api.sessions import COOKIE, LIFE_SECONDS
+from datasync.api.security import root_of
+from datasync.controllers.sync_controller import SyncController
 from datasync.controllers.trash import check_request
-from datasync.errors import DataSyncError, PageMissing, TooManyRequests, Unauthorized
-from datasync.models.access import Right
+from datasync.errors import PageMissing, TooManyRequests
 from datasync.models.s3_models import RestoreRequest, RunReport, Span
 from datasync.models.sync_models import State, Verdict
 
@@ -36,11 +38,6 @@ DOCTOR_SECONDS = 120
 STREAMED = [Depends(one_of_few)]
 SIZES = (("1 MiB", "1048576"), ("100 MiB", "104857600"), ("1 GiB", "1073741824"))
 SpanOf = Annotated[Span, Query()]
-
-
-def pages_of(request: Request) -> Pages:
-    pages: Pages = request.app.state.pages
-    return pages
 
 
 # Overview
@@ -155,8 +152,8 @@ async def live_run(
 
     def parts() -> Mapping[str, str]:
         run = controller.run(run_id)
-        told = {"run": pages.text(request, "live.html", part="run_body.html", run=run)}
-        return told if _goes_on(run) else {**told, "over": "yes"}
+        body = {"run": pages.text(request, "live.html", part="run_body.html", run=run)}
+        return body if _goes_on(run) else {**body, "over": "yes"}
 
     return stream(request, shutdown, partial(in_thread, parts))
 
@@ -164,19 +161,19 @@ async def live_run(
 @router.post("/sync", dependencies=[Depends(limited(RUNS_ASKED))])
 async def start_run(request: Request, controller: ControllerOf) -> Response:
     run, _ = await in_thread(controller.trigger, "")
-    return _told("The bucket is being compared.", go=f"{root_of(request.scope)}/ui/runs/{run.id}")
+    return told("The bucket is being compared.", go=f"{root_of(request.scope)}/ui/runs/{run.id}")
 
 
 @router.post("/runs/{run_id}/approve")
 async def approve_run(request: Request, controller: ControllerOf, run_id: RunId) -> Response:
     await in_thread(controller.approve, run_id)
-    return _told("Approved: each delete is confirmed with S3 now.")
+    return told("Approved: each delete is confirmed with S3 now.")
 
 
 @router.post("/runs/{run_id}/cancel")
 async def cancel_run(request: Request, controller: ControllerOf, run_id: RunId) -> Response:
     run = await in_thread(controller.cancel, run_id)
-    return _told(f"Run {run.id} is {'cancelled' if run.status == 'cancelled' else 'stopping'}.")
+    return told(f"Run {run.id} is {'cancelled' if run.status == 'cancelled' else 'stopping'}.")
 
 
 # Problems
@@ -186,22 +183,44 @@ async def cancel_run(request: Request, controller: ControllerOf, run_id: RunId) 
 async def show_problems(
     request: Request, controller: ControllerOf, token: str | None = None
 ) -> Response:
-    page = await in_thread(controller.failures, "", token, ROWS)
+    found = await in_thread(_problems, request, controller, token)
     return pages_of(request).page(
         request,
         "problems.html",
         "/problems",
-        failures=page.failures,
-        next=_more(request, "problems", {}, token=page.next_token),
+        from_here=f"?{urlencode({'token': token})}" if token else "",
+        **found,
     )
+
+
+def _problems(request: Request, controller: SyncController, token: str | None) -> dict[str, Any]:
+    page = controller.failures("", token, ROWS)
+    return {
+        "failures": page.failures,
+        "next": _more(request, "problems", {}, token=page.next_token),
+        "now": datetime.now(UTC),
+    }
+
+
+@router.get("/problems/live", dependencies=STREAMED)
+async def live_problems(
+    request: Request, controller: ControllerOf, shutdown: ShutdownOf, token: str | None = None
+) -> Response:
+    pages = pages_of(request)
+
+    def parts() -> Mapping[str, str]:
+        found = _problems(request, controller, token)
+        return {"problems": pages.text(request, "live.html", part="problems_body.html", **found)}
+
+    return stream(request, shutdown, partial(in_thread, parts))
 
 
 @router.post("/retry", dependencies=[Depends(limited(RUNS_ASKED))])
 async def retry(request: Request, controller: ControllerOf) -> Response:
-    form = await _form(request)
+    form = await read_form(request)
     keys = [form["key"]] if form.get("key") else None
     answer = await in_thread(controller.retry, keys)
-    return _told(answer.message)
+    return told(answer.message)
 
 
 # Trash
@@ -230,7 +249,7 @@ async def show_trash(
 
 @router.post("/trash/restore")
 async def restore(request: Request, controller: ControllerOf) -> Response:
-    form = await _form(request)
+    form = await read_form(request)
     if "id" in form:
         asked = RestoreRequest(ids=[form["id"]])
     else:
@@ -238,11 +257,11 @@ async def restore(request: Request, controller: ControllerOf) -> Response:
     report = await in_thread(controller.trash.restore, check_request(asked))
     failed = next((each for each in report.restored if each.error), None)
     if failed is not None:
-        return _told(f"{report.message}: {failed.error} {failed.hint}".strip(), "bad", status=409)
+        return told(f"{report.message}: {failed.error} {failed.hint}".strip(), "bad", status=409)
     if any(each.stays is False for each in report.restored):
         said = "The bucket has an object of that name: the next run brings it back."
-        return _told(f"{report.message}. {said}", "warn")
-    return _told(f"{report.message}.")
+        return told(f"{report.message}. {said}", "warn")
+    return told(f"{report.message}.")
 
 
 # Events, settings, doctor
@@ -313,78 +332,10 @@ async def _visit(request: Request, command: Sequence[str]) -> Response:
     return Response(text, media_type="text/html; charset=utf-8")
 
 
-# Logging in and out
-
-
-@router.get("/login")
-async def show_login(request: Request, next: str = "") -> Response:
-    return pages_of(request).page(
-        request, "login.html", "", next=_own(next, root_of(request.scope)), form=True, refused=""
-    )
-
-
-@router.post("/login")
-async def log_in(request: Request, rates: RatesOf) -> Response:
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise Unauthorized("a page of another site may not log anybody in here")
-    form = await _form(request)
-    root = root_of(request.scope)
-    where = _own(form.get("next", ""), root)
-    key = key_among(request.app.state.keys(), [form.get("key", "")])
-    if key is None or Right.READ not in key.role.rights:
-        rates.spend(GUESSES, address_of(request.scope))
-        refused = "That is no key of this service." if key is None else "That key may not read."
-        return pages_of(request).page(
-            request, "login.html", "", status=401, next=where, form=True, refused=refused
-        )
-    answer = RedirectResponse(where, 303)
-    answer.set_cookie(
-        COOKIE,
-        request.app.state.sessions.cookie(key),
-        max_age=LIFE_SECONDS,
-        path=root or "/",
-        # A proxy's word is enough here: it can only make the cookie stricter.
-        secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),
-        httponly=True,
-        samesite="strict",
-    )
-    return answer
-
-
-@router.post("/logout")
-async def log_out(request: Request) -> Response:
-    root = root_of(request.scope)
-    answer = Response(headers={"HX-Redirect": f"{root}/ui/login"})
-    answer.delete_cookie(COOKIE, path=root or "/")
-    return answer
-
-
-def _own(path: str, root: str) -> str:
-    """A page of ours to go on to; never one of another site."""
-    home = f"{root}/ui"
-    fits = path == home or path.startswith((f"{home}/", f"{home}?"))
-    return path if fits and "\\" not in path else home
-
-
-async def _form(request: Request) -> dict[str, str]:
-    body = await read_body(request)
-    found = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20)
-    return {name: values[0] for name, values in found.items()}
-
-
-def _told(text: str, tone: str = "good", *, go: str = "", status: int = 200) -> Response:
-    """An answer that is said on top of the page, whatever page it is."""
-    told = json.dumps({"told": {"text": text, "tone": tone}})
-    headers = {"HX-Trigger": told} | ({"HX-Redirect": go} if go else {})
-    return Response(status_code=status, headers=headers)
+router.include_router(login_routes.router)
 
 
 @router.get("/{path:path}")
 async def no_page(path: str) -> Response:
     """The last route: what no other one takes."""
     raise PageMissing(f"there is no page {path!r}")
-
-
-def refused(error: DataSyncError, status: int) -> Response:
-    """The answer to an action that could not be done."""
-    return _told(f"{error}. {error.hint}".strip(), "bad", status=status)

@@ -101,6 +101,6 @@ def _failure(
         reason=(mark.last_error if mark else None) or (row[2] if row else None) or "",
         hint=outcome.hint if outcome else None,
         attempts=mark.attempts if mark else 0,
-        next_try=mark.not_before if mark else None,
+        next_try=max(mark.not_before, mark.last_seen) if mark else None,
         at=next((at for at in seen if at is not None), None),
     )

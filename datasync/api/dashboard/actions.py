@@ -1,0 +1,28 @@
+"""What a button sends, and what it is told."""
+
+import json
+from urllib.parse import parse_qs
+
+from fastapi import Request
+from starlette.responses import Response
+
+from datasync.api.requests import read_body
+from datasync.errors import DataSyncError
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    body = await read_body(request)
+    found = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20)
+    return {name: values[0] for name, values in found.items()}
+
+
+def told(text: str, tone: str = "good", *, go: str = "", status: int = 200) -> Response:
+    """An answer that is said on top of the page, whatever page it is."""
+    event = json.dumps({"told": {"text": text, "tone": tone}})
+    headers = {"HX-Trigger": event} | ({"HX-Redirect": go} if go else {})
+    return Response(status_code=status, headers=headers)
+
+
+def refused(error: DataSyncError, status: int) -> Response:
+    """The answer to an action that could not be done."""
+    return told(f"{error}. {error.hint}".strip(), "bad", status=status)
