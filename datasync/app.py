@@ -23,7 +23,7 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from datasync import __version__
-from datasync.api import docs
+from datasync.api import docs, sync_routes
 from datasync.api.connections import Connection
 from datasync.api.dashboard.live import STREAMS_AT_ONCE
 from datasync.api.dashboard.overview import Overviews
@@ -39,6 +39,7 @@ from datasync.api.routes import add_routes
 from datasync.api.security import AccessMiddleware, AccessPolicy
 from datasync.api.senders import SenderPolicy
 from datasync.api.sessions import Sessions, session_secret
+from datasync.api.short_way import ShortWay
 from datasync.api.shutdown import Shutdown
 from datasync.api.tracing import TraceMiddleware
 from datasync.composition import Components, compose, joined, preflight, start_logging
@@ -120,6 +121,7 @@ def create_app(
     app.state.origins = ()
     app.state.shutdown = Shutdown()
     # The last one added is the first that a request meets.
+    app.add_middleware(ShortWay, take=sync_routes.take, route=sync_routes.NOTIFICATION)
     app.add_middleware(HeadMiddleware, apart=(DOWNLOAD,))
     app.state.pages = None
     app.state.refusal = refusal(

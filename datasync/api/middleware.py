@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,6 +28,8 @@ SAFE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+_RAW_SAFE_HEADERS = [(name.lower().encode(), text.encode()) for name, text in SAFE_HEADERS.items()]
+_RAW_REQUEST_ID = REQUEST_ID.lower().encode()
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _MAX_LOGGED_PATH = 2048
 
@@ -76,10 +78,12 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers[REQUEST_ID] = self._request_id
-            for name, value in SAFE_HEADERS.items():
-                headers.setdefault(name, value)
+            given = list(message.get("headers", ()))  # their names are in lower case, says ASGI
+            names = {name for name, _ in given}
+            given.append((_RAW_REQUEST_ID, self._request_id.encode()))
+            message["headers"] = given + [
+                safe for safe in _RAW_SAFE_HEADERS if safe[0] not in names
+            ]
         await self._send(message)
 
 

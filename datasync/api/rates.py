@@ -7,6 +7,7 @@ much, never less. What is counted is forgotten after two windows.
 import ipaddress
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -63,10 +64,15 @@ def address_of(scope: Scope) -> str:
     Behind a proxy that is the proxy's, unless the server was told to believe its headers.
     """
     client = scope.get("client")
+    return _network_of(client[0]) if client else "local"
+
+
+@lru_cache(maxsize=1024)
+def _network_of(host: str) -> str:
     try:
-        address = ipaddress.ip_address(client[0].partition("%")[0] if client else "")
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return str(client[0]) if client else "local"
+        return host or "local"
     mapped = getattr(address, "ipv4_mapped", None) or address
     if mapped.version == 4:
         return str(mapped)

@@ -8,6 +8,7 @@ import hmac
 import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -226,6 +227,7 @@ def _is_forwarded(headers: Headers) -> bool:
     return any(name in FORWARDING_HEADERS or "forwarded" in name for name in names)
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(name: str | None) -> bool:
     """Whether an address, or the name localhost, means this machine."""
     if name is None:
@@ -240,6 +242,7 @@ def is_loopback(name: str | None) -> bool:
     return bool((mapped or address).is_loopback)
 
 
+@lru_cache(maxsize=1024)
 def _host_name(host: str) -> str | None:
     """The name in a Host header, without the port; None when it is none."""
     if set(host) & set("/@\\?#, \t"):

@@ -109,20 +109,31 @@ async def notification(
     NOTIFICATION_SECRET (`X-DataSync-Timestamp`, `X-DataSync-Signature`), or as an SNS topic of
     SNS_TOPIC_ARNS.
     """
-    intake = desk.intake
+    notice = await _journaled(request, desk, rates)
+    if not wait:
+        return await _taken(desk.intake, notice)
+    with lanes.waits.place() as free:
+        # What is taken is never refused for the waiting's sake: then it is not waited for.
+        if not free or not rates.allow(WAITS, client_of(request.scope)):
+            return await _taken(desk.intake, notice)
+        return await _outcomes(request, desk, notice, wait)
+
+
+async def take(request: Request) -> Response:
+    """What the route does for whoever waits for no outcome."""
+    desk: Desk = request.app.state.desk
+    return await _taken(desk.intake, await _journaled(request, desk, request.app.state.rates))
+
+
+async def _journaled(request: Request, desk: Desk, rates: Rates) -> Notice:
+    """The events of a request, once they are on stable storage."""
     with desk.place(request):
         require_json(request)
         body = await read_body(request)
         await _admit(desk, rates, request, body)
-        notice = await _read(intake, body, traceparent_of(request.scope))
-        await desk.hearing.of(partial(intake.record, notice))
-    if not wait:
-        return await _taken(intake, notice)
-    with lanes.waits.place() as free:
-        # What is taken is never refused for the waiting's sake: then it is not waited for.
-        if not free or not rates.allow(WAITS, client_of(request.scope)):
-            return await _taken(intake, notice)
-        return await _outcomes(request, desk, notice, wait)
+        notice = await _read(desk.intake, body, traceparent_of(request.scope))
+        await desk.hearing.of(partial(desk.intake.record, notice))
+    return notice
 
 
 async def _admit(desk: Desk, rates: Rates, request: Request, body: bytes) -> None:
@@ -168,6 +179,9 @@ async def _taken(intake: Intake, notice: Notice) -> Response:
 
     at_once = notice.notes and len(notice.events) <= FEW_EVENTS
     return answer() if at_once else await in_thread(answer)
+
+
+NOTIFICATION = router.routes[-1]
 
 
 @router.post(

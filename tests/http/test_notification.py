@@ -8,7 +8,7 @@ import pytest
 
 from datasync.controllers import intake, views
 from datasync.controllers.intake import Intake
-from datasync.errors import LedgerBusy
+from datasync.errors import JournalFull, LedgerBusy
 from datasync.models.s3_models import SyncDetail
 from datasync.services.events import inbox
 from datasync.services.events.inbox import KeyEvent
@@ -273,3 +273,58 @@ def test_no_more_details_are_made_than_are_shown(
     answer = service.post(URL, 202, json=records(*events, record("b", bucket="other")))
     assert answer["sync_details"][0]["status"] == "rejected"
     assert len(answer["sync_details"]) == len(made) == 1_000
+
+
+class TestTheShortWay:
+    """What nobody waits for goes past the framework's layers: nobody can tell by the answer."""
+
+    @pytest.mark.parametrize(
+        ("content", "headers"),
+        [
+            (json.dumps(records(record("a"), record("b", "ObjectTagging:Put"))), {}),
+            (json.dumps(records(record("a", bucket="other"))), {}),
+            (json.dumps({"Event": "s3:TestEvent", "Bucket": BUCKET}), {}),
+            (json.dumps(records(*(record(f"{n}") for n in range(200)))), {}),
+            ("", {}),
+            ("{", {}),
+            ("[1]", {}),
+            ("{}", {"Content-Type": "text/csv"}),
+            ("{}", {"Content-Encoding": "gzip"}),
+            (" " * (2**20 + 1), {}),
+            ("{}", {"X-DataSync-Signature": "v1=0", "X-DataSync-Timestamp": "0"}),
+            ("{}", {"Host": "elsewhere.example"}),
+        ],
+    )
+    def test_its_answers_are_the_routes(
+        self, service: Service, content: str, headers: dict[str, str]
+    ) -> None:
+        assert self._answer(service, "", content, headers) == self._answer(
+            service, "?wait=0", content, headers
+        )
+
+    @pytest.mark.parametrize(
+        "error", [LedgerBusy("busy"), JournalFull("full"), RuntimeError("nobody foresaw it")]
+    )
+    def test_so_are_its_failures(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def fails(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(Intake, "record", fails)
+        content = json.dumps(records(record("a")))
+        short, route = (self._answer(service, query, content, {}) for query in ("", "?wait=0"))
+        assert short == route and short[0] >= 500
+        assert service.answered(short[0]) == 2  # and both are in the log
+
+    def test_only_a_post_to_the_very_path_takes_it(self, service: Service) -> None:
+        assert service.api.get(URL).status_code == 405
+        assert service.api.post(f"{URL}/", content="{}").status_code == 404
+
+    @staticmethod
+    def _answer(
+        service: Service, query: str, content: str, headers: dict[str, str]
+    ) -> tuple[int, Any, dict[str, str]]:
+        answer = service.api.post(f"{URL}{query}", content=content.encode(), headers=headers)
+        told = {k: v for k, v in answer.headers.items() if k not in ("date", "x-request-id")}
+        return answer.status_code, answer.json(), told

@@ -5,7 +5,7 @@ import random
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -21,10 +21,10 @@ from datasync.errors import MirrorUnavailable
 from datasync.models.sync_models import ListedObject, RunKind, RunStatus, SyncOptions
 from datasync.services.engine import mate, workshop
 from datasync.services.engine.crew import Crew
-from datasync.services.engine.mate import Mate
+from datasync.services.engine.mate import MOST_TOO_LARGE, Mate
 from datasync.services.engine.parcels import Order, Outfit, Report, pack, packed_task
-from datasync.services.engine.queues import TaskQueues
-from datasync.services.engine.tasks import Task
+from datasync.services.engine.queues import SHARED_BYTES, TaskQueues
+from datasync.services.engine.tasks import Task, TooLargeForWorker
 from datasync.services.storage.mirror import Mirror
 from datasync.services.storage.s3.client import S3Client
 from datasync.services.storage.s3.credentials import GivenCredentials
@@ -68,7 +68,8 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
 
     def looking(crew: Crew) -> None:
         look(crew)
-        crew.pool.queues.reserved = bool(crew._all())
+        queues = crew.pool.queues
+        queues.reserved = queues.bursts_reserved = bool(crew._all())
 
     monkeypatch.setattr(workshop, "worker_count", lambda options: 1)
     monkeypatch.setattr(Mate, "_take", taking)
@@ -114,6 +115,21 @@ def run(parts: Components) -> RunStatus:
     return parts.service.run(RunKind.RECONCILE, "").status
 
 
+def by_a_run(parts: Components, keys: Iterable[str]) -> None:
+    assert run(parts) is RunStatus.SUCCESS
+
+
+def by_events(parts: Components, keys: Iterable[str]) -> None:
+    """All at once, as after an upload of many files."""
+    parts.service.mark([(key, "event") for key in keys])
+    parts.service.start()
+    eventually(lambda: parts.controller.stats().pending == 0, 60)
+
+
+Bring = Callable[[Components, Iterable[str]], None]
+either_way = pytest.mark.parametrize("bring", [by_a_run, by_events])
+
+
 def test_workers_fetch_what_is_small_and_end_with_the_service(
     parts: Components, objects: dict[str, bytes], reports: list[Report]
 ) -> None:
@@ -125,6 +141,75 @@ def test_workers_fetch_what_is_small_and_end_with_the_service(
     assert run(parts) is RunStatus.SUCCESS  # and finds nothing to do
     assert staged_by(reports) == COUNT
     assert left(parts.mirror.root) == []
+
+
+def test_workers_have_the_events_of_a_burst(
+    parts: Components,
+    objects: dict[str, bytes],
+    reports: list[Report],
+) -> None:
+    """What is small they fetch, what is gone they say; what is larger is left to the engine."""
+    by_events(parts, [*objects, *(f"never/{number}" for number in range(400))])
+    assert content(parts.mirror.root) == objects
+    large = sum(len(data) > SHARED_BYTES for data in objects.values())
+    others = [parcel for report in reports for parcel in report.others]
+    assert staged_by(reports) > COUNT / 2 and len(others) > 200
+    told = [parcel[4] for parcel in others if isinstance(parcel[4], TooLargeForWorker)]
+    assert 0 < len(told) <= large < MOST_TOO_LARGE
+    verdicts = {row.verdict.value for row in parts.ledger.rows(limit=COUNT) if row.verdict}
+    assert verdicts == {"md5"}
+    assert parts.controller.stats().failed == 0
+    parts.service.stop()
+    assert left(parts.mirror.root) == []
+
+
+def test_a_burst_that_changes_and_deletes_what_is_held(
+    parts: Components,
+    bucket: str,
+    seaweed: S3Server,
+    objects: dict[str, bytes],
+    reports: list[Report],
+) -> None:
+    """A worker asks for no more than what is new, and a key that is gone goes."""
+    by_a_run(parts, objects)
+    before = staged_by(reports)
+    gone, changed = sorted(objects)[:3], sorted(objects)[3:6]
+    client = seaweed.client()
+    try:
+        for key in gone:
+            client.delete_object(Bucket=bucket, Key=key)
+        for key in changed:
+            client.put_object(Bucket=bucket, Key=key, Body=b"new " + key.encode())
+        by_events(parts, objects)
+        now = {key: data for key, data in objects.items() if key not in gone}
+        assert content(parts.mirror.root) == {
+            **now,
+            **{key: b"new " + key.encode() for key in changed},
+        }
+        assert staged_by(reports) - before <= len(changed)
+    finally:
+        for key in (*gone, *changed):
+            client.put_object(Bucket=bucket, Key=key, Body=objects[key])
+
+
+def test_a_burst_of_what_is_not_small_is_soon_given_to_no_worker(
+    seaweed: S3Server, tmp_path: Path, reports: list[Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mate, "AHEAD", 64)
+    monkeypatch.setattr(mate, "PORTION", 16)
+    name, client = seaweed.make_bucket(), seaweed.client()
+    objects = {f"{number:03}": bytes([number % 256]) * (SHARED_BYTES + 1) for number in range(600)}
+    with ThreadPoolExecutor(8) as pool:
+        list(
+            pool.map(lambda i: client.put_object(Bucket=name, Key=i[0], Body=i[1]), objects.items())
+        )
+    parts = compose(settings_for(seaweed, name, tmp_path), make_bucket=s3_bucket)
+    with closing(parts):
+        by_events(parts, objects)
+        parts.service.stop()
+        assert content(parts.mirror.root) == objects
+    told = sum(len(report.others) for report in reports)
+    assert MOST_TOO_LARGE <= told <= MOST_TOO_LARGE + 2 * 64
 
 
 def at_the_first(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
@@ -140,6 +225,7 @@ def at_the_first(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> 
     monkeypatch.setattr(Mate, "_take", taking)
 
 
+@either_way
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_tasks_of_a_worker_that_is_lost_are_done_without_it(
     parts: Components,
@@ -147,20 +233,23 @@ def test_the_tasks_of_a_worker_that_is_lost_are_done_without_it(
     reports: list[Report],
     monkeypatch: pytest.MonkeyPatch,
     number: signal.Signals,
+    bring: Bring,
 ) -> None:
     """One that is stopped says nothing any more."""
     monkeypatch.setattr(mate, "SILENT_SECONDS", 1.0)
     at_the_first(monkeypatch, lambda: workers()[0].send_signal(number))
-    assert run(parts) is RunStatus.SUCCESS
+    bring(parts, objects)
     assert content(parts.mirror.root) == objects
     assert 0 < staged_by(reports) < COUNT
 
 
+@either_way
 def test_nothing_is_lost_when_the_staging_folder_is_gone_at_a_hand_over(
     parts: Components,
     objects: dict[str, bytes],
     reports: list[Report],
     monkeypatch: pytest.MonkeyPatch,
+    bring: Bring,
 ) -> None:
     hand_over, refused = Mate._hand_over, []
 
@@ -177,7 +266,7 @@ def test_nothing_is_lost_when_the_staging_folder_is_gone_at_a_hand_over(
             hand_over(self, connection)
 
     monkeypatch.setattr(Mate, "_hand_over", handing)
-    assert run(parts) is RunStatus.SUCCESS
+    bring(parts, objects)
     assert refused and content(parts.mirror.root) == objects
 
 
@@ -227,11 +316,13 @@ def test_a_run_that_is_cancelled_at_a_hand_over_ends(
     assert withdrawn
 
 
+@either_way
 def test_what_a_worker_has_no_right_to_is_asked_for_with_the_credentials_of_now(
     parts: Components,
     objects: dict[str, bytes],
     reports: list[Report],
     monkeypatch: pytest.MonkeyPatch,
+    bring: Bring,
 ) -> None:
     frozen = S3Client.frozen
 
@@ -239,7 +330,7 @@ def test_what_a_worker_has_no_right_to_is_asked_for_with_the_credentials_of_now(
         return replace(frozen(client), credentials=GivenCredentials(Credentials("old", "key")))
 
     monkeypatch.setattr(S3Client, "frozen", outdated)
-    assert run(parts) is RunStatus.SUCCESS
+    bring(parts, objects)
     assert content(parts.mirror.root) == objects
     assert any(report.others for report in reports) and staged_by(reports) == 0
 

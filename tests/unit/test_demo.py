@@ -126,6 +126,7 @@ time.sleep(0.2)
     @pytest.mark.parametrize(
         ("server", "told"),
         [(STUB, signal.SIGTERM), (STUB, signal.SIGUSR1), (SERVER, signal.SIGUSR1)],
+        ids=["told", "orphaned", "orphaned, SIGTERM given back"],
     )
     def test_it_removes_its_folder_however_often_it_is_told_to_end(
         self, tmp_path: Path, server: str, told: signal.Signals

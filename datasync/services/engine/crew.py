@@ -1,4 +1,4 @@
-"""Worker processes for the small downloads of runs: one interpreter is not fast enough for them.
+"""Worker processes for small downloads, when there are many: one interpreter is not fast enough.
 
 They are started when many wait and end when none have come for a while. What a worker cannot do
 is done in this process, and so is everything when there are none: a worker that ends early costs
@@ -97,6 +97,15 @@ class Crew:
 
     # What the mates tell
 
+    def ready(self) -> None:
+        """A worker is there: what is better done by one is kept for it."""
+        self.pool.queues.reserved = self.pool.queues.bursts_reserved = True
+
+    def too_large(self) -> None:
+        """The events that come now are not for workers."""
+        self.pool.queues.bursts_reserved = False
+        self.pool.wake()
+
     def useless(self) -> None:
         """Nobody else can read this bucket."""
         self._count = 0
@@ -109,7 +118,7 @@ class Crew:
             if self._lost >= MOST_LOST:
                 self._count = 0
             if not self._mates:
-                self.pool.queues.reserved = False
+                self._release()
                 self.pool.level.bound(MAXIMUM)
         self.give_back(left)
 
@@ -117,8 +126,11 @@ class Crew:
         """A worker takes nothing more: with no other there, light tasks are the loops' again."""
         with self._lock:
             if all(mate.retired for mate in self._mates):
-                self.pool.queues.reserved = False
+                self._release()
         self.pool.wake()
+
+    def _release(self) -> None:
+        self.pool.queues.reserved = self.pool.queues.bursts_reserved = False
 
     def give_back(self, tasks: Sequence[Task]) -> None:
         """What a worker could not do is for the loops of this process."""

@@ -32,7 +32,7 @@ from datasync.services.engine.integrity import (
 from datasync.services.engine.planner import oversize_reason
 from datasync.services.engine.proof import ReadBack
 from datasync.services.engine.ranges import Ranges
-from datasync.services.engine.tasks import Found, Result, Task, modified
+from datasync.services.engine.tasks import Found, Result, Task, TooLargeForWorker, modified
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.channel import Answer, Channel
 from datasync.services.storage.mirror import Mirror, StagedFile, Writer
@@ -116,6 +116,8 @@ class Fetch:
         options = self._courier.options
         self.head = head
         self._check_listed(head)
+        if self.task.most is not None and head.size > self.task.most:
+            raise TooLargeForWorker(f"{self.task.key!r}: {head.size} bytes")
         if head.size > options.max_bytes:
             raise ObjectTooLarge(
                 f"{self.task.key!r}: " + oversize_reason(head.size, options.max_bytes)

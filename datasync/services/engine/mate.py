@@ -28,11 +28,12 @@ from datasync.services.engine.parcels import (
     number_of,
     pack,
     packed_task,
+    promised,
     unpack,
     unpacked_other,
     unpacked_staged,
 )
-from datasync.services.engine.tasks import Result, Task
+from datasync.services.engine.tasks import Result, Task, TooLargeForWorker
 from datasync.services.storage.bucket import BucketElsewhere
 from datasync.services.storage.mirror import MirrorElsewhere, Room
 
@@ -45,6 +46,7 @@ BEHIND_SECONDS = 0.02  # the commit is behind: look again soon
 IDLE_SECONDS = 5.0
 FAREWELL_SECONDS = 2.0
 SILENT_SECONDS = 30.0  # a worker tells of itself more often
+MOST_TOO_LARGE = 32  # objects asked for twice, before a worker is given no more events
 _LOST_HINT = "Look for the kernel's out-of-memory killer (dmesg), or a limit of the container."
 _WORKER = "datasync.services.engine.worker"
 
@@ -62,7 +64,7 @@ class _Begun:
 
     def over(self) -> Task:
         """The task, which has no promise any more."""
-        self.room.release(self.task.nbytes)
+        self.room.release(promised(self.task))
         return self.task
 
 
@@ -82,6 +84,7 @@ class Mate(threading.Thread):
         self._lock = threading.Lock()
         self._orders: list[Order] = []
         self._ready = False
+        self._too_large = 0
         self._closed = False
         self._heard_at = time.monotonic()
         self._waker, self._sleeper = socket.socketpair()
@@ -194,7 +197,7 @@ class Mate(threading.Thread):
     def _wants_more(self) -> bool:
         """Whether there are tasks that it could be given."""
         room = len(self._begun) <= AHEAD - PORTION
-        return self._ready and not self.retired and room and self._pool.queues.light > 0
+        return self._ready and not self.retired and room and self._pool.queues.offered > 0
 
     def _patience(self) -> float:
         return BEHIND_SECONDS if self._wants_more() else 1.0
@@ -210,7 +213,7 @@ class Mate(threading.Thread):
         with self._lock:  # whoever withdraws finds each task in the queue, or here
             for task in self._pool.queues.take_light(room):
                 try:
-                    staging.room.reserve(task.nbytes)
+                    staging.room.reserve(promised(task))
                 except (DataSyncError, OSError):
                     refused.append(task)
                     continue
@@ -244,7 +247,7 @@ class Mate(threading.Thread):
         self._heard_at = time.monotonic()
         if not self._ready:
             self._ready = True
-            self._pool.queues.reserved = True
+            self._crew.ready()
         results: list[Result] = []
         if report.staged:
             staging = self._pool.mirror.staging()
@@ -253,17 +256,24 @@ class Mate(threading.Thread):
                     staging.remove(name_of(parcel))
                 else:
                     results.append(unpacked_staged(begun.task, parcel, staging, begun.generation))
-        refused: list[Task] = []
+        refused, large = list[Task](), list[Task]()
         for begun, parcel in self._taken_out(report.others):
             if begun is not None:
                 result = unpacked_other(begun.task, parcel)
                 if isinstance(result.error, CredentialsRejected):
                     refused.append(begun.task)  # there may be newer ones, here
+                elif isinstance(result.error, TooLargeForWorker):
+                    large.append(begun.task)
                 else:
                     results.append(result)
         if refused:
             self._retire()
-            self._crew.give_back(refused)
+        if large:
+            self._too_large += len(large)
+            if self._too_large >= MOST_TOO_LARGE:
+                self._crew.too_large()
+        if refused or large:
+            self._crew.give_back(refused + large)
         if results:
             self._pool.deliver(results)
         for text in report.problems:

@@ -1,6 +1,7 @@
 """Tasks and results as they cross from one process to another: plain tuples, packed in batches.
 
-Pure. Only small downloads of a run cross: what they need is little, and so is what comes of it.
+Pure. Only small downloads cross: what they need is little, and so is what comes of it. How large
+the object of an event is shows only when it is asked for: beyond `SHARED_BYTES` it comes back.
 """
 
 import pickle
@@ -16,6 +17,7 @@ from datasync.models.sync_models import (
     SyncOptions,
     Verdict,
 )
+from datasync.services.engine.queues import SHARED_BYTES
 from datasync.services.engine.tasks import Found, Result, Task
 from datasync.services.storage.bucket import BucketElsewhere
 from datasync.services.storage.mirror import MirrorElsewhere, Staging
@@ -68,17 +70,23 @@ def unpack(data: bytes) -> Any:
 
 def packed_task(number: int, task: Task) -> Parcel:
     listed, row = task.listed, task.row
-    assert listed is not None
     version = None if row is None else (row.etag, row.last_modified)
-    told = (listed.size, listed.etag, listed.last_modified)
+    told = () if listed is None else (listed.size, listed.etag, listed.last_modified)
     return (number, task.key, task.run_id, task.intact, version, *told)
 
 
 def unpacked_task(parcel: Parcel) -> tuple[int, Task]:
     number, key, run_id, intact, version, *told = parcel
     row = None if version is None else ObjectRow(key, version[0], 0, version[1], State.SYNCED)
-    task = Task(key, row=row, listed=ListedObject(key, *told), run_id=run_id, intact=intact)
-    return number, task
+    if told:
+        listed = ListedObject(key, *told)
+        return number, Task(key, row=row, listed=listed, run_id=run_id, intact=intact)
+    return number, Task(key, row=row, urgent=True, intact=intact, most=SHARED_BYTES)
+
+
+def promised(task: Task) -> int:
+    """The room on the disk, in bytes, that a worker needs for it."""
+    return task.nbytes if task.listed is not None else SHARED_BYTES
 
 
 def packed_staged(number: int, result: Result) -> Parcel:

@@ -1,7 +1,8 @@
 """The tasks that wait for a transfer loop: events ahead of bulk work, files to prove apart.
 
 Of the events those that are looked at for the first time go ahead of those that failed before.
-Small downloads of a run are light: worker processes take them, where there are any.
+Small downloads of a run are light: worker processes take them, where there are any. They take
+events as well, when very many come at once.
 
 Knows no loop, no bucket and no disk.
 """
@@ -20,41 +21,53 @@ BULK_QUEUE = 2_000
 SHARED_BYTES = 64 * 1024
 FRESH_RESERVE = 4
 TOGETHER = 32  # small files that are proved in one go
+BURST = 32  # events beyond this number are worth the way to a worker and back
 
 
 class TaskQueues:
-    """Five queues. Safe to use from threads.
+    """Six queues. Safe to use from threads.
 
     Bulk tasks, light ones and files to prove among them, are given out only while `accepting()`
     says so. While `reserved`, light ones are the workers', and only the largest of them shared.
+    While `bursts_reserved`, so are events, as long as more than BURST of them wait.
     """
 
     def __init__(self, accepting: Callable[[], bool]) -> None:
         self._accepting = accepting
-        self._urgent: deque[Task] = deque()
+        self._urgent: deque[Task] = deque()  # the loops' alone
+        self._fresh: deque[Task] = deque()  # events that a worker may have
         self._again: deque[Task] = deque()
         self._bulk: deque[Task] = deque()
         self._light: deque[Task] = deque()
         self._proofs: deque[Task] = deque()
         self._changed = threading.Condition()
         self.reserved = False
+        self.bursts_reserved = False
 
     @property
     def empty(self) -> bool:
         """Whether nothing waits for the loops of this process."""
         with self._changed:
             others = self._urgent or self._again or self._bulk or self._proofs
-            return not (others or (self._light and self._is_ours(self._light[0])))
+            events = self._fresh and not self._is_reserved_burst()
+            return not (others or events or (self._light and self._is_ours(self._light[0])))
 
     @property
     def light(self) -> int:
-        """How many light tasks wait."""
-        return len(self._light)
+        """How many tasks wait that are better done by a worker than here."""
+        burst = len(self._fresh)
+        return len(self._light) + (burst if burst > BURST else 0)
+
+    @property
+    def offered(self) -> int:
+        """How many tasks wait for the workers that there are."""
+        burst = len(self._fresh) if self._is_reserved_burst() else 0
+        return len(self._light) + burst
 
     @property
     def fresh_wait(self) -> bool:
         """Whether urgent tasks wait that no attempt was made for yet."""
-        return bool(self._urgent)
+        return bool(self._urgent or self._fresh)
 
     def put(self, tasks: Sequence[Task]) -> None:
         """Queue tasks, each behind its own kind; never waits."""
@@ -77,6 +90,8 @@ class TaskQueues:
         """
         with self._changed:
             taken = _pop(self._urgent, urgent_room)
+            if not self._is_reserved_burst():
+                taken += _pop(self._fresh, urgent_room - len(taken))
             taken += _pop(self._again, urgent_room - len(taken) - FRESH_RESERVE)
             if self._accepting():
                 full = not self._has_room()
@@ -109,13 +124,13 @@ class TaskQueues:
         return tasks
 
     def take_light(self, room: int) -> list[Task]:
-        """Up to `room` light tasks."""
+        """Up to `room` tasks for a worker: events of a burst, then light ones."""
         with self._changed:
-            if not self._accepting():
-                return []
-            full = not self._has_room()
-            taken = _pop(self._light, room)
-            self._tell_room(full)
+            taken = _pop(self._fresh, room) if self._is_reserved_burst() else []
+            if self._accepting():
+                full = not self._has_room()
+                taken += _pop(self._light, room - len(taken))
+                self._tell_room(full)
         return taken
 
     def recall(self, keys: Collection[str]) -> list[Task]:
@@ -133,13 +148,17 @@ class TaskQueues:
             taken.append(self._light.popleft())
         return taken
 
+    def _is_reserved_burst(self) -> bool:
+        return self.bursts_reserved and len(self._fresh) > BURST
+
     def _is_ours(self, light: Task) -> bool:
         return not self.reserved or light.nbytes >= SHARED_BYTES
 
     def _queue_of(self, task: Task) -> deque[Task]:
         if task.urgent:
-            failed = task.mark is not None and task.mark.attempts > 0
-            return self._again if failed else self._urgent
+            if task.mark is not None and task.mark.attempts > 0:
+                return self._again
+            return self._fresh if _is_portable(task) else self._urgent
         if task.to_prove:
             return self._proofs
         return self._light if _is_light(task) else self._bulk
@@ -162,6 +181,13 @@ class TaskQueues:
                     queue.extend(kept)
             self._changed.notify_all()
         return found
+
+
+def _is_portable(event: Task) -> bool:
+    """Whether a worker may look at it, by what is known of it so far."""
+    known = event.row.size if event.row is not None else 0
+    plain = event.operation is Operation.DOWNLOAD and event.listed is None
+    return plain and known <= SHARED_BYTES and not event.here
 
 
 def _is_light(task: Task) -> bool:

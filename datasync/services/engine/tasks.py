@@ -26,7 +26,8 @@ class Task:
     `intact` says that our file is the one the ledger remembers, so that an unchanged object need
     not be sent again. `found` is a file at the key's path whose content is not known to us.
     `action` is a planned one that needs no transfer. `approved` says that somebody has seen that
-    the file may go. `failures` counts tries that failed. `here`: no worker process has it.
+    the file may go. `failures` counts tries that failed. `here`: no worker process has it. Of an
+    object of more than `most` bytes nothing is taken: TooLargeForWorker.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Task:
     failures: int = 0
     started: float = 0.0
     here: bool = False
+    most: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -53,6 +55,10 @@ class Task:
     def to_prove(self) -> bool:
         """Whether there is a file whose content may be the object's."""
         return self.operation is Operation.ADOPT and self.found is not None
+
+
+class TooLargeForWorker(DataSyncError):
+    """A worker process leaves this object to the engine's own; nobody else hears of it."""
 
 
 class Found(Enum):
