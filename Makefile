@@ -22,13 +22,16 @@ define install_file
 @$(BIN)/python scripts/link_project.py
 endef
 
-.PHONY: run test check lint audit docs docs-serve soak bench bench-quick lock clean help install install-dev
+.PHONY: run test coverage check lint audit docs docs-serve soak bench bench-quick lock clean help install install-dev
 .DEFAULT_GOAL := help
 
 run: install  ## install everything and start the service (without a bucket: a demo)
 	@$(BIN)/datasync serve --demo-if-unconfigured
 
-test: install-dev  ## install everything and run the tests, with coverage
+test: install-dev  ## install everything and run the tests
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+coverage: install-dev  ## the same, and which lines no test came by: half as long again
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 check: lint audit test  ## the whole gate: lint, the audit of what is installed, the tests
