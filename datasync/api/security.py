@@ -37,6 +37,7 @@ LOGOUT = "/ui/logout"
 KEY_HINT = "Send one of API_KEYS as 'Authorization: Bearer <key>' or 'X-API-Key'."
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CALLER = "caller"
+MOST_HOST = 300  # characters: a name has 253 at most, a port five
 # Any of these, and any name with "forwarded" in it, says that the peer is a proxy, so that its
 # address says nothing of the caller.
 FORWARDING_HEADERS = frozenset(
@@ -141,7 +142,7 @@ class AccessPolicy:
             raise Unauthorized("without API_KEYS only direct calls from this machine are let in")
         hosts = headers.getlist("host")
         # A name that leads here by DNS rebinding is not ours, whatever address it has.
-        if len(hosts) != 1 or not is_loopback(_host_name(hosts[0])):
+        if len(hosts) != 1 or len(hosts[0]) > MOST_HOST or not is_loopback(_host_name(hosts[0])):
             raise Unauthorized("the Host header does not name this machine")
         if caller.method not in SAFE_METHODS and self._is_cross_site(headers, hosts[0]):
             raise Unauthorized("a page of another site may not change anything here")

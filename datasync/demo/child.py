@@ -20,9 +20,9 @@ def main() -> None:
     parent, folder = int(sys.argv[1]), sys.argv[2]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent decides
     signal.signal(signal.SIGTERM, _leave)
-    _end_with(parent)
     sys.argv = ["ministack"]
     try:
+        _end_with(parent)
         runpy.run_module("ministack", run_name="__main__")
     finally:
         _stay()

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, event, make_url, text
+from sqlalchemy import Connection, Engine, event, make_url, select, text
 
 from datasync.errors import DataSyncError, DiskFull, LedgerBusy, LedgerError
 from datasync.models.sync_models import RunKind
 from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.ledger.database import Prepared
 from datasync.services.storage.ledger.patience import PatientConnection
+from datasync.services.storage.ledger.tables import dirty
 from tests.engine.test_ledger_objects import put, row
 from tests.support.postgres import HangingProxy, PostgresServer
 
@@ -72,16 +74,30 @@ def test_an_unknown_database_or_user_is_an_error(postgres_server: PostgresServer
         Ledger.open(postgres_server.url("postgres").replace("postgres@", "nobody_known@"))
 
 
+@pytest.mark.parametrize("kind", ["read", "write"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda connection: connection.execute(text("SELECT 1")),
+        Prepared(select(dirty.c.key)).fetch,  # by the driver itself
+    ],
+)
 def test_a_lost_connection_is_busy_and_the_next_call_works(
-    postgres_server: PostgresServer, postgres_url: str
+    postgres_server: PostgresServer,
+    postgres_url: str,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    ask: Callable[[Connection], object],
 ) -> None:
     ledger = Ledger.open(postgres_url)
-    with pytest.raises(LedgerBusy), ledger._database.write() as connection:
-        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        postgres_server.run(f"SELECT pg_terminate_backend({pid}, 5000)")
-        connection.execute(text("SELECT 1"))
+    with pytest.raises(LedgerBusy, match="administrator"):
+        with getattr(ledger._database, kind)() as connection:
+            pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            postgres_server.run(f"SELECT pg_terminate_backend({pid}, 5000)")
+            ask(connection)
     assert ledger.mark({"a": "put"}, 1.0)
     ledger.close()
+    assert caplog.records == []
 
 
 # A server that does not answer

@@ -4,7 +4,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -111,6 +111,45 @@ def test_a_failure_is_tried_again(site: Site, filled: Service) -> None:
         go_on.set()
     site.sees("No key is in trouble.")
     assert (filled.root / "broken").read_bytes() == b"x"
+
+
+def test_what_a_button_is_told_is_seen_though_the_button_was_replaced_meanwhile(
+    site: Site, filled: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, retry = threading.Event(), filled.parts.controller.retry
+    filled.bucket._scripts.clear()
+    filled.bucket.script("broken", fail.pause_until(go_on))
+
+    def slowly(keys: Sequence[str] | None) -> object:
+        answer = retry(keys)
+        expect_change.wait(15)
+        return answer
+
+    expect_change = threading.Event()
+    monkeypatch.setattr(filled.parts.controller, "retry", slowly)
+    try:
+        site.go("/problems").page.click("text=Try all again")
+        expect(site.page.locator("td.when")).to_have_text("now")
+        expect_change.set()
+        site.sees("Queued 1 key to try again")
+    finally:
+        expect_change.set()
+        go_on.set()
+
+
+def test_a_further_page_of_problems_says_nothing_of_the_first(filled: Service) -> None:
+    filled.bucket.put("also broken", b"x")
+    filled.bucket.script("also broken", *[fail.status(403)] * 99)
+    filled.sync()
+    token = filled.get("/sync/failures?limit=1")["next_token"]
+    filled.bucket._scripts.clear()
+    filled.post("/sync/failures/retry", 202, json={"keys": ["broken"]})
+    eventually((filled.root / "broken").exists)
+    eventually(lambda: filled.get("/sync/stats")["pending"] == 0)
+    browser = {"Accept": "text/html"}
+    page = filled.api.get(f"/ui/problems?{urlencode({'token': token})}", headers=browser).text
+    assert "No further key is in trouble." in page and "Try all again" in page
+    assert "also broken" in filled.api.get("/ui/problems", headers=browser).text
 
 
 def test_files_are_found_by_prefix_state_and_size(site: Site) -> None:

@@ -19,9 +19,9 @@ import pytest
 from datasync.composition import Components, compose, s3_bucket
 from datasync.errors import MirrorUnavailable
 from datasync.models.sync_models import ListedObject, RunKind, RunStatus, SyncOptions
-from datasync.services.engine import mate, workshop
+from datasync.services.engine import mate, queues, workshop
 from datasync.services.engine.crew import Crew
-from datasync.services.engine.mate import MOST_TOO_LARGE, Mate
+from datasync.services.engine.mate import MOST_TOO_LARGE, PORTION, Mate
 from datasync.services.engine.parcels import Order, Outfit, Report, pack, packed_task
 from datasync.services.engine.queues import SHARED_BYTES, TaskQueues
 from datasync.services.engine.tasks import Task, TooLargeForWorker
@@ -68,10 +68,12 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
 
     def looking(crew: Crew) -> None:
         look(crew)
-        queues = crew.pool.queues
-        queues.reserved = queues.bursts_reserved = bool(crew._all())
+        waiting = crew.pool.queues
+        waiting.reserved = any(not mate.retired for mate in crew._all())
+        waiting.bursts_reserved = waiting.reserved and crew._has_events()
 
     monkeypatch.setattr(workshop, "worker_count", lambda options: 1)
+    monkeypatch.setattr(queues, "TAKEN_SECONDS", 60.0)
     monkeypatch.setattr(Mate, "_take", taking)
     monkeypatch.setattr(Crew, "look", looking)
     return told
@@ -135,11 +137,12 @@ def test_workers_fetch_what_is_small_and_end_with_the_service(
 ) -> None:
     assert run(parts) is RunStatus.SUCCESS
     assert content(parts.mirror.root) == objects
-    assert staged_by(reports) == COUNT
+    fetched = staged_by(reports)
+    assert COUNT - 10 <= fetched <= COUNT  # a loop may be faster than the look for a worker
     verdicts = {row.verdict.value for row in parts.ledger.rows(limit=COUNT) if row.verdict}
     assert verdicts == {"md5"}
     assert run(parts) is RunStatus.SUCCESS  # and finds nothing to do
-    assert staged_by(reports) == COUNT
+    assert staged_by(reports) == fetched
     assert left(parts.mirror.root) == []
 
 
@@ -193,23 +196,23 @@ def test_a_burst_that_changes_and_deletes_what_is_held(
 
 
 def test_a_burst_of_what_is_not_small_is_soon_given_to_no_worker(
-    seaweed: S3Server, tmp_path: Path, reports: list[Report], monkeypatch: pytest.MonkeyPatch
+    seaweed: S3Server, tmp_path: Path, reports: list[Report]
 ) -> None:
-    monkeypatch.setattr(mate, "AHEAD", 64)
-    monkeypatch.setattr(mate, "PORTION", 16)
+    """A worker is given a sample first; what it is found to be holds for the next bursts, too."""
     name, client = seaweed.make_bucket(), seaweed.client()
     objects = {f"{number:03}": bytes([number % 256]) * (SHARED_BYTES + 1) for number in range(600)}
     with ThreadPoolExecutor(8) as pool:
-        list(
-            pool.map(lambda i: client.put_object(Bucket=name, Key=i[0], Body=i[1]), objects.items())
-        )
+        put = client.put_object
+        list(pool.map(lambda item: put(Bucket=name, Key=item[0], Body=item[1]), objects.items()))
     parts = compose(settings_for(seaweed, name, tmp_path), make_bucket=s3_bucket)
     with closing(parts):
         by_events(parts, objects)
-        parts.service.stop()
         assert content(parts.mirror.root) == objects
-    told = sum(len(report.others) for report in reports)
-    assert MOST_TOO_LARGE <= told <= MOST_TOO_LARGE + 2 * 64
+        told = sum(len(report.others) for report in reports)
+        assert MOST_TOO_LARGE <= told < MOST_TOO_LARGE + PORTION
+        by_events(parts, objects)
+        parts.service.stop()
+    assert sum(len(report.others) for report in reports) == told
 
 
 def at_the_first(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
@@ -292,8 +295,8 @@ def test_a_run_that_is_cancelled_at_a_hand_over_ends(
     take_light, withdraw, looked = TaskQueues.take_light, TaskQueues.withdraw, threading.Event()
     withdrawn: list[Task] = []
 
-    def taking(queues: TaskQueues, room: int) -> list[Task]:
-        taken = take_light(queues, room)
+    def taking(queues: TaskQueues, room: int, events: int) -> list[Task]:
+        taken = take_light(queues, room, events)
         if taken and not looked.is_set():
             parts.service.cancel(parts.ledger.runs(1)[0].id)
             assert looked.wait(30)  # the queue was looked through: what was taken is not there

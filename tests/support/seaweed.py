@@ -13,6 +13,8 @@ from tests.support.s3_server import S3Server
 from tests.support.servers import ServerProcess, free_ports
 
 START_SECONDS = 60.0
+# Its volume server may ask for the leader before there is one, and then never again.
+STUCK_SECONDS, TRIES = 25.0, 3
 ACCESS_KEY = "seaweed-access"
 SECRET_KEY = "seaweed/secret+key"
 READER_KEY = "seaweed-reader"  # may list and read, not write
@@ -31,14 +33,22 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def start(folder: Path) -> tuple[ServerProcess, S3Server]:
     """Start a server with its data in `folder` and wait until it can store an object."""
+    for number in range(1, TRIES):
+        try:
+            return _started(folder / f"try-{number}", STUCK_SECONDS)
+        except RuntimeError:
+            continue
+    return _started(folder / "last-try", START_SECONDS)
+
+
+def _started(folder: Path, seconds: float) -> tuple[ServerProcess, S3Server]:
+    folder.mkdir()
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     process = ServerProcess(_command(folder, ports), folder, {}, leftovers=_sockets(ports))
     url = f"http://127.0.0.1:{ports['s3.port']}"
     server = S3Server(url, ACCESS_KEY, SECRET_KEY, "us-east-1", process.pid)
     volumes = f"http://127.0.0.1:{ports['master.port']}/dir/assign?collection=ready"
-    process.wait_until(
-        lambda: _answers(f"{url}/status") and "fid" in _fetch(volumes), START_SECONDS
-    )
+    process.wait_until(lambda: _answers(f"{url}/status") and "fid" in _fetch(volumes), seconds)
     return process, server
 
 

@@ -1,11 +1,15 @@
 """How many worker processes help."""
 
 import os
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from datasync.models.sync_models import SyncOptions
-from datasync.services.engine.crew import MOST_WORKERS, worker_count
+from datasync.services.engine import crew
+from datasync.services.engine.crew import MOST_WORKERS, Crew, worker_count
+from datasync.services.engine.queues import TaskQueues
 
 
 @pytest.mark.parametrize("cores, workers", [(1, 0), (2, 1), (3, MOST_WORKERS), (64, MOST_WORKERS)])
@@ -19,3 +23,44 @@ def test_one_core_is_left_to_the_engine(
 def test_a_fixed_number_of_requests_is_the_engines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     assert worker_count(SyncOptions("bucket", concurrency=200)) == 0
+
+
+class TestWhatIsKept:
+    """Small downloads and bursts are the workers' as long as one of them takes any."""
+
+    @pytest.fixture
+    def crew_of_two(self) -> Crew:
+        level = SimpleNamespace(bound=lambda most: None)
+        pool: Any = SimpleNamespace(queues=TaskQueues(lambda: True), level=level, wake=lambda: None)
+        made = Crew(pool, 2)
+        made._mates = [cast(Any, SimpleNamespace(serves=False)) for _ in range(2)]
+        return made
+
+    def kept(self, crew_of_two: Crew) -> tuple[bool, bool]:
+        return crew_of_two.pool.queues.reserved, crew_of_two.pool.queues.bursts_reserved
+
+    def test_until_the_last_one_takes_no_more(self, crew_of_two: Crew) -> None:
+        one, other = map(cast(Any, lambda mate: mate), crew_of_two._mates)
+        assert self.kept(crew_of_two) == (False, False)
+        one.serves = True
+        crew_of_two.ready()
+        assert self.kept(crew_of_two) == (True, True)
+        other.serves, one.serves = True, False
+        crew_of_two.ready()
+        crew_of_two.retired()
+        assert self.kept(crew_of_two) == (True, True)
+        crew_of_two.over(other, [], lost=True)
+        assert self.kept(crew_of_two) == (False, False)
+
+    def test_events_not_for_a_while_after_many_that_were_large(
+        self, crew_of_two: Crew, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cast(Any, crew_of_two._mates[0]).serves = True
+        crew_of_two.ready()
+        crew_of_two.too_large()
+        assert self.kept(crew_of_two) == (True, False)
+        crew_of_two.ready()
+        assert self.kept(crew_of_two) == (True, False)
+        monkeypatch.setattr(crew, "LARGE_SECONDS", 0.0)
+        crew_of_two.too_large()
+        assert self.kept(crew_of_two) == (True, True)

@@ -8,7 +8,7 @@ from datasync.models.sync_models import (
     Operation,
     State,
 )
-from datasync.services.engine.queues import BURST, SHARED_BYTES, TOGETHER, TaskQueues
+from datasync.services.engine.queues import BURST, SHARED_BYTES, TAKEN_SECONDS, TOGETHER, TaskQueues
 from datasync.services.engine.tasks import Task
 
 
@@ -43,44 +43,88 @@ def test_where_there_is_no_file_there_is_nothing_to_prove() -> None:
 
 def event(number: int, attempts: int = 0, held_bytes: int = 0, *, here: bool = False) -> Task:
     key = f"{number:03}"
-    mark = DirtyKey(key, "event", 1, 0.0, 0.0, attempts=attempts)
+    mark = DirtyKey(key, "event", number, number, number, attempts=attempts)
     row = ObjectRow(key, "e", held_bytes, 0, State.SYNCED) if held_bytes else None
     return Task(key, row=row, mark=mark, urgent=True, here=here)
 
 
-def with_a_worker(*tasks: Task) -> TaskQueues:
-    queues = TaskQueues(lambda: False)  # the commit is behind: events are begun all the same
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def with_a_worker(*tasks: Task, accepting: bool = False, clock: Clock | None = None) -> TaskQueues:
+    """Events are begun also while the commit is behind, and nothing else is accepted."""
+    queues = TaskQueues(lambda: accepting, clock or Clock())
     queues.reserved = queues.bursts_reserved = True
     queues.put(tasks)
     return queues
 
 
+def taken(queues: TaskQueues, room: int = 100) -> list[str]:
+    """By a loop."""
+    return [task.key for task in queues.take(room, room, 100, 1)]
+
+
+def handed(queues: TaskQueues, room: int = 100) -> list[str]:
+    """To a worker."""
+    return [task.key for task in queues.take_light(room, room)]
+
+
 def test_a_few_events_are_the_loops_even_where_there_is_a_worker() -> None:
     queues = with_a_worker(*map(event, range(BURST)))
-    assert queues.offered == 0 and not queues.empty and queues.take_light(100) == []
-    assert len(queues.take(100, 100, 100, 1)) == BURST
+    assert queues.offered == 0 and not queues.empty and handed(queues) == []
+    assert len(taken(queues)) == BURST
 
 
 def test_of_a_burst_the_worker_has_all_but_the_last_few() -> None:
     queues = with_a_worker(*map(event, range(BURST + 2)))
-    assert queues.offered == BURST + 2 and queues.empty and queues.fresh_wait
-    assert queues.take(100, 100, 100, 1) == []
-    assert [task.key for task in queues.take_light(2)] == ["000", "001"]
-    assert queues.take_light(100) == []
-    assert len(queues.take(100, 100, 100, 1)) == BURST
+    assert queues.offered == BURST + 2 and queues.empty and not queues.fresh_wait
+    assert taken(queues) == []
+    assert handed(queues, 2) == ["000", "001"]
+    assert handed(queues) == [] and not queues.empty and queues.fresh_wait
+    assert len(taken(queues)) == BURST
 
 
 def test_what_a_worker_has_no_part_in_is_the_loops_in_a_burst_too() -> None:
     """What failed before, what is known to be large, what a worker gave back."""
     ours = [event(900, attempts=1), event(901, held_bytes=SHARED_BYTES + 1), event(902, here=True)]
     queues = with_a_worker(*ours, *map(event, range(BURST + 1)))
-    assert {task.key for task in queues.take(100, 100, 100, 1)} == {"900", "901", "902"}
-    assert queues.take_light(100)[0].key == "000"
+    assert set(taken(queues)) == {"900", "901", "902"}
+    assert handed(queues)[0] == "000"
+
+
+def test_a_burst_of_which_no_worker_takes_is_the_loops_as_well() -> None:
+    """It may be full of slow objects, or hang."""
+    clock = Clock()
+    queues = with_a_worker(*map(event, range(BURST + 3)), clock=clock)
+    clock.now += TAKEN_SECONDS
+    assert not queues.empty and taken(queues, 1) == ["000"]
+    assert handed(queues, 1) == ["001"]  # it is there again
+    assert taken(queues) == []
 
 
 def test_without_a_worker_a_burst_is_the_loops() -> None:
     queues = with_a_worker(*map(event, range(BURST + 1)))
     queues.bursts_reserved = False
-    assert queues.light == BURST + 1 and queues.offered == 0  # worth starting one, if there is none
-    assert queues.take_light(100) == []
-    assert len(queues.take(100, 100, 100, 1)) == BURST + 1
+    assert queues.burst == BURST + 1 and queues.offered == 0  # worth starting one
+    assert handed(queues) == [] and len(taken(queues)) == BURST + 1
+
+
+def test_events_are_begun_in_the_order_of_their_coming_whoever_may_have_them() -> None:
+    """Else a stream of events of large files would keep all others waiting for ever."""
+    large = [event(number, held_bytes=SHARED_BYTES + 1) for number in (1, 3, 5)]
+    queues = TaskQueues(lambda: True)
+    queues.put([*large, *map(event, (0, 2, 4))])
+    assert taken(queues, 4) == ["000", "001", "002", "003"]
+
+
+def test_events_leave_room_for_the_light_tasks_of_a_run() -> None:
+    light = [Task(f"l{n}", listed=ListedObject(f"l{n}", 5, "e", 0), run_id=1) for n in range(100)]
+    queues = with_a_worker(*light, *map(event, range(200)), accepting=True)
+    found = handed(queues, 40)
+    assert len(found) == 40 and sum(key.startswith("l") for key in found) == 10
+    assert len(queues.take_light(40, 0)) == 40  # of a worker that is given no events

@@ -18,7 +18,8 @@ async def read_form(request: Request) -> dict[str, str]:
 
 def told(text: str, tone: str = "good", *, go: str = "", status: int = 200) -> Response:
     """An answer that is said on top of the page, whatever page it is."""
-    event = json.dumps({"told": {"text": text, "tone": tone}})
+    # To the page itself: the button may have been replaced since it was pressed.
+    event = json.dumps({"told": {"target": "body", "text": text, "tone": tone}})
     headers = {"HX-Trigger": event} | ({"HX-Redirect": go} if go else {})
     return Response(status_code=status, headers=headers)
 

@@ -1,6 +1,7 @@
 """Renders the pages. Every text in them is escaped; nothing in them comes from another host."""
 
 from collections.abc import Mapping
+from hashlib import blake2s
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -63,6 +64,11 @@ def key_path(key: str) -> str:
     return quote(key, safe="/" if dots.isdisjoint(key.split("/")) else "")
 
 
+def nickname(key: str) -> str:
+    """A short name of a key, by which a page finds its row again."""
+    return blake2s(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
 class Pages:
     """The templates, and what all of them show."""
 
@@ -81,6 +87,7 @@ class Pages:
             tone=tone_of,
             legible=legible,
             keypath=key_path,
+            nickname=nickname,
         )
         prefix = settings.get("s3_prefix") or ""
         self._common = {

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from datasync.services.engine.transfer import TransferPool
 
 MOST_WORKERS = 2  # beyond them the commit, which stays in one process, is what takes the time
-MANY = 400  # light tasks that wait: fewer are done before a worker has started
+MANY = 400  # tasks for a worker that wait: fewer are done before it has started
+LARGE_SECONDS = 300.0  # that events go to no worker, after a burst of what is not small
 WORKERS_SHARE = MAXIMUM * 3 // 4  # of the requests in flight, while there are workers
 MOST_LOST = 3  # workers that ended early, before no more are started
 _guests = itertools.count(1)  # no two of this process have one name in the staging folder
@@ -47,17 +48,25 @@ class Crew:
         self.stopping = False
         self._count = count
         self._lost = 0
+        self._large_until = 0.0
         self._lock = threading.Lock()
         self._mates: list[Mate] = []
 
     def look(self) -> None:
         """Tasks may have come: start workers when there are many, wake those there are."""
         with self._lock:
-            if not self._mates and not self.stopping and self.pool.queues.light >= MANY:
+            if not self._mates and not self.stopping and self._waiting() >= MANY:
                 self._begin()
             mates = list(self._mates)
         for mate in mates:
             mate.wake()
+
+    def _waiting(self) -> int:
+        queues = self.pool.queues
+        return queues.light + (queues.burst if self._has_events() else 0)
+
+    def _has_events(self) -> bool:
+        return time.monotonic() >= self._large_until
 
     def _begin(self) -> None:
         count = self._count  # the first of them may find that all are useless
@@ -99,11 +108,14 @@ class Crew:
 
     def ready(self) -> None:
         """A worker is there: what is better done by one is kept for it."""
-        self.pool.queues.reserved = self.pool.queues.bursts_reserved = True
+        with self._lock:
+            self._review()
 
     def too_large(self) -> None:
         """The events that come now are not for workers."""
-        self.pool.queues.bursts_reserved = False
+        with self._lock:
+            self._large_until = time.monotonic() + LARGE_SECONDS
+            self._review()
         self.pool.wake()
 
     def useless(self) -> None:
@@ -117,20 +129,22 @@ class Crew:
             self._lost += lost
             if self._lost >= MOST_LOST:
                 self._count = 0
+            self._review()
             if not self._mates:
-                self._release()
                 self.pool.level.bound(MAXIMUM)
         self.give_back(left)
 
     def retired(self) -> None:
         """A worker takes nothing more: with no other there, light tasks are the loops' again."""
         with self._lock:
-            if all(mate.retired for mate in self._mates):
-                self._release()
+            self._review()
         self.pool.wake()
 
-    def _release(self) -> None:
-        self.pool.queues.reserved = self.pool.queues.bursts_reserved = False
+    def _review(self) -> None:
+        """Keep for workers what is theirs, as long as one is there that takes it."""
+        queues = self.pool.queues
+        queues.reserved = any(mate.serves for mate in self._mates)
+        queues.bursts_reserved = queues.reserved and self._has_events()
 
     def give_back(self, tasks: Sequence[Task]) -> None:
         """What a worker could not do is for the loops of this process."""

@@ -46,7 +46,7 @@ BEHIND_SECONDS = 0.02  # the commit is behind: look again soon
 IDLE_SECONDS = 5.0
 FAREWELL_SECONDS = 2.0
 SILENT_SECONDS = 30.0  # a worker tells of itself more often
-MOST_TOO_LARGE = 32  # objects asked for twice, before a worker is given no more events
+MOST_TOO_LARGE = 32  # objects of events asked for twice, before workers are given no more
 _LOST_HINT = "Look for the kernel's out-of-memory killer (dmesg), or a limit of the container."
 _WORKER = "datasync.services.engine.worker"
 
@@ -84,13 +84,19 @@ class Mate(threading.Thread):
         self._lock = threading.Lock()
         self._orders: list[Order] = []
         self._ready = False
-        self._too_large = 0
+        self._small = self._large = 0  # objects of events, as they were found to be
+        self._unknown = 0  # those that it has now
         self._closed = False
         self._heard_at = time.monotonic()
         self._waker, self._sleeper = socket.socketpair()
         self._waker.setblocking(False)
 
     # From any thread
+
+    @property
+    def serves(self) -> bool:
+        """Whether it takes tasks."""
+        return self._ready and not self.retired
 
     def wake(self) -> None:
         with self._lock, suppress(BlockingIOError):  # woken already
@@ -197,7 +203,7 @@ class Mate(threading.Thread):
     def _wants_more(self) -> bool:
         """Whether there are tasks that it could be given."""
         room = len(self._begun) <= AHEAD - PORTION
-        return self._ready and not self.retired and room and self._pool.queues.offered > 0
+        return self.serves and room and self._pool.queues.offered > 0
 
     def _patience(self) -> float:
         return BEHIND_SECONDS if self._wants_more() else 1.0
@@ -211,7 +217,7 @@ class Mate(threading.Thread):
         staging = self._pool.mirror.staging()  # before anything is taken: it may be gone
         parcels, refused = [], []
         with self._lock:  # whoever withdraws finds each task in the queue, or here
-            for task in self._pool.queues.take_light(room):
+            for task in self._pool.queues.take_light(room, self._events_more(room)):
                 try:
                     staging.room.reserve(promised(task))
                 except (DataSyncError, OSError):
@@ -219,11 +225,18 @@ class Mate(threading.Thread):
                     continue
                 self._numbered += 1
                 self._begun[self._numbered] = _Begun(task, staging.generation, staging.room)
+                self._unknown += task.urgent
                 parcels.append(packed_task(self._numbered, task))
         if refused:  # there is no room for them: the loops tell of it
             self._crew.give_back(refused)
         if parcels:
             self._send(connection, Order(parcels))
+        if not self._pool.queues.empty:  # the last few of a burst are the loops'
+            self._pool.wake()
+
+    def _events_more(self, room: int) -> int:
+        """How many events it may have more: a sample, until it shows that they are small."""
+        return room if self._small > self._large else PORTION - self._unknown
 
     def _give_orders(self, connection: Connection) -> None:
         with self._lock:
@@ -268,12 +281,12 @@ class Mate(threading.Thread):
                     results.append(result)
         if refused:
             self._retire()
-        if large:
-            self._too_large += len(large)
-            if self._too_large >= MOST_TOO_LARGE:
-                self._crew.too_large()
+        self._large += len(large)
+        if large and self._large >= max(MOST_TOO_LARGE, self._small):
+            self._crew.too_large()
         if refused or large:
             self._crew.give_back(refused + large)
+        self._small += sum(result.task.urgent for result in results)
         if results:
             self._pool.deliver(results)
         for text in report.problems:
@@ -284,7 +297,7 @@ class Mate(threading.Thread):
             taken = [(self._begun.pop(number_of(parcel), None), parcel) for parcel in parcels]
         for begun, _ in taken:
             if begun is not None:
-                begun.over()
+                self._unknown -= begun.over().urgent
         return taken
 
 

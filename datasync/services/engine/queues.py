@@ -8,6 +8,7 @@ Knows no loop, no bucket and no disk.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
@@ -22,6 +23,8 @@ SHARED_BYTES = 64 * 1024
 FRESH_RESERVE = 4
 TOGETHER = 32  # small files that are proved in one go
 BURST = 32  # events beyond this number are worth the way to a worker and back
+TAKEN_SECONDS = 0.25  # a burst of which no worker has taken for so long is the loops' as well
+LIGHT_SHARE = 4  # one in so many of what a worker is given is no event, where both wait
 
 
 class TaskQueues:
@@ -29,11 +32,15 @@ class TaskQueues:
 
     Bulk tasks, light ones and files to prove among them, are given out only while `accepting()`
     says so. While `reserved`, light ones are the workers', and only the largest of them shared.
-    While `bursts_reserved`, so are events, as long as more than BURST of them wait.
+    While `bursts_reserved`, so are events, as long as more than BURST of them wait and a worker
+    takes of them.
     """
 
-    def __init__(self, accepting: Callable[[], bool]) -> None:
+    def __init__(
+        self, accepting: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._accepting = accepting
+        self._clock = clock
         self._urgent: deque[Task] = deque()  # the loops' alone
         self._fresh: deque[Task] = deque()  # events that a worker may have
         self._again: deque[Task] = deque()
@@ -43,6 +50,7 @@ class TaskQueues:
         self._changed = threading.Condition()
         self.reserved = False
         self.bursts_reserved = False
+        self._burst_at = 0.0  # when the burst began, or a worker took of it last
 
     @property
     def empty(self) -> bool:
@@ -54,26 +62,33 @@ class TaskQueues:
 
     @property
     def light(self) -> int:
-        """How many tasks wait that are better done by a worker than here."""
-        burst = len(self._fresh)
-        return len(self._light) + (burst if burst > BURST else 0)
+        """How many light tasks wait."""
+        return len(self._light)
+
+    @property
+    def burst(self) -> int:
+        """How many events wait that a worker may have; 0 when they are no burst."""
+        waiting = len(self._fresh)
+        return waiting if waiting > BURST else 0
 
     @property
     def offered(self) -> int:
         """How many tasks wait for the workers that there are."""
-        burst = len(self._fresh) if self._is_reserved_burst() else 0
-        return len(self._light) + burst
+        return self.light + (self.burst if self.bursts_reserved else 0)
 
     @property
     def fresh_wait(self) -> bool:
-        """Whether urgent tasks wait that no attempt was made for yet."""
-        return bool(self._urgent or self._fresh)
+        """Whether urgent tasks wait for the loops that no attempt was made for yet."""
+        return bool(self._urgent or (self._fresh and not self._is_reserved_burst()))
 
     def put(self, tasks: Sequence[Task]) -> None:
         """Queue tasks, each behind its own kind; never waits."""
         with self._changed:
+            quiet = not self.burst
             for task in tasks:
                 self._queue_of(task).append(task)
+            if quiet:
+                self._burst_at = self._clock()
 
     def wait_for_room(self, timeout_seconds: float) -> bool:
         """Whether bulk tasks may be put now, after waiting that long at most."""
@@ -89,9 +104,8 @@ class TaskQueues:
         fewer of them.
         """
         with self._changed:
-            taken = _pop(self._urgent, urgent_room)
-            if not self._is_reserved_burst():
-                taken += _pop(self._fresh, urgent_room - len(taken))
+            reserved = self._is_reserved_burst()
+            taken = _pop_oldest(self._urgent, _NONE if reserved else self._fresh, urgent_room)
             taken += _pop(self._again, urgent_room - len(taken) - FRESH_RESERVE)
             if self._accepting():
                 full = not self._has_room()
@@ -123,10 +137,17 @@ class TaskQueues:
             tasks.append(self._proofs.popleft())
         return tasks
 
-    def take_light(self, room: int) -> list[Task]:
-        """Up to `room` tasks for a worker: events of a burst, then light ones."""
+    def take_light(self, room: int, events: int = 0) -> list[Task]:
+        """Up to `room` tasks for a worker: of a burst up to `events`, and light ones.
+
+        A part of the room is left to those, so that a stream of events cannot starve them.
+        """
         with self._changed:
-            taken = _pop(self._fresh, room) if self._is_reserved_burst() else []
+            taken: list[Task] = []
+            if self.bursts_reserved and self.burst and events > 0:
+                light = min(len(self._light), room // LIGHT_SHARE) if self._accepting() else 0
+                taken = _pop(self._fresh, min(events, room - light))
+                self._burst_at = self._clock()
             if self._accepting():
                 full = not self._has_room()
                 taken += _pop(self._light, room - len(taken))
@@ -149,7 +170,8 @@ class TaskQueues:
         return taken
 
     def _is_reserved_burst(self) -> bool:
-        return self.bursts_reserved and len(self._fresh) > BURST
+        reserved = self.bursts_reserved and self.burst > 0
+        return reserved and self._clock() - self._burst_at < TAKEN_SECONDS
 
     def _is_ours(self, light: Task) -> bool:
         return not self.reserved or light.nbytes >= SHARED_BYTES
@@ -207,3 +229,19 @@ def _pop_bulk(queue: deque[Task], count: int, large: int) -> list[Task]:
 
 def _pop(queue: deque[Task], count: int) -> list[Task]:
     return [queue.popleft() for _ in range(max(0, min(count, len(queue))))]
+
+
+def _pop_oldest(one: deque[Task], other: deque[Task], count: int) -> list[Task]:
+    """Of two queues of events, those that were told of first."""
+    taken: list[Task] = []
+    while len(taken) < count and (one or other):
+        first = one if one and (not other or _told(one[0]) <= _told(other[0])) else other
+        taken.append(first.popleft())
+    return taken
+
+
+def _told(event: Task) -> float:
+    return event.mark.first_seen if event.mark is not None else 0.0
+
+
+_NONE: deque[Task] = deque()

@@ -42,6 +42,7 @@ SILENT_REQUESTS = MAXIMUM // 2
 # and looked at again later.
 PRESSED_SECONDS = 20.0
 _IDLE_SECONDS = 5.0
+AGAIN_SECONDS = 0.1  # between two looks whether a burst is not taken by a worker
 
 
 class TransferLoop(threading.Thread):
@@ -255,7 +256,8 @@ class TransferLoop(threading.Thread):
         idle = not self._active and not self._proving.errands
         if idle and not self._pool.queues.empty:  # the commit is behind: look again soon
             return max(0.0, min(until, 0.02))
-        return max(0.0, min(until, 1.0))
+        longest = AGAIN_SECONDS if self._pool.queues.bursts_reserved else 1.0
+        return max(0.0, min(until, longest))
 
     def _expire(self) -> None:
         """Give up small objects that take too long as a whole; large ones only when they stall."""

@@ -218,7 +218,11 @@ class Database:
         self._check()
         try:
             with self._engine.connect() as connection:
-                yield connection
+                try:
+                    yield connection
+                except self.backend.driver_errors as error:
+                    _give_up_lost(connection, error)
+                    raise
         except self._errors as error:
             raise self.backend.translate(error) from error
 
@@ -232,3 +236,12 @@ class Database:
                 hint="Open the ledger in the process that uses it.",
             )
         self.backend.check()
+
+
+def _give_up_lost(connection: Connection, error: Exception) -> None:
+    """What SQLAlchemy does where it hears of an error that says that the connection is gone."""
+    if connection.closed or connection.invalidated:
+        return
+    driver: Any = connection.connection
+    if connection.dialect.is_disconnect(error, driver, None):  # type: ignore[arg-type]
+        connection.invalidate(error)
