@@ -1,5 +1,6 @@
 """A real browser: Debian's Chromium, or one that Playwright has installed."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +18,16 @@ ARGUMENTS = (
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         program = str(CHROMIUM) if CHROMIUM.exists() else None
+        home = tmp_path_factory.mktemp("browser")  # it keeps a folder for reports of crashes
         try:
-            started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+            started = playwright.chromium.launch(
+                executable_path=program,
+                args=ARGUMENTS,
+                env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home)},
+            )
         except Error as error:
             missing(f"Chromium does not start: {error.message.splitlines()[0]}")
         yield started
