@@ -31,8 +31,8 @@ run: install  ## install everything and start the service (without a bucket: a d
 test: install-dev  ## install everything and run the tests
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
-coverage: install-dev  ## the same, and which lines no test came by: half as long again
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
+coverage: override ARGS += --cov --cov-report=term:skip-covered
+coverage: test  ## the same, and which lines no test came by: half as long again
 
 check: lint audit test  ## the whole gate: lint, the audit of what is installed, the tests
 

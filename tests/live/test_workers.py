@@ -239,8 +239,12 @@ def test_the_tasks_of_a_worker_that_is_lost_are_done_without_it(
     bring: Bring,
 ) -> None:
     """One that is stopped says nothing any more."""
-    monkeypatch.setattr(mate, "SILENT_SECONDS", 1.0)
-    at_the_first(monkeypatch, lambda: workers()[0].send_signal(number))
+
+    def lose() -> None:
+        monkeypatch.setattr(mate, "SILENT_SECONDS", 1.0)  # its start may take longer
+        workers()[0].send_signal(number)
+
+    at_the_first(monkeypatch, lose)
     bring(parts, objects)
     assert content(parts.mirror.root) == objects
     assert 0 < staged_by(reports) < COUNT

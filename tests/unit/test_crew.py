@@ -40,7 +40,7 @@ class TestWhatIsKept:
         return crew_of_two.pool.queues.reserved, crew_of_two.pool.queues.bursts_reserved
 
     def test_until_the_last_one_takes_no_more(self, crew_of_two: Crew) -> None:
-        one, other = map(cast(Any, lambda mate: mate), crew_of_two._mates)
+        one, other = cast(Any, crew_of_two._mates)
         assert self.kept(crew_of_two) == (False, False)
         one.serves = True
         crew_of_two.ready()

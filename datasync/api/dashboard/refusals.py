@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
-from datasync.api.dashboard.pages import Pages, wants_page
 from datasync.api.dashboard.actions import refused
+from datasync.api.dashboard.pages import Pages, wants_page
 from datasync.api.error_responses import error_answer, status_of
 from datasync.api.security import caller_of, root_of, route_path
 from datasync.errors import DataSyncError, Unauthorized

@@ -198,7 +198,7 @@ def _problems(request: Request, controller: SyncController, token: str | None) -
     return {
         "failures": page.failures,
         "next": _more(request, "problems", {}, token=page.next_token),
-        "rest": token is not None,
+        "rest": bool(token),
         "now": datetime.now(UTC),
     }
 

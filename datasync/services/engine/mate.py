@@ -231,7 +231,7 @@ class Mate(threading.Thread):
             self._crew.give_back(refused)
         if parcels:
             self._send(connection, Order(parcels))
-        if not self._pool.queues.empty:  # the last few of a burst are the loops'
+        if self._pool.queues.fresh_wait:  # the last few of a burst are the loops'
             self._pool.wake()
 
     def _events_more(self, room: int) -> int:

@@ -104,8 +104,10 @@ class TaskQueues:
         fewer of them.
         """
         with self._changed:
-            reserved = self._is_reserved_burst()
-            taken = _pop_oldest(self._urgent, _NONE if reserved else self._fresh, urgent_room)
+            if self._is_reserved_burst():
+                taken = _pop(self._urgent, urgent_room)
+            else:
+                taken = _pop_oldest(self._urgent, self._fresh, urgent_room)
             taken += _pop(self._again, urgent_room - len(taken) - FRESH_RESERVE)
             if self._accepting():
                 full = not self._has_room()
@@ -242,6 +244,3 @@ def _pop_oldest(one: deque[Task], other: deque[Task], count: int) -> list[Task]:
 
 def _told(event: Task) -> float:
     return event.mark.first_seen if event.mark is not None else 0.0
-
-
-_NONE: deque[Task] = deque()
