@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from tests.support.programs import missing
 
 CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE_MS = 15_000  # for an action and for what is expected: much else may go on beside it
+expect.set_options(timeout=PATIENCE_MS)
 # As root there is no sandbox; the rest keeps it from asking hosts that a test has no use for.
 ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -54,7 +56,7 @@ class Tab:
 def tab(browser: Browser) -> Iterator[Tab]:
     """A fresh page of 1280 by 900; whatever it complains of fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
     opened = Tab(context.new_page())
     yield opened
     context.close()
