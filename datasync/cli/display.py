@@ -4,27 +4,21 @@ Writes to stderr only, so that stdout holds the result and nothing else. Reads r
 stops none.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-from rich.text import Text
-
 from datasync.cli.pace import Pace, objects_done
 from datasync.cli.terminal import remark, remarks
 from datasync.controllers.tallies import counted
 from datasync.models.words import byte_text, duration_text
-from datasync.models.sync_models import Run, RunCounts, RunKind, RunStatus
-from datasync.utils.logger import escape_key
+from datasync.models.sync_models import Run, RunCounts, RunKind
 
 LINE_EVERY_SECONDS = 5.0
-BAR_COLUMNS = 24
 
-_VERBS = {RunKind.RECONCILE: "Syncing", RunKind.VERIFY: "Verifying"}
-_LONGEST_WORD = max(map(len, _VERBS.values()))
+VERBS = {RunKind.RECONCILE: "Syncing", RunKind.VERIFY: "Verifying"}
 
 
 class Display(Protocol):
@@ -85,64 +79,21 @@ class Lines(Silence):
             self.say(text)
 
 
-class Bar:
-    """A progress bar that is drawn again in place."""
-
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._console = console
-        self._pace = Pace()
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=self._bar_columns()),
-            TextColumn("{task.fields[figures]}", markup=False),
-            console=console,
-            transient=True,
-            refresh_per_second=5,
-        )
-        self._task = self._progress.add_task("Starting", total=None, figures="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, run: Run) -> None:
-        self._pace.add(self._clock(), run.counts)
-        planned = run.counts.planned
-        self._progress.update(
-            self._task,
-            description=_VERBS[run.kind] if run.status is not RunStatus.QUEUED else "Waiting",
-            total=planned or None,
-            completed=objects_done(run.counts),
-            figures=figures(run.counts, self._pace, self._room()),
-        )
-
-    def _bar_columns(self) -> int:
-        return min(BAR_COLUMNS, self._console.width // 8)
-
-    def _room(self) -> int:
-        """Columns for the figures: beside spinner, word, bar and the spaces between."""
-        return self._console.width - 1 - _LONGEST_WORD - self._bar_columns() - 3
-
-    def say(self, text: str) -> None:
-        self._console.print(Text(escape_key(text)))  # this console knows how to print above the bar
-
-
 def display_for(json_wanted: bool) -> Display:
     """The display that suits where stderr goes."""
+    if json_wanted and not sys.stderr.isatty():
+        return Silence()
     console = remarks()
     if console.is_terminal:
+        from datasync.cli.bar import Bar
+
         return Bar(console)
     return Silence() if json_wanted else Lines()
 
 
 def progress_text(run: Run, pace: Pace) -> str:
     """The state of a run in one plain line."""
-    return f"{_VERBS[run.kind].lower()}: {figures(run.counts, pace)}"
+    return f"{VERBS[run.kind].lower()}: {figures(run.counts, pace)}"
 
 
 def figures(counts: RunCounts, pace: Pace, room: int | None = None) -> str:

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from datasync.cli import exits
 from datasync.cli.run_commands import Json
@@ -62,6 +61,8 @@ def _print(line: Line) -> None:
     if not output().is_terminal:
         print_line_raw("\t".join((finding.level.value, line.name, found, advice)))
         return
+    from rich.text import Text
+
     text = Text.assemble(
         (finding.level.value, STYLES[finding.level]), f"  {line.name:<{NAME_WIDTH}}  {found}"
     )

@@ -11,30 +11,21 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from datasync.cli.exits import PIPE_CLOSED
 from datasync.models.words import byte_text
 from datasync.utils.logger import escape_key
 
+if TYPE_CHECKING:  # Rich takes long to load: only where something is printed with it
+    from rich.console import Console
+
 ROOMY_COLUMNS = 100
 HALF_A_YEAR_SECONDS = 182 * 86400
 
 Cell = str | int | float | None
-
-
-class _QuietConsole(Console):
-    """A console that leaves without a word when the reader of a pipe has gone away."""
-
-    def on_broken_pipe(self) -> NoReturn:
-        self.quiet = True
-        silence_stdout()
-        raise typer.Exit(PIPE_CLOSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +37,18 @@ class Column:
     kind: str = "text"
 
 
-def output() -> Console:
+def output() -> "Console":
     """The console of results: stdout. Made on call, because tests and pipes replace the stream."""
-    return _QuietConsole(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    from datasync.cli.console import QuietConsole
+
+    return QuietConsole()
 
 
-def remarks() -> Console:
+def remarks() -> "Console":
     """The console of progress, remarks and errors: stderr."""
-    return _QuietConsole(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    from datasync.cli.console import QuietConsole
+
+    return QuietConsole(stderr=True)
 
 
 def silence_stdout() -> None:
@@ -69,16 +64,22 @@ def print_json(document: object) -> None:
 
 def print_line(text: str, style: str = "") -> None:
     """Print one line of result."""
+    from rich.text import Text
+
     output().print(Text(escape_key(text), style=style))
 
 
 def remark(text: str, style: str = "") -> None:
     """Print one line beside the result, on stderr."""
+    from rich.text import Text
+
     remarks().print(Text(escape_key(text), style=style))
 
 
 def print_error(message: str, hint: str = "") -> None:
     """Print what happened and what to do, one line each, on stderr."""
+    from rich.text import Text
+
     console = remarks()
     console.print(Text("error: ", style="bold red") + Text(_lines(message)))
     if hint:
@@ -95,6 +96,9 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> No
         for row in rows:
             print_line_raw("\t".join(plain(c, v) for c, v in zip(columns, row, strict=True)))
         return
+    from rich.table import Table
+    from rich.text import Text
+
     gap = 1 if console.width < ROOMY_COLUMNS else 2
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for column in columns:

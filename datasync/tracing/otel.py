@@ -121,17 +121,22 @@ def _named(text: str) -> str:
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """What the SDK says of its variables, as one line each instead of log lines and tracebacks."""
+    """What the SDK says of its variables, as one line each instead of log lines and tracebacks.
+
+    It is heard whatever level is logged.
+    """
     said: list[str] = []
     handler = _Ear(said.append)
-    before = _LIBRARY.propagate
+    before = _LIBRARY.propagate, _LIBRARY.level
     _LIBRARY.addHandler(handler)
     _LIBRARY.propagate = False
+    _LIBRARY.setLevel(logging.WARNING)
     try:
         yield said
     finally:
         _LIBRARY.removeHandler(handler)
-        _LIBRARY.propagate = before
+        _LIBRARY.propagate = before[0]
+        _LIBRARY.setLevel(before[1])
 
 
 class _Ear(logging.Handler):

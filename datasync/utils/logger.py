@@ -359,6 +359,7 @@ def close_logging() -> None:
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _LibraryHandler)]:
         root.removeHandler(handler)
+    root.setLevel(_state.level)
     structlog.reset_defaults()
 
 

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from datasync.cli.display import LINE_EVERY_SECONDS, Bar, Lines, Silence, display_for, figures
+from datasync.cli.bar import Bar
+from datasync.cli.display import LINE_EVERY_SECONDS, Lines, Silence, display_for, figures
 from datasync.cli.pace import WINDOW_SECONDS, Pace, objects_done
 from datasync.cli.plan_report import print_plan, print_plan_json
 from datasync.cli.run_commands import RUN_COLUMNS, _run_cells

@@ -292,6 +292,12 @@ def test_a_line_that_comes_after_the_end_opens_nothing(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "a.log")) == 1
 
 
+def test_the_end_goes_back_to_warnings(tmp_path: Path) -> None:
+    configure_logging("CRITICAL", tmp_path / "a.log")
+    close_logging()
+    assert logging.getLogger("test.library").isEnabledFor(logging.WARNING)
+
+
 def _write_lines(path: Path, who: str) -> None:
     log_file.FILE_BYTES, log_file.FILE_COUNT = 20_000, 50
     with open("/dev/null", "w") as sys.stderr:

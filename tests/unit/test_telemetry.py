@@ -16,7 +16,7 @@ from datasync.errors import ConfigurationError
 from datasync.telemetry import check_tracer, tracer_of
 from datasync.tracing.port import OFF, ids_of
 from datasync.tracing.otel import secrets_of
-from datasync.utils.logger import close_logging, masked, names_a_secret
+from datasync.utils.logger import close_logging, configure_logging, masked, names_a_secret
 from tests.support.collector import Collector
 from tests.support.tracing import TRACE, TRACEPARENT
 
@@ -154,6 +154,16 @@ class TestTheSdksOwn:
         given = settings(monkeypatch, OTEL_EXPORTER_OTLP_ENDPOINT=URL, **{name: value})
         (warning,) = check_tracer(given)
         assert warning.startswith(f"{name}: ") and "\n" not in warning
+
+    def test_it_is_heard_whatever_is_logged(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        given = settings(
+            monkeypatch, OTEL_EXPORTER_OTLP_ENDPOINT=URL, OTEL_RESOURCE_ATTRIBUTES="nonsense"
+        )
+        configure_logging("CRITICAL")
+        try:
+            assert len(check_tracer(given)) == 1
+        finally:
+            close_logging()
 
     def test_the_headers_are_shown_nowhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
         headers = {"OTEL_EXPORTER_OTLP_HEADERS": "hush hush"}

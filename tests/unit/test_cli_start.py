@@ -1,4 +1,4 @@
-"""A command looks for garbage while it works, and not while it loads. In processes of their own."""
+"""How a command starts, in processes of their own: what it loads, and when it looks for garbage."""
 
 import os
 import subprocess
@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 VARIABLES = {"S3_BUCKET_NAME": "my-bucket", "AWS_NO_SIGN_REQUEST": "true", "LOG_FILE": ""}
 
 
-def _said(code: str, folder: Path) -> list[str]:
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **VARIABLES}
+def _said(code: str, folder: Path, **variables: str) -> list[str]:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **VARIABLES, **variables}
     ran = subprocess.run(
         [sys.executable, "-c", f"import gc\n{code}"],
         cwd=folder,
@@ -78,3 +78,48 @@ with patch({place!r}, lambda *_, **__: pace.append(gc.get_threshold()[0]) or [])
         print(*pace)
 """
     assert _said(code, tmp_path)[-1:] == [str(garbage.AT_WORK)]
+
+
+# -- what is loaded ------------------------------------------------------------------------------
+
+RUNS = """
+import os, sys
+from datasync.cli import main
+try:
+    main(["runs", "--json"])
+finally:
+    for name in ("structlog", "rich", "colorama", "attr"):
+        print(name, name in sys.modules)
+    import rich.console
+    print(os.environ["PYDANTIC_DISABLE_PLUGINS"])
+"""
+
+
+def test_a_command_loads_no_printer_that_it_does_not_use(tmp_path: Path) -> None:
+    told = _said(RUNS, tmp_path)[-5:]
+    assert told[:-1] == ["structlog True", "rich False", "colorama False", "attr False"]
+    assert told[-1] == "__all__"
+
+
+def test_who_wants_plugins_of_pydantic_keeps_them(tmp_path: Path) -> None:
+    assert _said(RUNS, tmp_path, PYDANTIC_DISABLE_PLUGINS="other")[-1] == "other"
+
+
+def test_what_was_loaded_before_is_kept(tmp_path: Path) -> None:
+    code = """
+import sys, rich
+from datasync.cli import lean
+lean.load_less()
+import structlog.dev
+print(sys.modules["rich"] is rich, structlog.dev.rich is rich, "colorama" in sys.modules)
+"""
+    assert _said(code, tmp_path) == ["True True False"]
+
+
+def test_a_program_that_imports_the_package_keeps_its_libraries(tmp_path: Path) -> None:
+    code = """
+import os
+import datasync.cli.entry, structlog.dev, rich
+print(structlog.dev.rich is rich, os.environ.get("PYDANTIC_DISABLE_PLUGINS"))
+"""
+    assert _said(code, tmp_path) == ["True None"]
