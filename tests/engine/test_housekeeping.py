@@ -77,7 +77,7 @@ def test_a_stop_does_not_wait_for_a_long_clearing(
     world.service.start()
     assert long_pruning.begun.wait(10)
     world.service.request_run()
-    eventually(lambda: world.bucket.counts["get"] == 1)
+    eventually(lambda: world.bucket.counts["get"] >= 1)
     world.service.stop(4)
     names = {one.name for one in threading.enumerate()}
     assert not names & {"runner", "commit", "transfer-0", "transfer-1"}

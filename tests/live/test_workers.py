@@ -21,9 +21,9 @@ from datasync.errors import MirrorUnavailable
 from datasync.models.sync_models import ListedObject, RunKind, RunStatus, SyncOptions
 from datasync.services.engine import mate, queues, workshop
 from datasync.services.engine.crew import Crew
-from datasync.services.engine.mate import MOST_TOO_LARGE, PORTION, Mate
+from datasync.services.engine.mate import MOST_TOO_LARGE, Mate
 from datasync.services.engine.parcels import Order, Outfit, Report, pack, packed_task
-from datasync.services.engine.queues import SHARED_BYTES, TaskQueues
+from datasync.services.engine.queues import PORTION, SHARED_BYTES, TaskQueues
 from datasync.services.engine.tasks import Task, TooLargeForWorker
 from datasync.services.storage.mirror import Mirror
 from datasync.services.storage.s3.client import S3Client

@@ -33,7 +33,7 @@ class TestWhatIsKept:
         level = SimpleNamespace(bound=lambda most: None)
         pool: Any = SimpleNamespace(queues=TaskQueues(lambda: True), level=level, wake=lambda: None)
         made = Crew(pool, 2)
-        made._mates = [cast(Any, SimpleNamespace(serves=False)) for _ in range(2)]
+        made._mates = [cast(Any, SimpleNamespace(serves=False, retired=False)) for _ in range(2)]
         return made
 
     def kept(self, crew_of_two: Crew) -> tuple[bool, bool]:
@@ -51,6 +51,15 @@ class TestWhatIsKept:
         assert self.kept(crew_of_two) == (True, True)
         crew_of_two.over(other, [], lost=True)
         assert self.kept(crew_of_two) == (False, False)
+
+    def test_a_worker_is_awaited_until_the_last_one_takes_no_more(self, crew_of_two: Crew) -> None:
+        one, other = cast(Any, crew_of_two._mates)
+        queues = crew_of_two.pool.queues
+        crew_of_two.ready()  # it may be any
+        assert queues.awaited
+        one.retired = other.retired = True
+        crew_of_two.retired()
+        assert not queues.awaited
 
     def test_events_not_for_a_while_after_many_that_were_large(
         self, crew_of_two: Crew, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,7 @@
 """What the loops are given, and together with what."""
 
+import pytest
+
 from datasync.models.sync_models import (
     DirtyKey,
     FileStat,
@@ -8,7 +10,17 @@ from datasync.models.sync_models import (
     Operation,
     State,
 )
-from datasync.services.engine.queues import BURST, SHARED_BYTES, TAKEN_SECONDS, TOGETHER, TaskQueues
+from datasync.services.engine.integrity import LARGE_BYTES
+from datasync.services.engine.queues import (
+    BURST,
+    GATHER_SECONDS,
+    MANY,
+    PORTION,
+    SHARED_BYTES,
+    TAKEN_SECONDS,
+    TOGETHER,
+    TaskQueues,
+)
 from datasync.services.engine.tasks import Task
 
 
@@ -122,9 +134,70 @@ def test_events_are_begun_in_the_order_of_their_coming_whoever_may_have_them() -
     assert taken(queues, 4) == ["000", "001", "002", "003"]
 
 
+def light(count: int, nbytes: int = 5) -> list[Task]:
+    listed = [ListedObject(f"l{number}", nbytes, "e", 0) for number in range(count)]
+    return [Task(each.key, listed=each, run_id=1) for each in listed]
+
+
 def test_events_leave_room_for_the_light_tasks_of_a_run() -> None:
-    light = [Task(f"l{n}", listed=ListedObject(f"l{n}", 5, "e", 0), run_id=1) for n in range(100)]
-    queues = with_a_worker(*light, *map(event, range(200)), accepting=True)
+    queues = with_a_worker(*light(100), *map(event, range(200)), accepting=True)
     found = handed(queues, 40)
     assert len(found) == 40 and sum(key.startswith("l") for key in found) == 10
     assert len(queues.take_light(40, 0)) == 40  # of a worker that is given no events
+
+
+class TestWhileARunCompares:
+    """Every page brings a few light tasks; more are likely to come."""
+
+    seeking = True
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    def queues(self, clock: Clock) -> TaskQueues:
+        return TaskQueues(lambda: True, clock, lambda: self.seeking)
+
+    def test_a_few_wait_for_more(self, queues: TaskQueues) -> None:
+        queues.put(light(MANY - 1))
+        assert queues.empty and taken(queues) == []
+        queues.put(light(1))
+        assert not queues.empty and len(taken(queues, 1)) == 1
+
+    def test_not_for_long(self, queues: TaskQueues, clock: Clock) -> None:
+        queues.put(light(3))
+        clock.now += GATHER_SECONDS - 0.01
+        queues.put(light(3))
+        assert queues.empty
+        clock.now += 0.01
+        assert not queues.empty and len(taken(queues)) == 6
+        queues.put(light(3))
+        assert queues.empty
+
+    def test_not_when_everything_was_compared(self, queues: TaskQueues) -> None:
+        queues.put(light(3))
+        self.seeking = False
+        assert not queues.empty and len(taken(queues)) == 3
+
+    def test_for_a_worker_that_starts_more_are_kept(self, queues: TaskQueues) -> None:
+        queues.awaited = True
+        queues.put(light(2 * MANY - 1))
+        assert queues.empty and queues.offered == 2 * MANY - 1
+        queues.put(light(1))
+        assert not queues.empty
+
+    def test_a_worker_is_given_many_together(self, queues: TaskQueues, clock: Clock) -> None:
+        queues.reserved = queues.awaited = True
+        queues.put(light(PORTION - 1))
+        assert queues.empty and queues.offered == 0
+        clock.now += GATHER_SECONDS
+        assert queues.offered == PORTION - 1 and len(handed(queues)) == PORTION - 1
+        queues.put(light(PORTION))
+        assert queues.offered == PORTION
+
+    def test_all_else_begins_at_once(self, queues: TaskQueues) -> None:
+        delete = Task("d", Operation.DELETE, run_id=1)
+        queues.put([*light(3), delete, event(1), *light(1, LARGE_BYTES + 1)])
+        assert set(taken(queues)) == {"d", "001", "l0"}
+        assert queues.empty

@@ -17,13 +17,13 @@ from datasync.models.sync_models import SyncOptions
 from datasync.services.engine.levels import MAXIMUM
 from datasync.services.engine.mate import FAREWELL_SECONDS, Mate
 from datasync.services.engine.parcels import Order
+from datasync.services.engine.queues import MANY
 from datasync.services.engine.tasks import Task
 
 if TYPE_CHECKING:
     from datasync.services.engine.transfer import TransferPool
 
 MOST_WORKERS = 2  # beyond them the commit, which stays in one process, is what takes the time
-MANY = 400  # tasks for a worker that wait: fewer are done before it has started
 LARGE_SECONDS = 300.0  # that events go to no worker, after a burst of what is not small
 WORKERS_SHARE = MAXIMUM * 3 // 4  # of the requests in flight, while there are workers
 MOST_LOST = 3  # workers that ended early, before no more are started
@@ -78,6 +78,7 @@ class Crew:
         except (OSError, RuntimeError) as error:  # no descriptors, or no threads: done without
             self._count = 0
             self.pool.problem(InternalFault(f"no transfer worker can be started: {error}"))
+        self._review()
         if self._mates:
             self.pool.level.bound(MAXIMUM - WORKERS_SHARE)
 
@@ -143,6 +144,7 @@ class Crew:
     def _review(self) -> None:
         """Keep for workers what is theirs, as long as one is there that takes it."""
         queues = self.pool.queues
+        queues.awaited = any(not mate.retired for mate in self._mates)
         queues.reserved = any(mate.serves for mate in self._mates)
         queues.bursts_reserved = queues.reserved and self._has_events()
 

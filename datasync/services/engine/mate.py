@@ -33,6 +33,7 @@ from datasync.services.engine.parcels import (
     unpacked_other,
     unpacked_staged,
 )
+from datasync.services.engine.queues import PORTION
 from datasync.services.engine.tasks import Result, Task, TooLargeForWorker
 from datasync.services.storage.bucket import BucketElsewhere
 from datasync.services.storage.mirror import MirrorElsewhere, Room
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from datasync.services.engine.crew import Crew
 
 AHEAD = 2 * MAXIMUM  # tasks that a worker has at most
-PORTION = 64  # that are handed over together, where so many wait
 BEHIND_SECONDS = 0.02  # the commit is behind: look again soon
 IDLE_SECONDS = 5.0
 FAREWELL_SECONDS = 2.0

@@ -22,6 +22,9 @@ BULK_QUEUE = 2_000
 SHARED_BYTES = 64 * 1024
 FRESH_RESERVE = 4
 TOGETHER = 32  # small files that are proved in one go
+MANY = 400  # tasks for a worker that wait: fewer are done before it has started
+PORTION = 64  # that a worker is given together, where so many wait
+GATHER_SECONDS = 1.0  # that a light task waits for others, while there may be more
 BURST = 32  # events beyond this number are worth the way to a worker and back
 TAKEN_SECONDS = 0.25  # a burst of which no worker has taken for so long is the loops' as well
 LIGHT_SHARE = 4  # one in so many of what a worker is given is no event, where both wait
@@ -34,12 +37,20 @@ class TaskQueues:
     says so. While `reserved`, light ones are the workers', and only the largest of them shared.
     While `bursts_reserved`, so are events, as long as more than BURST of them wait and a worker
     takes of them.
+
+    While `seeking()` says that a run is likely to bring more light tasks, a few of them are kept
+    together for GATHER_SECONDS, and for a worker that is `awaited` some more: to begin some after
+    every page of the listing makes the comparison wait for the interpreter each time.
     """
 
     def __init__(
-        self, accepting: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+        self,
+        accepting: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+        seeking: Callable[[], bool] = lambda: False,
     ) -> None:
         self._accepting = accepting
+        self._seeking = seeking
         self._clock = clock
         self._urgent: deque[Task] = deque()  # the loops' alone
         self._fresh: deque[Task] = deque()  # events that a worker may have
@@ -50,6 +61,8 @@ class TaskQueues:
         self._changed = threading.Condition()
         self.reserved = False
         self.bursts_reserved = False
+        self.awaited = False  # there is a worker, or one is starting
+        self._light_at = 0.0  # when light tasks began to wait
         self._burst_at = 0.0  # when the burst began, or a worker took of it last
 
     @property
@@ -74,7 +87,8 @@ class TaskQueues:
     @property
     def offered(self) -> int:
         """How many tasks wait for the workers that there are."""
-        return self.light + (self.burst if self.bursts_reserved else 0)
+        light = 0 if self._is_gathering(PORTION) else self.light
+        return light + (self.burst if self.bursts_reserved else 0)
 
     @property
     def fresh_wait(self) -> bool:
@@ -85,6 +99,8 @@ class TaskQueues:
         """Queue tasks, each behind its own kind; never waits."""
         with self._changed:
             quiet = not self.burst
+            if not self._light:
+                self._light_at = self._clock()
             for task in tasks:
                 self._queue_of(task).append(task)
             if quiet:
@@ -176,7 +192,14 @@ class TaskQueues:
         return reserved and self._clock() - self._burst_at < TAKEN_SECONDS
 
     def _is_ours(self, light: Task) -> bool:
-        return not self.reserved or light.nbytes >= SHARED_BYTES
+        if self.reserved:
+            return light.nbytes >= SHARED_BYTES
+        return not self._is_gathering(2 * MANY if self.awaited else MANY)
+
+    def _is_gathering(self, worthwhile: int) -> bool:
+        """Whether the light tasks wait until there are more that make them `worthwhile`."""
+        few = len(self._light) < worthwhile
+        return few and self._clock() - self._light_at < GATHER_SECONDS and self._seeking()
 
     def _queue_of(self, task: Task) -> deque[Task]:
         if task.urgent:

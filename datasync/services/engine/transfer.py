@@ -45,6 +45,7 @@ class TransferPool:
         loops: int = LOOPS,
         workers: int = 0,
         level: int = START,
+        seeking: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bucket = bucket
@@ -56,7 +57,7 @@ class TransferPool:
         self.level = ConcurrencyLevel(options.concurrency, clock(), level)
         self.hashing = HashingThreads("hash", HASHING_THREADS)
         self.proving = HashingThreads("prove", HASHING_THREADS)  # whole files: nobody waits there
-        self.queues = TaskQueues(accepting)
+        self.queues = TaskQueues(accepting, clock, seeking)
         self.stopping = False
         self.withdrawn: set[int] = set()  # runs whose work is to end
         self._crew = Crew(self, workers)
@@ -90,6 +91,11 @@ class TransferPool:
                 idlest_first = sorted(self._loops, key=lambda loop: loop.in_flight)
                 for loop in idlest_first[: len(tasks)]:
                     loop.wake()
+
+    def look(self) -> None:
+        """What was gathered is all there is."""
+        self._crew.look()
+        self.wake()
 
     def wait_for_room(self, interrupted: Callable[[], bool]) -> None:
         """Wait while too many bulk tasks are queued.

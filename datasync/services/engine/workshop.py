@@ -138,6 +138,7 @@ class Workshop:
             lambda: self._committer.backlog < BACKLOG,
             problem,
             workers=worker_count(options),
+            seeking=self._seeking,
         )
 
     def start(self) -> None:
@@ -151,7 +152,7 @@ class Workshop:
         self._committer.stop(max(0.1, deadline - time.monotonic()))
 
     def open_tally(self, run_id: int, counts: RunCounts) -> Tally:
-        tally = self._tallies[run_id] = Tally(run_id, counts, self._committer.look)
+        tally = self._tallies[run_id] = Tally(run_id, counts, self._sought)
         return tally
 
     def close_tally(self, tally: Tally) -> None:
@@ -234,8 +235,16 @@ class Workshop:
         return self._pool.moving(SHOWN_SECONDS, MOST_SHOWN)
 
     def _at_work(self) -> int:
-        seeking = any(tally.seeking for tally in list(self._tallies.values()))
-        return BACKLOG if seeking else len(self._waiting)
+        return BACKLOG if self._seeking() else len(self._waiting)
+
+    def _seeking(self) -> bool:
+        """Whether a run is comparing, and more tasks are likely to come."""
+        return any(tally.seeking for tally in list(self._tallies.values()))
+
+    def _sought(self) -> None:
+        """Nothing more is gathered."""
+        self._committer.look()
+        self._pool.look()
 
     def _admit(self, tasks: Sequence[Task]) -> list[Task]:
         """Those that may begin; the others wait for their keys, events ahead of bulk work."""
