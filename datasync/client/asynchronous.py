@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying
 from datasync.client import calls
 from datasync.client.address import address_of
 from datasync.client.answers import Answer, error_of
-from datasync.client.calls import PAGE, Call, Notification, Source
+from datasync.client.calls import PAGE, Call, Notification, Source, Timespan
 from datasync.client.exchange import (
     http_options,
     policy,
@@ -27,16 +27,23 @@ from datasync.client.exchange import (
 from datasync.client.incoming import Downloaded, FileHead, Incoming, head_of
 from datasync.client.patience import Patience
 from datasync.models.s3_models import (
+    ActivityReport,
     FailureEntry,
     FailurePage,
     FileEntry,
     FilePage,
     HealthReport,
+    OutcomeEntry,
+    OutcomePage,
+    RestoreReport,
     RunDetail,
     RunPage,
     RunReport,
     StatsReport,
     SyncResponse,
+    TransferList,
+    TrashedFile,
+    TrashPage,
 )
 
 T = TypeVar("T")
@@ -240,6 +247,80 @@ class AsyncClient:
     async def retry(self, keys: Iterable[str] | None = None) -> SyncResponse:
         """As `Client.retry`."""
         return await self._send(calls.retry(None if keys is None else list(keys)))
+
+    # What was done
+
+    async def outcomes(
+        self, key: str | None = None, *, run_id: int | None = None, after: int | None = None
+    ) -> AsyncIterator[OutcomeEntry]:
+        """As `Client.outcomes`."""
+        before = None
+        while True:
+            page = await self.outcome_page(key, run_id=run_id, after=after, before=before)
+            for entry in page.outcomes:
+                yield entry
+            before = page.next_before
+            if before is None:
+                return
+
+    async def outcome_page(
+        self,
+        key: str | None = None,
+        *,
+        run_id: int | None = None,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = PAGE,
+    ) -> OutcomePage:
+        """As `Client.outcome_page`."""
+        return await self._send(calls.outcomes(key, run_id, before, after, limit))
+
+    async def activity(self, span: Timespan = "hour") -> ActivityReport:
+        """As `Client.activity`."""
+        return await self._send(calls.activity(span))
+
+    async def transfers(self) -> TransferList:
+        """As `Client.transfers`."""
+        return await self._send(calls.transfers())
+
+    # The trash
+
+    async def trash(
+        self, prefix: str = "", *, why: str | None = None
+    ) -> AsyncIterator[TrashedFile]:
+        """As `Client.trash`."""
+        token = None
+        while True:
+            page = await self.trash_page(prefix, why=why, token=token)
+            for file in page.files:
+                yield file
+            token = page.next_token
+            if token is None:
+                return
+
+    async def trash_page(
+        self,
+        prefix: str = "",
+        *,
+        why: str | None = None,
+        token: str | None = None,
+        limit: int = PAGE,
+    ) -> TrashPage:
+        """As `Client.trash_page`."""
+        return await self._send(calls.trash(prefix, why, token, limit))
+
+    async def restore(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        prefix: str | None = None,
+        run_id: int | None = None,
+        why: str | None = None,
+        overwrite: bool = False,
+    ) -> RestoreReport:
+        """As `Client.restore`. Raises: BadRequest."""
+        chosen = None if ids is None else list(ids)
+        return await self._send(calls.restore(chosen, prefix, run_id, why, overwrite))
 
     # The exchange
 

@@ -14,7 +14,7 @@ from tenacity import Retrying
 from datasync.client import calls
 from datasync.client.address import address_of
 from datasync.client.answers import Answer, error_of
-from datasync.client.calls import PAGE, Call, Notification, Source
+from datasync.client.calls import PAGE, Call, Notification, Source, Timespan
 from datasync.client.exchange import (
     http_options,
     policy,
@@ -26,16 +26,23 @@ from datasync.client.exchange import (
 from datasync.client.incoming import Downloaded, FileHead, Incoming, head_of
 from datasync.client.patience import Patience
 from datasync.models.s3_models import (
+    ActivityReport,
     FailureEntry,
     FailurePage,
     FileEntry,
     FilePage,
     HealthReport,
+    OutcomeEntry,
+    OutcomePage,
+    RestoreReport,
     RunDetail,
     RunPage,
     RunReport,
     StatsReport,
     SyncResponse,
+    TransferList,
+    TrashedFile,
+    TrashPage,
 )
 
 T = TypeVar("T")
@@ -264,6 +271,88 @@ class Client:
     def retry(self, keys: Iterable[str] | None = None) -> SyncResponse:
         """Have these keys looked at again now; every failure if there are none named."""
         return self._send(calls.retry(None if keys is None else list(keys)))
+
+    # What was done
+
+    def outcomes(
+        self, key: str | None = None, *, run_id: int | None = None, after: int | None = None
+    ) -> Iterator[OutcomeEntry]:
+        """What was done, newest first, page by page: all of it, or to this key, or by this run.
+
+        `after` is the greatest `id` that was seen: only what is newer comes. The service keeps the
+        latest 100,000.
+        """
+        before = None
+        while True:
+            page = self.outcome_page(key, run_id=run_id, after=after, before=before)
+            yield from page.outcomes
+            before = page.next_before
+            if before is None:
+                return
+
+    def outcome_page(
+        self,
+        key: str | None = None,
+        *,
+        run_id: int | None = None,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = PAGE,
+    ) -> OutcomePage:
+        """One page; `before` is `next_before` of the page before."""
+        return self._send(calls.outcomes(key, run_id, before, after, limit))
+
+    def activity(self, span: Timespan = "hour") -> ActivityReport:
+        """Files, bytes and delays in equal steps of the last hour, day or week."""
+        return self._send(calls.activity(span))
+
+    def transfers(self) -> TransferList:
+        """Downloads of the service that take longer than a second, the longest first."""
+        return self._send(calls.transfers())
+
+    # The trash
+
+    def trash(self, prefix: str = "", *, why: str | None = None) -> Iterator[TrashedFile]:
+        """Files that were removed or replaced, of paths below `prefix`, oldest first.
+
+        `why` is what took them away: `events`, `replaced`, `run-17` and the like.
+        """
+        token = None
+        while True:
+            page = self.trash_page(prefix, why=why, token=token)
+            yield from page.files
+            token = page.next_token
+            if token is None:
+                return
+
+    def trash_page(
+        self,
+        prefix: str = "",
+        *,
+        why: str | None = None,
+        token: str | None = None,
+        limit: int = PAGE,
+    ) -> TrashPage:
+        """One page; `token` is `next_token` of the page before."""
+        return self._send(calls.trash(prefix, why, token, limit))
+
+    def restore(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        prefix: str | None = None,
+        run_id: int | None = None,
+        why: str | None = None,
+        overwrite: bool = False,
+    ) -> RestoreReport:
+        """Put files back to where they were: these of the trash, by their ids (at most 1,000), or
+        the newest of each path below `prefix`, of what a run deleted or something else took away.
+
+        `overwrite` also where there is a file now, which goes to the trash. The answer has an
+        entry for each, with an `error` where it could not be put back. Raises: BadRequest.
+        """
+        chosen = None if ids is None else list(ids)
+        return self._send(calls.restore(chosen, prefix, run_id, why, overwrite))
 
     # The exchange
 

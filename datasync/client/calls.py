@@ -14,22 +14,29 @@ from urllib.parse import quote, quote_plus, urlencode
 from datasync.client.answers import Answer, shaped
 from datasync.client.errors import BadRequest, NotFound
 from datasync.models.s3_models import (
+    ActivityReport,
     FailurePage,
     FilePage,
     HealthReport,
+    OutcomePage,
+    RestoreReport,
     RunDetail,
     RunPage,
     RunReport,
     StatsReport,
     SyncResponse,
+    TransferList,
+    TrashPage,
 )
 
 PAGE = 1000  # what the service gives at most
 OVER = frozenset({"success", "partial", "failed", "held", "cancelled", "interrupted"})
 _MARGIN_SECONDS = 30.0
+_RESTORE_SECONDS = 600.0  # very many files may be chosen at once
 _DOWNLOAD = "/sync/download/"
 
 Source = Literal["local", "s3"]
+Timespan = Literal["hour", "day", "week"]
 Notification = Mapping[str, Any] | Sequence[Any] | str | bytes
 T = TypeVar("T")
 
@@ -146,6 +153,39 @@ def failures(prefix: str, token: str | None, limit: int) -> Call[FailurePage]:
 def retry(keys: Sequence[str] | None) -> Call[SyncResponse]:
     body = None if keys is None else json.dumps({"keys": list(keys)}).encode()
     return Call("/sync/failures/retry", shaped(SyncResponse), "POST", body)
+
+
+def outcomes(
+    key: str | None, run_id: int | None, before: int | None, after: int | None, limit: int
+) -> Call[OutcomePage]:
+    asked = {"key": key, "run_id": run_id, "before": before, "after": after}
+    return Call(_target("/sync/outcomes", limit=limit, **asked), shaped(OutcomePage))
+
+
+def activity(span: Timespan) -> Call[ActivityReport]:
+    return Call(_target("/sync/activity", span=span), shaped(ActivityReport))
+
+
+def transfers() -> Call[TransferList]:
+    return Call("/sync/transfers", shaped(TransferList))
+
+
+def trash(prefix: str, why: str | None, token: str | None, limit: int) -> Call[TrashPage]:
+    target = _target("/sync/trash", prefix=prefix, why=why, limit=limit, token=token)
+    return Call(target, shaped(TrashPage))
+
+
+def restore(
+    ids: Sequence[str] | None,
+    prefix: str | None,
+    run_id: int | None,
+    why: str | None,
+    overwrite: bool,
+) -> Call[RestoreReport]:
+    asked = {"ids": ids, "prefix": prefix, "run_id": run_id, "why": why, "overwrite": overwrite}
+    given = {name: value for name, value in asked.items() if value is not None}
+    body = json.dumps(given).encode()
+    return Call("/sync/trash/restore", shaped(RestoreReport), "POST", body, _RESTORE_SECONDS)
 
 
 def download_target(key: str) -> str:

@@ -204,7 +204,82 @@ def test_failures_are_listed_and_tried_again(client: Any, service: Service) -> N
         client.retry(["x" * 2000])
 
 
-@pytest.mark.parametrize("ask", ["files", "failures", "trigger"])
+def test_what_was_done_is_listed_key_by_key(client: Any, service: Service) -> None:
+    for number in range(5):
+        service.bucket.put(f"k{number}", b"xyz")
+    first = client.trigger().run_id
+    keys = {entry.key for entry in client.outcomes()}
+    assert keys == {entry.key for entry in client.outcomes(run_id=first)} and len(keys) == 5
+    newest = next(iter(client.outcomes())).id
+    service.bucket.put("k3", b"new")
+    second = client.trigger().run_id
+    assert [entry.key for entry in client.outcomes(after=newest)] == ["k3"]
+    history = list(client.outcomes("k3"))
+    assert [entry.run_id for entry in history] == [second, first]
+    assert (history[0].operation, history[0].verdict, history[0].bytes) == ("download", "md5", 3)
+    page = client.outcome_page(limit=4)
+    rest = client.outcome_page(before=page.next_before, limit=4)
+    ids = [entry.id for entry in [*page.outcomes, *rest.outcomes]]
+    assert len(ids) == 6 and ids == sorted(ids, reverse=True) and rest.next_before is None
+    with pytest.raises(BadRequest):
+        client.outcome_page(limit=0)
+
+
+def test_what_was_done_is_told_in_figures(client: Any, service: Service) -> None:
+    service.bucket.put("a", b"xyz")
+    client.trigger()
+    for span, seconds in (("hour", 60), ("day", 900), ("week", 3600)):
+        told = client.activity(span)
+        assert (told.span, told.step_seconds) == (span, seconds)
+        assert sum(step.bytes for step in told.steps) == 3
+    assert client.activity() == client.activity("hour")
+    assert client.transfers().transfers == []
+
+
+def test_what_was_taken_away_is_brought_back(client: Any, service: Service) -> None:
+    for key in ("a/1", "a/2", "b", "stays"):
+        service.bucket.put(key, key.encode())
+    client.trigger()
+    for key in ("a/1", "a/2", "b"):
+        service.bucket.delete(key)
+    run = client.trigger().run_id
+    assert sorted(file.path for file in client.trash()) == ["a/1", "a/2", "b"]
+    assert list(client.trash(why="events")) == []
+    (file,) = client.trash("b", why=f"run-{run}")
+    page = client.trash_page("a/", limit=1)
+    assert len(page.files) == len(client.trash_page("a/", token=page.next_token).files) == 1
+
+    (back,) = client.restore(iter([file.id])).restored
+    assert (back.path, back.error, back.stays) == ("b", None, True)
+    assert (service.root / "b").read_bytes() == b"b"
+    told = client.restore(prefix="a/", run_id=run)
+    assert sorted(each.path for each in told.restored) == ["a/1", "a/2"]
+    assert list(client.trash()) == []
+    for wrong in ({}, {"ids": [file.id], "prefix": "a/"}, {"ids": ["nonsense"], "why": "events"}):
+        with pytest.raises(BadRequest):
+            client.restore(**wrong)
+    assert client.restore(prefix="", run_id=99).restored == []
+    with pytest.raises(NotFound):
+        client.restore([file.id])  # it is no longer there
+
+
+def test_a_file_that_is_there_is_replaced_only_on_demand(client: Any, service: Service) -> None:
+    service.bucket.put("stays", b"")
+    for body in (b"old", None, b"new"):
+        if body is None:
+            service.bucket.delete("a")
+        else:
+            service.bucket.put("a", body)
+        client.trigger()
+    (file,) = client.trash()
+    (refused,) = client.restore([file.id]).restored
+    assert refused.error and (service.root / "a").read_bytes() == b"new"
+    (back,) = client.restore([file.id], overwrite=True).restored
+    assert (back.error, back.stays) == (None, False)
+    assert (service.root / "a").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("ask", ["files", "failures", "trigger", "outcomes", "trash"])
 def test_what_is_no_text_is_no_key(client: Any, ask: str) -> None:
     with pytest.raises(BadRequest) as caught:
         list(getattr(client, ask)("half \ud800 a character"))

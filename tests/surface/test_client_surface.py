@@ -18,9 +18,10 @@ NAMES = {
     *("Unauthorized", "UnexpectedAnswer", "WaitTimeout", "changed"),
 }
 METHODS = {
-    *("approve", "cancel", "download", "failure_page", "failures", "file_page", "files", "health"),
-    *("notify", "progress", "retry", "run", "run_page", "runs", "stats", "stream", "trigger"),
-    *("wait_for_run", "wait_until_in_sync"),
+    *("activity", "approve", "cancel", "download", "failure_page", "failures", "file_page"),
+    *("files", "health", "notify", "outcome_page", "outcomes", "progress", "restore", "retry"),
+    *("run", "run_page", "runs", "stats", "stream", "transfers", "trash", "trash_page"),
+    *("trigger", "wait_for_run", "wait_until_in_sync"),
 }
 HEAVY = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "pycurl", "boto3", "botocore", "typer"}
 
