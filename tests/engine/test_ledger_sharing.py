@@ -3,12 +3,13 @@
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
+from sqlalchemy.pool import QueuePool
 
 from datasync.errors import LedgerBusy, LedgerError
 from datasync.models.sync_models import EventNote, RunKind, Settlement
@@ -62,6 +63,16 @@ def python(code: str, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
+def open_connections(ledger: Ledger) -> int:
+    """Of those that are not in use; a slot of the pool may have none."""
+    pool = ledger._database._engine.pool
+    assert isinstance(pool, QueuePool)
+    records = [pool._pool.get(False) for _ in range(pool.checkedin())]
+    for record in records:
+        pool._pool.put(record)
+    return sum(record.dbapi_connection is not None for record in records)
+
+
 class SharingContract:
     def test_processes_that_start_at_once_share_one_ledger(self, url: str) -> None:
         started = [python(OPEN_AND_MARK, url, f"p{number}") for number in range(4)]
@@ -76,6 +87,31 @@ class SharingContract:
             assert sorted(new for _, new in answers) == ["False"] * 3 + ["True"]
         finally:
             ledger.close()
+
+    def test_it_relaxes_while_others_use_it(self, ledger: Ledger) -> None:
+        def mark(thread: int) -> None:
+            for number in range(20):
+                ledger.mark({f"{thread}/{number}": "put"}, 1.0)
+                assert ledger.dirty([f"{thread}/{number}"])
+
+        with ThreadPoolExecutor(5) as threads:
+            work = [threads.submit(mark, number) for number in range(4)]
+            for _ in range(20):
+                wait(work, 0.01)
+                ledger.relax()
+            for each in work:
+                each.result()
+        assert ledger.dirty_count() == 80
+
+    def test_what_is_read_while_it_relaxes_is_read_to_its_end(self, ledger: Ledger) -> None:
+        put(ledger, row("a"))
+        with ledger._database.read(snapshot=True) as connection:
+            ledger.relax()
+            assert connection.execute(text("SELECT count(*) FROM objects")).scalar() == 1
+        ledger.relax()
+        assert open_connections(ledger) == 0
+        assert ledger.get("a") is not None
+        assert open_connections(ledger) == 1
 
     def test_a_mark_survives_the_death_of_its_process(self, url: str) -> None:
         with python(MARK_AND_DIE, url) as process:

@@ -113,6 +113,7 @@ class Engine:
             on_progress=on_progress,
         )
         done = self._spans.run(started, reconciliation.perform)
+        self._ledger.relax()  # a run over everything leaves much that nobody may want for hours
         give_freed_memory_back()
         return done
 

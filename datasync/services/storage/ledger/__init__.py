@@ -67,6 +67,10 @@ class Ledger(
         """
         return cls(*open_database(url, busy_seconds))
 
+    def relax(self) -> None:
+        """Give up what is kept to be quick, until it is wanted again."""
+        self._database.relax()
+
     def close(self) -> None:
         """Close every connection. Later calls raise LedgerError."""
         self._database.close()
