@@ -64,16 +64,12 @@ def print_json(document: object) -> None:
 
 def print_line(text: str, style: str = "") -> None:
     """Print one line of result."""
-    from rich.text import Text
-
-    output().print(Text(escape_key(text), style=style))
+    output().print(escape_key(text), style=style)
 
 
 def remark(text: str, style: str = "") -> None:
     """Print one line beside the result, on stderr."""
-    from rich.text import Text
-
-    remarks().print(Text(escape_key(text), style=style))
+    remarks().print(escape_key(text), style=style)
 
 
 def print_error(message: str, hint: str = "") -> None:

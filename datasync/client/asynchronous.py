@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying
 from datasync.client import calls
 from datasync.client.address import address_of
 from datasync.client.answers import Answer, error_of
-from datasync.client.calls import PAGE, Call, Notification, Source, Timespan
+from datasync.client.calls import PAGE, Call, Listing, Notification, Source, Timespan
 from datasync.client.exchange import (
     http_options,
     policy,
@@ -47,6 +47,8 @@ from datasync.models.s3_models import (
 )
 
 T = TypeVar("T")
+P = TypeVar("P")
+E = TypeVar("E")
 
 
 class AsyncFileStream:
@@ -143,18 +145,9 @@ class AsyncClient:
 
     # Files
 
-    async def files(
-        self, prefix: str = "", *, source: Source = "local"
-    ) -> AsyncIterator[FileEntry]:
+    def files(self, prefix: str = "", *, source: Source = "local") -> AsyncIterator[FileEntry]:
         """As `Client.files`."""
-        token = None
-        while True:
-            page = await self.file_page(prefix, source=source, token=token)
-            for entry in page.files:
-                yield entry
-            token = page.next_token
-            if token is None:
-                return
+        return self._every(calls.every_file(source, prefix))
 
     async def file_page(
         self,
@@ -187,16 +180,9 @@ class AsyncClient:
 
     # Runs
 
-    async def runs(self) -> AsyncIterator[RunReport]:
+    def runs(self) -> AsyncIterator[RunReport]:
         """As `Client.runs`."""
-        before = None
-        while True:
-            page = await self.run_page(before=before)
-            for report in page.runs:
-                yield report
-            before = page.next_before
-            if before is None:
-                return
+        return self._every(calls.every_run())
 
     async def run_page(self, *, limit: int = PAGE, before: int | None = None) -> RunPage:
         """As `Client.run_page`."""
@@ -227,16 +213,9 @@ class AsyncClient:
 
     # Failures
 
-    async def failures(self, prefix: str = "") -> AsyncIterator[FailureEntry]:
+    def failures(self, prefix: str = "") -> AsyncIterator[FailureEntry]:
         """As `Client.failures`."""
-        token = None
-        while True:
-            page = await self.failure_page(prefix, token=token)
-            for entry in page.failures:
-                yield entry
-            token = page.next_token
-            if token is None:
-                return
+        return self._every(calls.every_failure(prefix))
 
     async def failure_page(
         self, prefix: str = "", *, token: str | None = None, limit: int = PAGE
@@ -250,18 +229,11 @@ class AsyncClient:
 
     # What was done
 
-    async def outcomes(
+    def outcomes(
         self, key: str | None = None, *, run_id: int | None = None, after: int | None = None
     ) -> AsyncIterator[OutcomeEntry]:
         """As `Client.outcomes`."""
-        before = None
-        while True:
-            page = await self.outcome_page(key, run_id=run_id, after=after, before=before)
-            for entry in page.outcomes:
-                yield entry
-            before = page.next_before
-            if before is None:
-                return
+        return self._every(calls.every_outcome(key, run_id, after))
 
     async def outcome_page(
         self,
@@ -285,18 +257,9 @@ class AsyncClient:
 
     # The trash
 
-    async def trash(
-        self, prefix: str = "", *, why: str | None = None
-    ) -> AsyncIterator[TrashedFile]:
+    def trash(self, prefix: str = "", *, why: str | None = None) -> AsyncIterator[TrashedFile]:
         """As `Client.trash`."""
-        token = None
-        while True:
-            page = await self.trash_page(prefix, why=why, token=token)
-            for file in page.files:
-                yield file
-            token = page.next_token
-            if token is None:
-                return
+        return self._every(calls.every_trashed(prefix, why))
 
     async def trash_page(
         self,
@@ -323,6 +286,15 @@ class AsyncClient:
         return await self._send(calls.restore(chosen, prefix, run_id, why, overwrite))
 
     # The exchange
+
+    async def _every(self, listing: Listing[P, E]) -> AsyncIterator[E]:
+        mark = None
+        while True:
+            entries, mark = listing.read(await self._send(listing.ask(mark)))
+            for entry in entries:
+                yield entry
+            if mark is None:
+                return
 
     async def _send(self, call: Call[T]) -> T:
         return await AsyncRetrying(**policy(call.method, self._retries))(self._once, call)

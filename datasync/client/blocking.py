@@ -14,7 +14,7 @@ from tenacity import Retrying
 from datasync.client import calls
 from datasync.client.address import address_of
 from datasync.client.answers import Answer, error_of
-from datasync.client.calls import PAGE, Call, Notification, Source, Timespan
+from datasync.client.calls import PAGE, Call, Listing, Notification, Source, Timespan
 from datasync.client.exchange import (
     http_options,
     policy,
@@ -46,6 +46,8 @@ from datasync.models.s3_models import (
 )
 
 T = TypeVar("T")
+P = TypeVar("P")
+E = TypeVar("E")
 
 
 class FileStream:
@@ -168,13 +170,7 @@ class Client:
     def files(self, prefix: str = "", *, source: Source = "local") -> Iterator[FileEntry]:
         """Every file below `prefix` in byte order, page by page: of the mirror, or with `s3` of
         the bucket itself."""
-        token = None
-        while True:
-            page = self.file_page(prefix, source=source, token=token)
-            yield from page.files
-            token = page.next_token
-            if token is None:
-                return
+        return self._every(calls.every_file(source, prefix))
 
     def file_page(
         self,
@@ -212,13 +208,7 @@ class Client:
 
     def runs(self) -> Iterator[RunReport]:
         """Every run, newest first, page by page."""
-        before = None
-        while True:
-            page = self.run_page(before=before)
-            yield from page.runs
-            before = page.next_before
-            if before is None:
-                return
+        return self._every(calls.every_run())
 
     def run_page(self, *, limit: int = PAGE, before: int | None = None) -> RunPage:
         """One page; `before` is `next_before` of the page before."""
@@ -254,13 +244,7 @@ class Client:
 
     def failures(self, prefix: str = "") -> Iterator[FailureEntry]:
         """Every key below `prefix` that is not right, page by page."""
-        token = None
-        while True:
-            page = self.failure_page(prefix, token=token)
-            yield from page.failures
-            token = page.next_token
-            if token is None:
-                return
+        return self._every(calls.every_failure(prefix))
 
     def failure_page(
         self, prefix: str = "", *, token: str | None = None, limit: int = PAGE
@@ -282,13 +266,7 @@ class Client:
         `after` is the greatest `id` that was seen: only what is newer comes. The service keeps the
         latest 100,000.
         """
-        before = None
-        while True:
-            page = self.outcome_page(key, run_id=run_id, after=after, before=before)
-            yield from page.outcomes
-            before = page.next_before
-            if before is None:
-                return
+        return self._every(calls.every_outcome(key, run_id, after))
 
     def outcome_page(
         self,
@@ -317,13 +295,7 @@ class Client:
 
         `why` is what took them away: `events`, `replaced`, `run-17` and the like.
         """
-        token = None
-        while True:
-            page = self.trash_page(prefix, why=why, token=token)
-            yield from page.files
-            token = page.next_token
-            if token is None:
-                return
+        return self._every(calls.every_trashed(prefix, why))
 
     def trash_page(
         self,
@@ -355,6 +327,14 @@ class Client:
         return self._send(calls.restore(chosen, prefix, run_id, why, overwrite))
 
     # The exchange
+
+    def _every(self, listing: Listing[P, E]) -> Iterator[E]:
+        mark = None
+        while True:
+            entries, mark = listing.read(self._send(listing.ask(mark)))
+            yield from entries
+            if mark is None:
+                return
 
     def _send(self, call: Call[T]) -> T:
         again: Callable[..., T] = Retrying(**policy(call.method, self._retries))

@@ -15,9 +15,12 @@ from datasync.client.answers import Answer, shaped
 from datasync.client.errors import BadRequest, NotFound
 from datasync.models.s3_models import (
     ActivityReport,
+    FailureEntry,
     FailurePage,
+    FileEntry,
     FilePage,
     HealthReport,
+    OutcomeEntry,
     OutcomePage,
     RestoreReport,
     RunDetail,
@@ -26,6 +29,7 @@ from datasync.models.s3_models import (
     StatsReport,
     SyncResponse,
     TransferList,
+    TrashedFile,
     TrashPage,
 )
 
@@ -39,6 +43,8 @@ Source = Literal["local", "s3"]
 Timespan = Literal["hour", "day", "week"]
 Notification = Mapping[str, Any] | Sequence[Any] | str | bytes
 T = TypeVar("T")
+P = TypeVar("P")
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,15 @@ class Call(Generic[T]):
     method: Literal["GET", "POST"] = "GET"
     body: bytes | None = None
     answer_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[P, E]):
+    """What comes page by page: the call for the page behind a mark (None: for the first one), and
+    how a page is read: what it holds, and the mark of the next one."""
+
+    ask: Callable[[Any], Call[P]]
+    read: Callable[[P], tuple[Sequence[E], object]]
 
 
 def health() -> Call[HealthReport]:
@@ -106,8 +121,19 @@ def files(source: Source, prefix: str, token: str | None, limit: int) -> Call[Fi
     return Call(target, shaped(FilePage))
 
 
+def every_file(source: Source, prefix: str) -> Listing[FilePage, FileEntry]:
+    return Listing(
+        lambda token: files(source, prefix, token, PAGE),
+        lambda page: (page.files, page.next_token),
+    )
+
+
 def runs(limit: int, before: int | None) -> Call[RunPage]:
     return Call(_target("/sync/runs", limit=limit, before=before), shaped(RunPage))
+
+
+def every_run() -> Listing[RunPage, RunReport]:
+    return Listing(lambda before: runs(PAGE, before), lambda page: (page.runs, page.next_before))
 
 
 def run(run_id: int) -> Call[RunDetail]:
@@ -150,6 +176,13 @@ def failures(prefix: str, token: str | None, limit: int) -> Call[FailurePage]:
     return Call(target, shaped(FailurePage))
 
 
+def every_failure(prefix: str) -> Listing[FailurePage, FailureEntry]:
+    return Listing(
+        lambda token: failures(prefix, token, PAGE),
+        lambda page: (page.failures, page.next_token),
+    )
+
+
 def retry(keys: Sequence[str] | None) -> Call[SyncResponse]:
     body = None if keys is None else json.dumps({"keys": list(keys)}).encode()
     return Call("/sync/failures/retry", shaped(SyncResponse), "POST", body)
@@ -160,6 +193,15 @@ def outcomes(
 ) -> Call[OutcomePage]:
     asked = {"key": key, "run_id": run_id, "before": before, "after": after}
     return Call(_target("/sync/outcomes", limit=limit, **asked), shaped(OutcomePage))
+
+
+def every_outcome(
+    key: str | None, run_id: int | None, after: int | None
+) -> Listing[OutcomePage, OutcomeEntry]:
+    return Listing(
+        lambda before: outcomes(key, run_id, before, after, PAGE),
+        lambda page: (page.outcomes, page.next_before),
+    )
 
 
 def activity(span: Timespan) -> Call[ActivityReport]:
@@ -173,6 +215,13 @@ def transfers() -> Call[TransferList]:
 def trash(prefix: str, why: str | None, token: str | None, limit: int) -> Call[TrashPage]:
     target = _target("/sync/trash", prefix=prefix, why=why, limit=limit, token=token)
     return Call(target, shaped(TrashPage))
+
+
+def every_trashed(prefix: str, why: str | None) -> Listing[TrashPage, TrashedFile]:
+    return Listing(
+        lambda token: trash(prefix, why, token, PAGE),
+        lambda page: (page.files, page.next_token),
+    )
 
 
 def restore(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from datasync.models.sync_models import RunKind, RunStatus, Settlement
 from datasync.services.engine import (
@@ -393,3 +394,32 @@ def test_the_loops_count_their_proofs(live: World) -> None:
         assert live.perform(RunKind.VERIFY).status is RunStatus.SUCCESS
     loops = [one for one in threading.enumerate() if isinstance(one, TransferLoop)]
     assert loops and [loop._proving.errands for loop in loops] == [0] * len(loops)
+
+
+def test_small_objects_do_not_wait_for_a_listing_that_stands_still(
+    live: World, never: threading.Event
+) -> None:
+    """They are kept together while more may come, but not for long."""
+    live.bucket.page_size = 3
+    for key in "abcdef":
+        live.bucket.put(key, key.encode())
+    live.bucket.script_list(replace(fail.pause_until(never), page=2))
+    run, _ = live.service.request_run()
+    eventually(lambda: len(live.tree()) == 3)
+    assert live.status(run.id) is RunStatus.RUNNING
+
+
+def test_a_run_that_has_compared_everything_waits_for_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "GATHER_SECONDS", 3600.0)
+    world.bucket.put("a", b"x")
+    assert world.sync().counts.downloaded == 1
+
+
+def test_a_run_leaves_no_pages_of_the_ledger_in_memory(world: World) -> None:
+    closed: list[object] = []
+    event.listen(world.ledger._database._engine, "close", lambda *told: closed.append(told))
+    world.bucket.put("a", b"x")
+    world.sync()
+    assert closed

@@ -24,7 +24,9 @@ FRESH_RESERVE = 4
 TOGETHER = 32  # small files that are proved in one go
 MANY = 400  # tasks for a worker that wait: fewer are done before it has started
 PORTION = 64  # that a worker is given together, where so many wait
-GATHER_SECONDS = 1.0  # that a light task waits for others, while there may be more
+# That a light task waits for others, while there may be more; a loop or a worker that rests may
+# see it as much later.
+GATHER_SECONDS = 1.0
 BURST = 32  # events beyond this number are worth the way to a worker and back
 TAKEN_SECONDS = 0.25  # a burst of which no worker has taken for so long is the loops' as well
 LIGHT_SHARE = 4  # one in so many of what a worker is given is no event, where both wait

@@ -23,6 +23,9 @@ class Backend(Protocol):
     def engine(self) -> Engine:
         """A new engine; connects when it is first used."""
 
+    def relax(self, engine: Engine) -> None:
+        """Give up what connections that nobody uses keep in this process."""
+
     def check(self) -> None:
         """Raises: LedgerError when the database in use is no longer the one at the URL."""
 

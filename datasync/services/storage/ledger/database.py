@@ -5,7 +5,7 @@ Knows no table. A database belongs to the process that opened it.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import chain, repeat
 from typing import Any, TypeVar
 
@@ -19,7 +19,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -178,18 +177,9 @@ class Database:
         self._engine.dispose()
 
     def relax(self) -> None:
-        """Close the connections that nobody uses now, and with them the pages and statements that
-        they keep; others are made when they are wanted.
-
-        One that is in use stays the pool's: `dispose` would leave it to the garbage collector.
-        """
-        pool = self._engine.pool
-        assert isinstance(pool, QueuePool)
-        with suppress(*self._errors), ExitStack() as taken:  # a lost one says so to who needs it
-            for _ in range(pool.checkedin()):  # all at once: the last one back is the next one out
-                idle = self._engine.raw_connection()
-                taken.callback(idle.close)
-                taken.callback(idle.invalidate)
+        """Give up what idle connections keep in this process."""
+        with suppress(*self._errors):  # a lost one says so to who needs it
+            self.backend.relax(self._engine)
 
     def insert(self, table: Any) -> BackendInsert:
         """An insert that knows ON CONFLICT on this database."""

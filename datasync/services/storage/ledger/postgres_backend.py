@@ -81,6 +81,9 @@ class PostgresBackend:
         if connection is not None:  # the ping before its next use must not take that long
             connection.patience_seconds = self._busy_seconds
 
+    def relax(self, engine: Engine) -> None:
+        """Nothing: pages and statements are the server's."""
+
     def check(self) -> None:
         """A server that went away is found by the connection."""
 

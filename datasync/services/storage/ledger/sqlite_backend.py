@@ -4,12 +4,13 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, exc
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.pool import QueuePool
 
 from datasync.errors import (
     DataSyncError,
@@ -77,6 +78,19 @@ class SqliteBackend:
         event.listen(engine, "connect", self._prepare)
         event.listen(engine, "begin", self._begin)
         return engine
+
+    def relax(self, engine: Engine) -> None:
+        """Close idle connections, and with them their pages and statements.
+
+        One that is in use stays the pool's: `dispose` would leave it to the garbage collector.
+        """
+        pool = engine.pool
+        assert isinstance(pool, QueuePool)
+        with ExitStack() as taken:
+            for _ in range(pool.checkedin()):  # all at once: the last one back is the next one out
+                idle = engine.raw_connection()
+                taken.callback(idle.close)
+                taken.callback(idle.invalidate)
 
     @staticmethod
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
