@@ -2,7 +2,7 @@
 
     python -m benchmarks.publish FOLDER [FOLDER ...]
 
-Several runs stand side by side. The chart is drawn of the last one. Without folders, those that
+Several runs stand side by side, with every goal that one of them has. Without folders, those that
 the page names already are put in again.
 """
 
@@ -51,11 +51,15 @@ def filled(page: str, records: Sequence[Record]) -> str:
 
 
 def drawn(records: Sequence[Record]) -> str:
-    """The chart of the last run: files on disk, from the light server."""
-    last = records[-1] if records else None
-    sections = last.sections if last else []
-    title = f"DataSync and others, {last.began[:10]}" if last else "Not measured yet"
-    return chart(title, [each for each in sections if (each.place, each.server) == SHOWN])
+    """The chart, of the last run that has each: files on disk, from the light server."""
+    title = f"DataSync and others, {records[-1].began[:10]}" if records else "Not measured yet"
+    shown = {
+        section.workload: section
+        for record in records
+        for section in record.sections
+        if (section.place, section.server) == SHOWN
+    }
+    return chart(title, list(shown.values()))
 
 
 def _results(records: Sequence[Record]) -> str:
@@ -64,7 +68,7 @@ def _results(records: Sequence[Record]) -> str:
     runs = [f"`{record.folder.name}`" for record in records]
     lines = [
         "",
-        f"From {' and '.join(runs)} in `benchmarks/results/`, which hold every figure.",
+        f"From {' and '.join(runs)} in `benchmarks/results/`; every figure is there.",
         "",
         "![Wall time of each workload beside the fastest peer's](images/benchmark.svg)",
         "",
@@ -73,13 +77,18 @@ def _results(records: Sequence[Record]) -> str:
     ]
     lines[-2] += " |"
     lines += [_row(records, section, number) for section, number in _goals(records)]
-    return "\n".join([*lines, "", *_machines(records), ""]) + "\n"
+    notes = [f"`{record.folder.name}`: {note}" for record in records for note in record.notes]
+    return "\n\n".join(["\n".join(lines), *_machines(records), *notes]) + "\n\n"
 
 
 def _goals(records: Sequence[Record]) -> list[tuple[Section, int]]:
+    sections: dict[tuple[str, tuple[str, str]], Section] = {}
+    for record in records:
+        for section in record.sections:
+            sections.setdefault((section.workload, section.setting), section)
     return [
         (section, number)
-        for section in records[0].sections
+        for section in sections.values()
         for number in range(len(section.verdicts))
     ]
 
