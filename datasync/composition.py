@@ -352,7 +352,6 @@ def forget_plans(ledger: Ledger) -> None:
     for run in ledger.held_runs():
         reason = "the directory was made the mirror of another bucket"
         ledger.finish_run(run.id, RunStatus.CANCELLED, time.time(), error=reason)
-        ledger.drop_plan(run.id)
     while marks := ledger.due(math.inf, 1000):
         ledger.settle(Settlement(cleared=tuple(marks)))
 

@@ -18,6 +18,7 @@ import http.client
 import json
 import os
 import random
+import re
 import select
 import socket
 import ssl
@@ -35,6 +36,7 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 IDLE_SECONDS = 55.0  # load balancers drop what was idle for 60
 ANSWER_BYTES = 65536
+REJECTED = re.compile(rb'"status":\s*"rejected"')  # a detail of the answer; these come first
 
 
 class DeliveryFailed(Exception):
@@ -184,10 +186,13 @@ class Delivery:
         """Deliver the records, halved as often as needed; returns those that were not taken.
 
         A body over the limit and one refused for its content are handled alike: halving ends with
-        the bad record alone, in fewer requests than one for each record.
+        the bad record alone, in fewer requests than one for each record. So is a batch of which
+        the service took a part only: what it took does no harm a second time.
         """
+        # Of a single message it is enough that one of its events is for us.
+        wholly = _source(records) == "sqs" and len(records) > 1
         try:
-            self.status = self._until_taken(_encoded(event, records))
+            self.status = self._until_taken(_encoded(event, records), wholly)
             self.taken += 1
             return []
         except RecordsRefused as error:
@@ -200,7 +205,7 @@ class Delivery:
         self.error = self.error or failed
         return records
 
-    def _until_taken(self, body: bytes) -> int:
+    def _until_taken(self, body: bytes, wholly: bool) -> int:
         if self._over:
             raise self._over
         if len(body) > MAX_BODY_BYTES:
@@ -208,7 +213,10 @@ class Delivery:
         attempt = 1
         while True:
             try:
-                return self._once(body, self._target.attempts - attempt + 1)
+                status, answer = self._once(body, self._target.attempts - attempt + 1)
+                if wholly and REJECTED.search(answer):
+                    raise RecordsRefused("the service rejected some of the records")
+                return status
             except Unavailable as error:
                 pause = _pause_seconds(attempt, error.retry_after)
                 last = attempt >= self._target.attempts
@@ -218,7 +226,7 @@ class Delivery:
             time.sleep(pause)
             attempt += 1
 
-    def _once(self, body: bytes, tries_left: int) -> int:
+    def _once(self, body: bytes, tries_left: int) -> Tuple[int, bytes]:
         """One try, with its share of the time, so that one hanging connection is not all."""
         left = self._deadline - time.monotonic()
         if left <= 0:
@@ -237,8 +245,8 @@ def _pause_seconds(attempt: int, retry_after: float) -> float:
     return max(retry_after, random.uniform(longest / 2, longest))
 
 
-def post(body: bytes, target: Target, timeout_seconds: float) -> int:
-    """One try; returns the 2xx status. Raises: Refused, Unavailable."""
+def post(body: bytes, target: Target, timeout_seconds: float) -> Tuple[int, bytes]:
+    """One try; returns the 2xx status and the answer. Raises: Refused, Unavailable."""
     ends = time.monotonic() + timeout_seconds
     try:
         status, retry_after, text = _exchange(body, target, ends)
@@ -247,7 +255,7 @@ def post(body: bytes, target: Target, timeout_seconds: float) -> int:
         reason = "timed out" if time.monotonic() >= ends else named
         raise Unavailable("no answer: {}".format(reason)) from None
     if 200 <= status < 300:
-        return status
+        return status, text
     if 300 <= status < 400:
         raise Refused("a redirect ({}) was not followed; correct API_ENDPOINT".format(status))
     message = "the service answered {}: {}".format(status, _detail(text, target))

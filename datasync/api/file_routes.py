@@ -9,7 +9,9 @@ from datasync.api.downloads import Download
 from datasync.api.error_responses import responses
 from datasync.api.rates import LISTINGS, RatesOf, client_of
 from datasync.api.requests import in_thread, key_in_path
+from datasync.errors import MalformedRequest
 from datasync.models.s3_models import FilePage
+from datasync.models.sync_models import State
 
 router = APIRouter(tags=["files"])
 
@@ -40,13 +42,18 @@ async def list_files(
     prefix: Annotated[str, Query(description="Only keys that begin with this.")] = "",
     limit: Annotated[int, Query(ge=1, le=1000, description="Keys on a page.")] = 100,
     token: Annotated[str | None, Query(description="`next_token` of the page before.")] = None,
+    state: Annotated[
+        list[State] | None,
+        Query(description="Only keys in this state, of what we hold; may be repeated."),
+    ] = None,
 ) -> FilePage:
     """One page of keys in byte order, with what the ledger says of each."""
-    limiter = None
-    if source == "s3":
-        rates.spend(LISTINGS, client_of(request.scope))
-        limiter = lanes.remote
-    return await in_thread(controller.files, source, prefix, token, limit, limiter=limiter)
+    if source == "local":
+        return await in_thread(controller.held_files, prefix, token, limit, state or ())
+    if state:
+        raise MalformedRequest("`state` is of what we hold; it cannot go with `source=s3`")
+    rates.spend(LISTINGS, client_of(request.scope))
+    return await in_thread(controller.listed_files, prefix, token, limit, limiter=lanes.remote)
 
 
 @router.get(

@@ -134,7 +134,7 @@ class AccessPolicy:
 
     def is_guess(self, headers: Headers) -> bool:
         """Whether a caller who is refused showed a key that could have been right."""
-        return self.has_keys and bool(_offered_keys(headers))
+        return self.has_keys and offers_key(headers)
 
     def _check_local(self, caller: Caller) -> None:
         headers = caller.headers
@@ -209,6 +209,11 @@ def key_among(keys: Sequence[ApiKey], offered: Sequence[str]) -> ApiKey | None:
     digests = [digest_of(secret) for secret in offered]
     right = [key for one in digests for key in keys if hmac.compare_digest(one, key.digest)]
     return right[0] if right else None
+
+
+def offers_key(headers: Headers) -> bool:
+    """Whether a request shows any key, right or wrong."""
+    return bool(_offered_keys(headers))
 
 
 def _offered_keys(headers: Headers) -> list[str]:
@@ -312,10 +317,11 @@ class AccessMiddleware:
             if not senders.postpone(scope, path, refused):
                 raise
         except Unauthorized as refused:
+            if senders.postpone(scope, path, refused):
+                return
             if policy.is_guess(headers):
                 self._rates().spend(GUESSES, address_of(scope))
-            if not senders.postpone(scope, path, refused):
-                raise
+            raise
 
     def _let_in(self, scope: Scope, grant: Grant, path: str) -> None:
         know_client(scope, grant.digest)

@@ -28,6 +28,7 @@ from datasync.api.requests import (
     takes_only,
     wait_while,
 )
+from datasync.api.security import offers_key
 from datasync.api.senders import SIGNATURE
 from datasync.api.shutdown import Shutdown
 from datasync.api.tracing import traceparent_of
@@ -140,7 +141,7 @@ async def _admit(desk: Desk, rates: Rates, request: Request, body: bytes) -> Non
     try:
         await desk.senders.admit(request, body)
     except Unauthorized:
-        if SIGNATURE in request.headers:
+        if SIGNATURE in request.headers or offers_key(request.headers):
             rates.spend(GUESSES, address_of(request.scope))
         raise
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the wire's shapes take long to load: not for --help
         RunDetail,
         RunPage,
         RunReport,
+        StatsReport,
         StatusReport,
         SyncResponse,
     )
@@ -45,6 +46,8 @@ class Asked(Protocol):
     """Every method raises: DataSyncError."""
 
     def status(self) -> "StatusReport": ...
+
+    def stats(self) -> "StatsReport": ...
 
     def failures(self, prefix: str, token: str | None, limit: int) -> "FailurePage": ...
 

@@ -26,6 +26,7 @@ from datasync.models.s3_models import (
     RunDetail,
     RunPage,
     RunReport,
+    StatsReport,
     StatusReport,
     SyncResponse,
 )
@@ -79,6 +80,9 @@ class Elsewhere:
             stats=self._client.stats(),
         )
 
+    def stats(self) -> StatsReport:
+        return self._client.stats()
+
     def failures(self, prefix: str, token: str | None, limit: int) -> FailurePage:
         found: list[FailureEntry] = []
         while True:
@@ -91,42 +95,29 @@ class Elsewhere:
     def files(
         self, prefix: str, token: str | None, limit: int, states: Sequence[State]
     ) -> FilePage:
-        if states:
-            return self._in_states({state.value for state in states}, prefix, token, limit)
-        return self._pages("local", prefix, token, limit)
+        return self._pages("local", prefix, token, limit, [state.value for state in states])
 
     def listed(self, prefix: str, token: str | None, limit: int) -> FilePage:
         return self._pages("s3", prefix, token, limit)
 
-    def _pages(self, source: Source, prefix: str, token: str | None, limit: int) -> FilePage:
+    def _pages(
+        self,
+        source: Source,
+        prefix: str,
+        token: str | None,
+        limit: int,
+        states: Sequence[str] = (),
+    ) -> FilePage:
         """Pages one after the other, until there are as many files as are wanted."""
         found: list[FileEntry] = []
         while True:
-            step = _step(limit - len(found))
-            page = self._client.file_page(prefix, source=source, token=token, limit=step)
+            page = self._client.file_page(
+                prefix, source=source, states=states, token=token, limit=_step(limit - len(found))
+            )
             found += page.files
             token = page.next_token
             if token is None or len(found) >= limit:
                 return FilePage(source=source, files=found, next_token=token)
-
-    def _in_states(self, states: set[str], prefix: str, token: str | None, limit: int) -> FilePage:
-        """The files in these states, picked from whole pages: the service does not pick."""
-        found: list[FileEntry] = []
-        last, place = token, 0
-        while True:
-            page = self._client.file_page(prefix, token=token, limit=PAGE)
-            for number, entry in enumerate(page.files, 1):
-                if entry.state not in states:
-                    continue
-                if len(found) == limit:
-                    # A token for a place within a page comes with a page that ends there.
-                    cut = self._client.file_page(prefix, token=last, limit=place)
-                    return FilePage(source="local", files=found, next_token=cut.next_token)
-                found.append(entry)
-                last, place = token, number
-            token = page.next_token
-            if token is None:
-                return FilePage(source="local", files=found, next_token=None)
 
     def runs(self, limit: int) -> RunPage:
         found: list[RunReport] = []

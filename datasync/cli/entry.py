@@ -1,11 +1,12 @@
 """Puts the commands together and turns every way they end into an exit code.
 
-Errors become one or two lines on stderr, never a traceback; what a command returns is its exit
-code.
+Errors become one or two lines on stderr, and never a traceback, but for a fault of ours of which no
+log can tell. What a command returns is its exit code.
 """
 
 import io
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -29,7 +30,7 @@ from datasync.cli.top_command import top
 from datasync.cli.trash_commands import trash
 from datasync.cli.wording import in_commands
 from datasync.errors import ConfigurationError, DataSyncError
-from datasync.utils.logger import close_logging, get_logger
+from datasync.utils.logger import close_logging, get_logger, masked, writes_file
 
 # What may be asked of a service elsewhere; all else works on this machine's directory alone.
 ANYWHERE = (sync, plan, status, files, failures, retry, runs, approve, cancel)
@@ -140,8 +141,13 @@ def _usage(error: typer.TyperException) -> int:
 
 def _unexpected(error: Exception) -> int:
     """A fault of ours: the traceback belongs into the log, a line on the screen."""
-    get_logger(__name__).info("command failed", exc_info=error)  # info: for the file only
-    print_error(f"internal error: {type(error).__name__}: {error}", "LOG_FILE has the traceback.")
+    where = ""
+    if writes_file():
+        get_logger(__name__).info("command failed", exc_info=error)  # info: for the file only
+        where = "LOG_FILE has the traceback."
+    else:
+        sys.stderr.write(masked("".join(traceback.format_exception(error))))
+    print_error(f"internal error: {type(error).__name__}: {error}", where)
     return exits.FAILED
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         RunDetail,
         RunPage,
         RunReport,
+        StatsReport,
         StatusReport,
         SyncResponse,
     )
@@ -48,16 +49,19 @@ class Here:
             stats=self._controller.stats(),
         )
 
+    def stats(self) -> "StatsReport":
+        return self._controller.stats()
+
     def failures(self, prefix: str, token: str | None, limit: int) -> "FailurePage":
         return self._controller.failures(prefix, token, limit)
 
     def files(
         self, prefix: str, token: str | None, limit: int, states: Sequence[State]
     ) -> "FilePage":
-        return self._controller.held_files(prefix, states or None, None, 0, token, limit)
+        return self._controller.held_files(prefix, token, limit, states)
 
     def listed(self, prefix: str, token: str | None, limit: int) -> "FilePage":
-        return self._controller.files("s3", prefix, token, limit)
+        return self._controller.listed_files(prefix, token, limit)
 
     def runs(self, limit: int) -> "RunPage":
         return self._controller.runs(limit, None)

@@ -8,7 +8,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import IO, Annotated
@@ -17,7 +17,7 @@ import typer
 
 from datasync.cli import exits
 from datasync.cli.session import read
-from datasync.cli.terminal import output, print_line_raw, remark
+from datasync.cli.terminal import output, print_line_raw, remark, show_lines
 from datasync.errors import ConfigurationError
 
 LOOK_SECONDS = 0.25
@@ -67,6 +67,7 @@ def logs(
         if not follower.found:
             remark(f"{path} is not there yet: no service has written a log here.")
         if follow:
+            show_lines()
             for entry in filter(is_wanted, follower.from_now_on()):
                 _print(entry)
     return exits.DONE
@@ -109,7 +110,7 @@ class Follower:
             time.sleep(LOOK_SECONDS)
 
     def _open(self) -> None:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._readable():
             file = open(self._path, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
             if self._file is not None:
                 self._file.close()
@@ -118,13 +119,27 @@ class Follower:
     def _is_replaced(self) -> bool:
         """Whether the name leads to another file than the one that is read."""
         try:
-            now = self._path.stat()
+            with self._readable():
+                now = self._path.stat()
         except FileNotFoundError:
             return False
         if self._file is None:
             return True
         held = os.fstat(self._file.fileno())
         return (held.st_dev, held.st_ino) != (now.st_dev, now.st_ino)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Raises: FileNotFoundError, which passes, and ConfigurationError for every other."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ConfigurationError(
+                f"LOG_FILE cannot be read: {self._path}: {error.strerror}",
+                hint="Ask as the user that the service runs as.",
+            ) from error
 
     def _read(self, *, whole: bool) -> Iterator[str]:
         """Entries of what has been appended; the last line only if it has its end, or `whole`."""

@@ -60,6 +60,8 @@ def failures(
     """List the keys that are not right, and why. Exits with 1 when there are any."""
     with asked() as service:
         page = service.failures(prefix, token, limit)
+        looks_at_all = not (json or prefix or token)
+        left_out = _left_out(service.stats()) if looks_at_all else ""
     if json:
         print_json(page.model_dump(mode="json"))
     else:
@@ -68,6 +70,8 @@ def failures(
             remark(f"There are more: the same command with --token {page.next_token}")
         if not page.failures:
             remark("No failures.")
+        if left_out:
+            remark(left_out)
     return exits.FAILED if page.failures else exits.DONE
 
 
@@ -141,6 +145,17 @@ def _status_facts(report: "StatusReport") -> list[tuple[str, Cell]]:
 
 def _unmirrored(stats: "StatsReport") -> str:
     return f"{stats.archived:,} archived, {stats.oversize:,} oversize, {stats.rejected:,} rejected"
+
+
+def _left_out(stats: "StatsReport") -> str:
+    """What of the bucket is not mirrored though nothing failed; nothing where all is."""
+    counts = {State.ARCHIVED: stats.archived, State.OVERSIZE: stats.oversize}
+    there = {state.value: count for state, count in counts.items() if count}
+    if not there:
+        return ""
+    told = ", ".join(f"{count:,} {state}" for state, count in there.items())
+    options = " ".join(f"--state {state}" for state in there)
+    return f"Not mirrored, and no failure: {told}. List: datasync files {options}"
 
 
 def _run_line(run: "RunReport") -> str:

@@ -12,12 +12,18 @@ from datasync.models.sync_models import Action, Operation
 COLUMNS = (Column("operation", "word"), Column("key"), Column("size", "bytes"), Column("reason"))
 
 
-def print_plan(report: PlanReport, held: str | None, failing: int = 0) -> None:
-    """Print the actions on stdout and the totals on stderr. `failing` keys are in its scope."""
+def print_plan(
+    report: PlanReport, held: str | None, failing: int = 0, *, limit: int | None = None
+) -> None:
+    """Print the actions on stdout and the totals on stderr. `failing` keys are in its scope.
+
+    At most `limit` actions were asked for; a service elsewhere may have told fewer.
+    """
     rows = ((a.operation.value, a.key, _size(a), a.reason) for a in report.actions)
     print_table(COLUMNS, rows)
     if report.total > len(report.actions):
-        remark(f"... and {report.total - len(report.actions):,} more; --limit shows more")
+        more = "; --limit shows more" if len(report.actions) == limit else ""
+        remark(f"... and {report.total - len(report.actions):,} more{more}")
     remark(totals_text(report, failing))
     if held is not None:
         remark(f"A sync would be held and ask for approval: {held}.", style="bold yellow")

@@ -76,8 +76,10 @@ def plan(prefix: Prefix = "", limit: Limit = 1000, json: Json = False) -> int:
     """Show what a sync would do, and change nothing. Exits with 2 if it would be held."""
     with asked() as service:
         planned = service.plan(prefix, limit)
-    show = print_plan_json if json else print_plan
-    show(planned.report, planned.held, planned.failing)
+    if json:
+        print_plan_json(planned.report, planned.held, planned.failing)
+    else:
+        print_plan(planned.report, planned.held, planned.failing, limit=limit)
     return exits.REFUSED if planned.held else exits.DONE
 
 

@@ -4,6 +4,7 @@ Everything that comes from outside (keys, messages of servers, paths) is escaped
 read as markup. Knows no ledger, no settings and no run.
 """
 
+import io
 import json
 import os
 import sys
@@ -107,6 +108,12 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> No
     for row in rows:
         table.add_row(*(Text(pretty(c, v)) for c, v in zip(columns, row, strict=True)))
     console.print(table, soft_wrap=False)
+
+
+def show_lines() -> None:
+    """From now on each line of stdout is seen as it is printed, in a pipe as well."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def print_line_raw(text: str) -> None:

@@ -164,7 +164,7 @@ def _facts(stats: "StatsReport") -> "RenderableType":
 
     lag = "-" if stats.lag_p99 is None else f"{stats.lag_p50:.2f} / {stats.lag_p99:.2f} s"
     pairs = [
-        ("files", f"{stats.objects:,} ({byte_text(stats.bytes)})"),
+        ("objects", f"{stats.objects:,} ({byte_text(stats.bytes)})"),
         ("pending", f"{stats.pending:,}"),
         ("failed", f"{stats.failed:,}"),
         ("lag p50 / p99", lag),

@@ -1,7 +1,7 @@
 """The client for asyncio. Method for method that of `blocking`, which says what each does."""
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -145,20 +145,23 @@ class AsyncClient:
 
     # Files
 
-    def files(self, prefix: str = "", *, source: Source = "local") -> AsyncIterator[FileEntry]:
+    def files(
+        self, prefix: str = "", *, source: Source = "local", states: Sequence[str] = ()
+    ) -> AsyncIterator[FileEntry]:
         """As `Client.files`."""
-        return self._every(calls.every_file(source, prefix))
+        return self._every(calls.every_file(source, prefix, states))
 
     async def file_page(
         self,
         prefix: str = "",
         *,
         source: Source = "local",
+        states: Sequence[str] = (),
         token: str | None = None,
         limit: int = PAGE,
     ) -> FilePage:
         """As `Client.file_page`."""
-        return await self._send(calls.files(source, prefix, token, limit))
+        return await self._send(calls.files(source, prefix, states, token, limit))
 
     async def download(self, key: str, target: str | os.PathLike[str]) -> Downloaded:
         """As `Client.download`. Raises: DownloadBroken, and OSError."""

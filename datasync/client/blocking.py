@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -167,21 +167,24 @@ class Client:
 
     # Files
 
-    def files(self, prefix: str = "", *, source: Source = "local") -> Iterator[FileEntry]:
+    def files(
+        self, prefix: str = "", *, source: Source = "local", states: Sequence[str] = ()
+    ) -> Iterator[FileEntry]:
         """Every file below `prefix` in byte order, page by page: of the mirror, or with `s3` of
-        the bucket itself."""
-        return self._every(calls.every_file(source, prefix))
+        the bucket itself. With `states`, such as `archived`, only what the mirror has in one."""
+        return self._every(calls.every_file(source, prefix, states))
 
     def file_page(
         self,
         prefix: str = "",
         *,
         source: Source = "local",
+        states: Sequence[str] = (),
         token: str | None = None,
         limit: int = PAGE,
     ) -> FilePage:
         """One page; `token` is `next_token` of the page before."""
-        return self._send(calls.files(source, prefix, token, limit))
+        return self._send(calls.files(source, prefix, states, token, limit))
 
     def download(self, key: str, target: str | os.PathLike[str]) -> Downloaded:
         """Download a file to `target`, the name of a file, which is replaced in one step.

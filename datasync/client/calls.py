@@ -116,14 +116,18 @@ def changed(bucket: str, *keys: str) -> dict[str, Any]:
     }
 
 
-def files(source: Source, prefix: str, token: str | None, limit: int) -> Call[FilePage]:
-    target = _target("/sync/files", source=source, prefix=prefix, limit=limit, token=token)
+def files(
+    source: Source, prefix: str, states: Sequence[str], token: str | None, limit: int
+) -> Call[FilePage]:
+    target = _target(
+        "/sync/files", source=source, prefix=prefix, state=states or None, limit=limit, token=token
+    )
     return Call(target, shaped(FilePage))
 
 
-def every_file(source: Source, prefix: str) -> Listing[FilePage, FileEntry]:
+def every_file(source: Source, prefix: str, states: Sequence[str]) -> Listing[FilePage, FileEntry]:
     return Listing(
-        lambda token: files(source, prefix, token, PAGE),
+        lambda token: files(source, prefix, states, token, PAGE),
         lambda page: (page.files, page.next_token),
     )
 
@@ -253,14 +257,14 @@ def _segment(segment: bytes) -> str:
     return "%2E" * len(segment) if segment in (b".", b"..") else quote(segment, safe="")
 
 
-def _target(path: str, **query: str | int | bool | None) -> str:
-    """The path with the parameters that say something."""
+def _target(path: str, **query: str | int | bool | Sequence[str] | None) -> str:
+    """The path with the parameters that say something; each of several values by itself."""
     given = {
         name: str(value).lower() if isinstance(value, bool) else value
         for name, value in query.items()
         if value is not None and value is not False and value != ""
     }
     try:
-        return f"{path}?{urlencode(given, quote_via=quote)}" if given else path
+        return f"{path}?{urlencode(given, doseq=True, quote_via=quote)}" if given else path
     except UnicodeEncodeError:
         raise BadRequest("a parameter is not UTF-8") from None

@@ -4,6 +4,7 @@ Each takes a value and returns it, perhaps tidied, or raises ValueError with wor
 the variable's name ("API_HOST" + " must be ..."). Secrets never appear in them.
 """
 
+import os
 import re
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -69,7 +70,8 @@ def mirror_root(value: Path) -> Path:
 
 
 def readable_file(value: Path | None) -> Path | None:
-    if value is not None and not value.is_file():
+    # Path.is_file raises where a folder on the way may not be entered.
+    if value is not None and not (os.path.isfile(value) and os.access(value, os.R_OK)):
         raise ValueError("names a file that does not exist or cannot be read")
     return value
 

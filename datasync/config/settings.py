@@ -149,8 +149,8 @@ class Settings(BaseSettings):
     retry_attempts: int = _field(3, "Tries per object, in all.", "3", ge=1, le=100)
     sync_concurrency: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = _field(
         "auto",
-        "Requests in flight; auto: it finds its level; a number is kept to exactly, and no worker "
-        "process helps with many small objects then.",
+        "Requests in flight; auto: it adapts to the server; a number is a fixed limit, and no "
+        "worker process helps with many small objects then.",
         "auto",
     )
     delete_limit_files: int = _field(

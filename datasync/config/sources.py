@@ -7,6 +7,7 @@ the default or to a lower source. Knows nothing of what the values mean.
 """
 
 import io
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def env_file_values() -> dict[str, str | None]:
 
     Raises: ConfigurationError with one line for each line of it that is no setting.
     """
-    if not ENV_FILE.is_file():
+    if not os.path.isfile(ENV_FILE):
         return {}
     text = _text_of(ENV_FILE)
     bad = [_line_of(each) for each in parse_stream(io.StringIO(text)) if _says_nothing(each)]

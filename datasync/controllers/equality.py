@@ -67,14 +67,16 @@ class MirrorFacts:
     """What the ledger says that bears on equality.
 
     `last_run` is the latest finished reconciliation of the whole scope, `since` are all runs
-    asked for after it, newest first. `outdated` says that it is too old to speak for now,
-    `overdue` that the next one should have been by now. `untold` are the latest complete
+    asked for after it, newest first. `outdated` says that it is too old to speak for now.
+    `complete` is the latest one that came to its end, `overdue` that there should have been
+    another one since. `untold` are the latest complete
     reconciliations in a row, newest first, that found drift and began after the last event.
     `deletes` are those of the last hour that nobody approved.
     """
 
     totals: LedgerTotals
     last_run: Run | None
+    complete: Run | None = None
     since: tuple[Run, ...] = ()
     held: Run | None = None
     outdated: bool = False
@@ -155,6 +157,9 @@ def read_facts(
     ledger.require_claim()  # what another directory proved says nothing of this one
     last, since = _recent_runs(ledger, scope)
     outdated = last is not None and rule.is_outdated(last, clock())
+    complete = last
+    if last is not None and last.status not in _COMPLETE:  # cut short, perhaps again and again
+        complete = ledger.last_run(prefix=scope, kinds=[RunKind.RECONCILE], statuses=_COMPLETE)
     totals = ledger.totals()
     heard = totals.last_event is not None and clock() - totals.last_event < GIVEN_UP_SECONDS
     awaited = events.expected or heard
@@ -163,10 +168,11 @@ def read_facts(
     return MirrorFacts(
         totals=totals,
         last_run=last,
+        complete=complete,
         since=tuple(since),
         held=ledger.held_run(),
         outdated=outdated,
-        overdue=outdated and rule.scheduled,
+        overdue=rule.scheduled and complete is not None and rule.is_outdated(complete, clock()),
         untold=_untold(ledger, scope, totals.last_event) if awaited and drifting else (),
         lag_limit_seconds=events.lag_limit_seconds,
         deletes=recent_deletes(totals, options, clock()) if options else Deletes(),
@@ -221,8 +227,9 @@ def concerns(facts: MirrorFacts, now: float) -> list[str]:
     last = facts.last_run
     if last is not None and last.status in (RunStatus.FAILED, RunStatus.PARTIAL):
         found.append(f"the last run ended {last.status.value}: {last.error or 'see its failures'}")
-    if facts.overdue and last is not None and last.finished is not None:
-        hours = (now - last.finished) / 3600
+    complete = facts.complete or last
+    if facts.overdue and complete is not None and complete.finished is not None:
+        hours = (now - complete.finished) / 3600
         found.append(f"the last complete reconciliation ended {hours:.1f} hours ago")
     if nobody_leads(facts, now):
         found.append("no process runs the engine: a run is queued and not taken")

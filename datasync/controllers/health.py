@@ -80,12 +80,16 @@ class Probe(Generic[T]):
             if latest is None or (latest.answer.done() and not self._is_fresh(latest)):
                 latest = self._latest = Question(Future(), self._clock())
                 # A daemon: a question that hangs must not keep the process from ending.
-                threading.Thread(
+                asking = threading.Thread(
                     target=self._ask,
                     args=(latest.answer,),
                     name=f"probe-{self._name}",
                     daemon=True,
-                ).start()
+                )
+                try:
+                    asking.start()
+                except RuntimeError as error:  # no threads: asked again when this is not fresh
+                    latest.answer.set_result(Finding(problem=f"nobody can be sent to ask: {error}"))
             return latest
 
     def finish(self, begun: Question[T], arrived: float, deadline: float) -> Finding[T]:

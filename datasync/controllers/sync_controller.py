@@ -216,29 +216,23 @@ class SyncController:
 
     # Reading
 
-    def files(self, source: str, prefix: str, token: str | None, limit: int) -> FilePage:
-        """A page of what we hold (`local`) or the bucket holds (`s3`).
+    def listed_files(self, prefix: str, token: str | None, limit: int) -> FilePage:
+        """A page of what the bucket holds.
 
         Raises: MalformedRequest (prefix, token), BucketError, LedgerError.
         """
-        listing = self._files.held if source == "local" else self._files.listed
-        page = listing(self.scope.within(prefix), token, limit)
-        return FilePage.model_validate(
-            {
-                "source": source,
-                "files": [views.file_entry(fact) for fact in page.facts],
-                "next_token": page.token,
-            }
-        )
+        page = self._files.listed(self.scope.within(prefix), token, limit)
+        files = [views.file_entry(fact) for fact in page.facts]
+        return FilePage(source="s3", files=files, next_token=page.token)
 
     def held_files(
         self,
         prefix: str,
-        states: Sequence[State] | None,
-        verdict: Verdict | None,
-        least_bytes: int,
         token: str | None,
         limit: int,
+        states: Sequence[State] = (),
+        verdict: Verdict | None = None,
+        least_bytes: int = 0,
     ) -> FilePage:
         """A page of what we hold, of these states, this verdict and at least this size.
 
@@ -246,7 +240,7 @@ class SyncController:
         """
         below = self.scope.within(prefix)
         page = self._files.held(
-            below, token, limit, states=states, verdict=verdict, least_bytes=least_bytes
+            below, token, limit, states=states or None, verdict=verdict, least_bytes=least_bytes
         )
         files = [views.file_entry(fact) for fact in page.facts]
         return FilePage(source="local", files=files, next_token=page.token)

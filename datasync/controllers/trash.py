@@ -66,8 +66,11 @@ class TrashDesk:
         return RestoreReport(message=f"Restored {count} of {len(entries)} files", restored=entries)
 
     def restored(self, ids: Sequence[str], *, overwrite: bool) -> list[Restored]:
-        """Put entries back to their paths. Raises: FileMissing (no such entry), MirrorError."""
-        return [item for entry in ids for item in self._mirror.restore(entry, overwrite=overwrite)]
+        """Put entries back to their paths: all, or none where one is not in the trash.
+
+        Raises: FileMissing (no such entry), MirrorError.
+        """
+        return self._mirror.restore(*ids, overwrite=overwrite)
 
     def restored_where(
         self, prefix: str, run_id: int | None, why: str | None, *, overwrite: bool

@@ -109,6 +109,8 @@ def _settings(endpoint: str, port: int | None) -> Settings:
         "aws_profile": None,
         "aws_no_sign_request": False,
         "aws_ca_bundle": None,
+        "sqs_queue_url": None,
+        "sns_topic_arns": (),
         "database_url": None,
         "s3_prefix": "",
         "local_download_dir": FOLDER,  # never where a real mirror is meant to be

@@ -55,7 +55,8 @@ class EventChecks:
         url, arn = settings.sqs_queue_url, self._queue.get("QueueArn")
         if url is not None and arn is None:
             arn = queue_rules.arn_of(url, region_of(url) or settings.aws_region)
-        return notification_rules.Us(settings.s3_prefix, arn, settings.sns_topic_arns)
+        is_aws = settings.endpoint_url is None
+        return notification_rules.Us(settings.s3_prefix, arn, settings.sns_topic_arns, is_aws)
 
     def queue(self) -> Finding:
         """Whether the queue answers to these credentials, and can have S3's events."""

@@ -87,7 +87,7 @@ def holder_of(root: Path) -> str | None:
 
 
 def _holder(descriptor: int) -> str | None:
-    process = _holding_process(os.fstat(descriptor).st_ino)
+    process = _holding_process(os.fstat(descriptor))
     if process is not None:
         return _described(process)
     try:
@@ -97,12 +97,20 @@ def _holder(descriptor: int) -> str | None:
     return None
 
 
-def _holding_process(inode: int) -> int | None:
-    """The process with a `flock` on this file, as the kernel lists them (proc_locks(5))."""
+def _holding_process(file: os.stat_result) -> int | None:
+    """The process with a `flock` on this file, as the kernel lists them (proc_locks(5)).
+
+    None as well where the file system has another device for its locks: then nobody is named.
+    """
+    device = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}"
     with suppress(OSError), open("/proc/locks", encoding="ascii") as table:
         for line in table:
             words = line.split()
-            if words[1:2] == ["FLOCK"] and words[5].endswith(f":{inode}") and int(words[4]) > 0:
+            if (
+                words[1:2] == ["FLOCK"]
+                and words[5] == f"{device}:{file.st_ino}"
+                and int(words[4]) > 0
+            ):
                 return int(words[4])
     return None
 

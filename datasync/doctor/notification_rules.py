@@ -5,6 +5,7 @@ Takes the configuration as GetBucketNotificationConfiguration gives it. Sources:
 object key name filtering".
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,6 +31,9 @@ GAP_ADVICE = (
 UNKNOWN_ADVICE = "datasync doctor --canary shows whether an event comes here."
 
 
+_ENCODED = re.compile(r"[A-Za-z0-9/!*'()._~+%-]*")
+
+
 class Reach(StrEnum):
     """Whether a target is this service: by its name, perhaps (behind it), or not at all."""
 
@@ -40,22 +44,30 @@ class Reach(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Us:
-    """By what a target of notifications is known to be this service."""
+    """By what a target of notifications is known to be this service.
+
+    `is_aws`: of the server that sends them; others compare filters as they stand as well.
+    """
 
     prefix: str = ""
     queue_arn: str | None = None
     topic_arns: tuple[str, ...] = ()
+    is_aws: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One target of a bucket's notifications. `events` are S3's names, with `*` as S3 has it."""
+    """One target of a bucket's notifications. `events` are S3's names, with `*` as S3 has it.
+
+    `prefixes`: what its filter may mean; nothing where no key can pass it.
+    """
 
     name: str
     reach: Reach
     events: tuple[str, ...]
     prefix: str = ""
     suffix: str = ""
+    prefixes: tuple[str, ...] = ("",)
 
     def sends(self, event: str) -> bool:
         """Whether it sends this event, a full name without `*`."""
@@ -66,42 +78,43 @@ class Route:
 
     def covers(self, prefix: str) -> bool:
         """Whether its filter lets every key below `prefix` pass."""
-        return not self.suffix and any(prefix.startswith(form) for form in _forms(self.prefix))
+        return not self.suffix and any(prefix.startswith(form) for form in self.prefixes)
 
     def touches(self, prefix: str) -> bool:
         """Whether its filter lets any key below `prefix` pass."""
-        return any(
-            prefix.startswith(form) or form.startswith(prefix) for form in _forms(self.prefix)
-        )
+        return any(prefix.startswith(form) or form.startswith(prefix) for form in self.prefixes)
 
 
-def _forms(text: str) -> tuple[str, str]:
-    """A filter as it stands, and decoded: S3 wants special characters in it percent-encoded."""
+def _meanings(text: str, us: Us) -> tuple[str, ...]:
+    """S3 compares a filter with keys as they stand in events: percent-encoded, spaces as plus."""
+    if us.is_aws:
+        return (unquote_plus(text),) if _ENCODED.fullmatch(text) else ()
     return text, unquote_plus(text)
 
 
 def routes_of(configuration: Mapping[str, Any], us: Us) -> list[Route]:
     """Every target in a configuration."""
     found = [
-        _route("Lambda function", each, "LambdaFunctionArn", Reach.PERHAPS)
+        _route("Lambda function", each, "LambdaFunctionArn", Reach.PERHAPS, us)
         for each in configuration.get("LambdaFunctionConfigurations", ())
     ]
     for each in configuration.get("QueueConfigurations", ()):
-        found.append(_route("queue", each, "QueueArn", _reach_of_queue(each["QueueArn"], us)))
+        found.append(_route("queue", each, "QueueArn", _reach_of_queue(each["QueueArn"], us), us))
     for each in configuration.get("TopicConfigurations", ()):
-        found.append(_route("topic", each, "TopicArn", _reach_of_topic(each["TopicArn"], us)))
+        found.append(_route("topic", each, "TopicArn", _reach_of_topic(each["TopicArn"], us), us))
     if "EventBridgeConfiguration" in configuration:
         everything = tuple(NEEDED)
         found.append(Route("EventBridge", Reach.PERHAPS, everything))
     return found
 
 
-def _route(kind: str, given: Mapping[str, Any], field: str, reach: Reach) -> Route:
+def _route(kind: str, given: Mapping[str, Any], field: str, reach: Reach, us: Us) -> Route:
     rules = given.get("Filter", {}).get("Key", {}).get("FilterRules", ())
     filters = {str(rule["Name"]).lower(): str(rule.get("Value", "")) for rule in rules}
     name = f"{kind} {str(given[field]).rpartition(':')[2]}"
     events = tuple(given.get("Events", ()))
-    return Route(name, reach, events, filters.get("prefix", ""), filters.get("suffix", ""))
+    prefix = filters.get("prefix", "")
+    return Route(name, reach, events, prefix, filters.get("suffix", ""), _meanings(prefix, us))
 
 
 def _reach_of_queue(arn: str, us: Us) -> Reach:
@@ -194,7 +207,8 @@ def _by_kind(routes: Iterable[Route]) -> list[str]:
 
 
 def _filter(route: Route) -> str:
-    return f"{route.name} takes only {route.prefix!r}...{route.suffix!r}"
+    told = f"{route.name} takes only {route.prefix!r}...{route.suffix!r}"
+    return told if route.prefixes else f"{told}, which S3 wants percent-encoded"
 
 
 def _names(routes: Iterable[Route]) -> str:

@@ -9,8 +9,11 @@ from typing import Any
 
 import httpx
 
+from datasync.client.address import address_of
+from datasync.client.errors import ClientSetupError
 from datasync.config.settings import Settings
 from datasync.doctor.findings import Finding, failed, passed, skipped, warned
+from datasync.errors import ConfigurationError
 from datasync.models.access import Right
 from datasync.models.s3_models import HealthStatus
 
@@ -72,8 +75,10 @@ class ServiceChecks:
 
     def _locked(self) -> Finding:
         text = f"a DataSync answers at {self.url}, but does not take our key"
-        advice = "Run this with the API_KEYS of the running service, one of them not as a hash."
-        return failed(text, advice) if self._needed else warned(text, advice)
+        advice = "Set DATASYNC_API_KEY, or DATASYNC_API_KEY_FILE, to a key that may read."
+        if self._needed:
+            return failed(text, advice)
+        return warned(text, advice) if self._secret() else skipped(f"{text}. {advice}")
 
     def health(self) -> Finding:
         """What it says of itself."""
@@ -89,9 +94,16 @@ class ServiceChecks:
         return failed(text, advice) if unhealthy else warned(text, advice)
 
     def _secret(self) -> str:
-        """One that may read; empty when there is none, or only its hash is known."""
+        """The caller's own, else one of the service's that may read and is not a hash only."""
         found = (key for key in self._settings.access_keys if Right.READ in key.role.rights)
-        return next((key.secret for key in found if key.secret), "")
+        return self._own_key() or next((key.secret for key in found if key.secret), "")
+
+    def _own_key(self) -> str:
+        """That of DATASYNC_API_KEY, by which other commands ask a service. Raises: as they do."""
+        try:
+            return address_of(self.url).key or ""
+        except ClientSetupError as error:
+            raise ConfigurationError(error.detail, hint=error.hint) from error
 
     def _get(self, path: str) -> httpx.Response:
         secret = self._secret()

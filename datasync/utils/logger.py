@@ -293,6 +293,11 @@ def configure_logging(
     _adopt_libraries()
 
 
+def writes_file() -> bool:
+    """Whether the lines of this process go to a file."""
+    return _state.file is not None
+
+
 def mask_also(secrets: Iterable[str]) -> None:
     """Further texts that must appear in no line: secrets that changed since the start."""
     _state.redaction = _Redaction(_state.redaction.secrets.union(secrets))

@@ -503,6 +503,29 @@ def test_failures_are_listed_and_tried_again(command_line: CommandLine) -> None:
     assert command_line.files() == {"a": b"y"}
 
 
+def test_failures_tell_what_is_left_out_on_purpose(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command_line.bucket.put("a", b"x")
+    command_line.bucket.put("cold", b"x", storage_class="GLACIER")
+    assert command_line("sync").code == 0
+    ran = command_line("failures")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.splitlines() == [
+        "No failures.",
+        "Not mirrored, and no failure: 1 archived. List: datasync files --state archived",
+    ]
+    assert command_line("failures", "--json").err == ""
+    assert command_line("failures", "--prefix", "a").err == "No failures.\n"
+    command_line.bucket.put("long", b"x" * (2**20 + 1))
+    monkeypatch.setenv("MAX_FILE_SIZE_MB", "1")
+    assert command_line("sync").code == 0
+    assert command_line("failures").err.splitlines()[-1] == (
+        "Not mirrored, and no failure: 1 archived, 1 oversize."
+        " List: datasync files --state archived --state oversize"
+    )
+
+
 def test_runs_are_listed_newest_first(command_line: CommandLine) -> None:
     assert command_line("sync").code == 0
     assert command_line("verify").code == 0
@@ -632,6 +655,21 @@ def test_a_fault_of_ours_is_a_line_here_and_a_traceback_in_the_log(
     assert ran.err.splitlines()[0] == "error: internal error: ZeroDivisionError: oops"
     assert "Traceback" not in ran.err
     assert "Traceback" in (tmp_path / "datasync.log").read_text()
+
+
+def test_a_fault_that_no_log_takes_is_told_whole(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops, and the secret sk-1")
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AK1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sk-1")
+    monkeypatch.setattr("datasync.cli.log_commands.Follower", broken)
+    ran = command_line("logs")
+    assert ran.code == 1
+    assert "Traceback" in ran.err and "LOG_FILE" not in ran.err
+    assert "error: internal error: ZeroDivisionError" in ran.err
 
 
 def test_the_engines_lines_go_to_the_log_file_not_to_the_terminal(

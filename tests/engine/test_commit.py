@@ -1,11 +1,23 @@
 """The commit by itself: whole groups over a real folder and a real ledger."""
 
+import errno
+import os
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from datasync.errors import DiskFull, LedgerError, NetworkFailure
+from datasync.errors import (
+    DiskFull,
+    Interrupted,
+    LedgerBusy,
+    LedgerError,
+    MirrorError,
+    NetworkFailure,
+)
 from datasync.models.sync_models import (
+    Action,
     ObjectHead,
     ObjectRow,
     Operation,
@@ -17,8 +29,10 @@ from datasync.models.sync_models import (
 from datasync.services.engine.commit import Committer
 from datasync.services.engine.group import Done
 from datasync.services.engine.outcomes import held_file
-from datasync.services.engine.tasks import Found, Result, Task
+from datasync.services.engine.tasks import Found, Result, Task, recorded
 from datasync.services.engine.workshop import intact_keys
+from datasync.services.storage.directories import Directories
+from datasync.services.storage.durability import Durability
 from datasync.services.storage.ledger import Ledger
 from tests.support.world import World
 
@@ -270,3 +284,135 @@ def test_a_key_that_a_run_cannot_record_makes_it_partial(
     [failed] = [each for each in world.ledger.outcomes(run_id=run.id) if each.error]
     assert (failed.key, failed.message, failed.error) == ("bad", "out of range", "LedgerError")
     assert not world.in_sync
+
+
+# Files in their places that something else went wrong for
+
+
+@pytest.mark.parametrize("urgent", [True, False])
+def test_a_placed_file_whose_folder_is_not_flushed_stays_ours(
+    world: World, commits: Commits, monkeypatch: pytest.MonkeyPatch, urgent: bool
+) -> None:
+    def failing(_: Durability, directories: Directories) -> dict[str, MirrorError]:
+        return dict.fromkeys(directories.touched, MirrorError("EIO"))
+
+    world.bucket.put("kept", b"kept")
+    world.sync()
+    result = commits.staged("new", b"x")
+    result.task.urgent, result.task.run_id = urgent, None if urgent else 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Durability, "of_folders", failing)
+        commits.group(result)
+    assert [str(done.outcome and done.outcome.message) for done in commits.done] == ["EIO"]
+    row = world.row("new")
+    assert (row.state, row.path, row.mtime_ns) == (State.FAILED, "new", 0)
+    assert not world.in_sync
+    world.sync()  # the object is gone meanwhile
+    assert (world.tree(), world.trash()) == ({"kept": b"kept"}, ["new"])
+    assert world.ledger.get("new") is None
+
+
+def test_a_file_that_was_not_placed_claims_nobody_elses(
+    world: World, commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the same length and date that somebody put there."""
+    result = commits.staged("new", b"x")
+    (world.root / "new").write_bytes(b"y")
+    os.utime(world.root / "new", (1, 1))  # as `staged` dates it
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("datasync.services.storage.publishing.displace", refuse)
+        commits.group(result)
+    assert (world.row("new").state, world.row("new").path) == (State.FAILED, None)
+    assert world.tree() == {"new": b"y"}
+
+
+def test_files_that_are_placed_are_recorded_though_their_group_is_given_up(
+    world: World, commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.bucket.put("a", b"above")
+    world.sync()
+    get_many = Ledger.get_many
+
+    def fails(ledger: Ledger, keys: Sequence[str]) -> dict[str, ObjectRow]:
+        if list(keys) == ["a"]:  # to make way for a/b
+            raise LedgerError("the connection is lost")
+        return get_many(ledger, keys)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "get_many", fails)
+        commits.group(commits.staged("x", b"x"), commits.staged("a/b", b"below"))
+    assert {type(done.broken) for done in commits.done} == {LedgerError}
+    assert world.row("x").state is State.SYNCED
+    world.sync()
+    assert world.tree() == {"a": b"above"}
+    assert world.trash() == ["x"]
+
+
+def test_a_ledger_that_is_busy_for_a_moment_costs_nothing_that_was_fetched(
+    world: World, commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_many, refusals = Ledger.get_many, [LedgerBusy("restarting"), LedgerBusy("restarting")]
+
+    def busy(ledger: Ledger, keys: Sequence[str]) -> dict[str, ObjectRow]:
+        if refusals:
+            raise refusals.pop()
+        return get_many(ledger, keys)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "get_many", busy)
+        commits.group(commits.staged("a", b"x"))
+    assert refusals == [] and world.row("a").state is State.SYNCED
+
+
+def test_nothing_more_is_begun_by_a_commit_that_was_to_have_ended(
+    world: World, commits: Commits, monkeypatch: pytest.MonkeyPatch, never: threading.Event
+) -> None:
+    monkeypatch.setattr("datasync.services.engine.commit.GROUP", 1)
+    settle, at_disk = Ledger.settle, threading.Event()
+
+    def slow(ledger: Ledger, settlement: Settlement) -> None:
+        at_disk.set()
+        never.wait(30)
+        settle(ledger, settlement)
+
+    monkeypatch.setattr(Ledger, "settle", slow)
+    committer = commits.committer
+    committer.put([commits.staged("a", b"x"), commits.staged("b", b"y")])
+    committer.start()
+    assert at_disk.wait(30)
+    committer.stop(0.01)
+    never.set()
+    committer.wait()
+    assert world.tree() == {"a": b"x"}
+    assert [type(done.broken) for done in commits.done] == [type(None), Interrupted]
+    world.assert_nothing_staged()
+
+
+def test_a_record_of_a_row_that_has_changed_since_is_dropped(
+    world: World, commits: Commits
+) -> None:
+    """The listing's date of a version, read while an event found that there is another one."""
+    stored = world.bucket.put("a", b"old")
+    world.sync()
+    row = world.row("a")
+    action = Action(Operation.SKIP, "a", "dated", stored.listed("a"), row, replace(row, size=9))
+    stale = replace(row, state=State.STALE, seen_etag="other", reason="archived")
+    world.ledger.settle(Settlement(rows=(stale,)))
+    commits.group(recorded(action, None))
+    assert world.row("a") == stale
+
+
+def test_what_only_its_size_speaks_for_is_not_called_verified(
+    world: World, commits: Commits
+) -> None:
+    stored = world.bucket.put("a", b"old")
+    world.sync()
+    row = world.row("a")
+    task = Task("a", Operation.ADOPT, row, stored.listed("a"), run_id=1, intact=True)
+    commits.group(Result(task, Found.ADOPTED, file=held_file(row), verdict=Verdict.SIZE))
+    [message] = [done.outcome.message for done in commits.done if done.outcome]
+    assert message.startswith("Size compared in ")

@@ -10,6 +10,7 @@ from datasync.controllers.equality import ProofRule, concerns, read_facts
 from datasync.errors import (
     ConfigurationError,
     LeaseHeld,
+    LedgerBusy,
     MirrorUnavailable,
     PlanOutdated,
     RunNotHeld,
@@ -59,6 +60,31 @@ def told(world: World, now: float | None = None) -> str:
     rule = ProofRule(interval_seconds=10 * DAY)
     facts = read_facts(world.ledger, "", rule, clock=lambda: at, options=world.options)
     return "; ".join(concerns(facts, at))
+
+
+@pytest.mark.parametrize("step", ["start_run", "planned_deletes"])
+def test_an_approval_outlives_a_ledger_that_is_busy(
+    live: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    for number in range(100):
+        live.bucket.put(key(number), b"x")
+    live.perform()
+    lose(live, *range(60))
+    run = live.perform()
+    assert run.status is RunStatus.HELD
+    done, refusals = getattr(Ledger, step), [LedgerBusy("restarting")]
+
+    def busy(ledger: Ledger, *given: object, **named: object) -> object:
+        if refusals:
+            raise refusals.pop()
+        return done(ledger, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, step, busy)
+        live.service.approve(run.id)
+        eventually(lambda: live.status(run.id) is RunStatus.SUCCESS)
+    assert refusals == []
+    live.assert_equal()
 
 
 # Losses in small steps

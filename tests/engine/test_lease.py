@@ -1,12 +1,14 @@
 """One engine on a directory, whatever is done to the files that say so and to the clock."""
 
+import errno
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from datasync.errors import LeaseHeld, MirrorError
+from datasync.errors import LeaseHeld, MirrorError, TooManyOpenFiles
 from datasync.models.sync_models import EnginePlace, RunStatus
 from datasync.services.engine import runner
 from datasync.services.engine.lease import Lease
@@ -67,6 +69,31 @@ def test_a_leader_whose_lease_file_was_removed_takes_a_new_lease(
     assert live.perform().status is RunStatus.SUCCESS
     with pytest.raises(LeaseHeld):
         second.sync()
+
+
+@pytest.mark.parametrize("error", [TooManyOpenFiles("none is left"), OSError(errno.EIO, "")])
+def test_a_lease_that_cannot_be_looked_at_is_kept(world: World, error: Exception) -> None:
+    refusals = list[Exception]()
+
+    @contextmanager
+    def folder() -> Iterator[int]:
+        if refusals:
+            raise refusals.pop()
+        descriptor = os.open(world.root / ".datasync", os.O_RDONLY)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    lease = Lease(folder)
+    lease.acquire()
+    refusals.append(error)
+    lease.require()
+    assert refusals == [] and lease.held
+    lease_file(world).unlink()
+    with pytest.raises(MirrorError, match="was removed"):
+        lease.require()
+    lease.release()
 
 
 def test_a_lease_file_that_is_removed_as_it_is_taken_gives_no_lease(

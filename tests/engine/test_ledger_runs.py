@@ -6,7 +6,7 @@ import pytest
 
 from datasync.errors import RunMissing, RunNotHeld
 from datasync.models.sync_models import Run, RunCounts, RunKind, RunStatus
-from datasync.services.storage.ledger import Ledger
+from datasync.services.storage.ledger import Ledger, plans
 from datasync.services.storage.ledger.tables import RUN_COUNTS
 
 OVER = [
@@ -179,6 +179,21 @@ class RunsContract:
         assert not ledger.finish_run(run.id, RunStatus.HELD, 8.0).approved
         assert ledger.next_run() is None
 
+    def test_a_run_that_was_asked_to_stop_is_not_held(self, ledger: Ledger) -> None:
+        run = running(ledger)
+        ledger.plan_deletes(run.id, [("k", "etag")])
+        ledger.cancel(run.id, 3.0)
+        ended = ledger.finish_run(run.id, RunStatus.HELD, 4.0, error="too many deletes")
+        assert (ended.status, ended.finished, ended.error) == (RunStatus.CANCELLED, 4.0, None)
+        assert ledger.planned_deletes(run.id) == []
+
+    @pytest.mark.parametrize("status", OVER)
+    def test_what_is_over_has_no_plan_left(self, ledger: Ledger, status: RunStatus) -> None:
+        run = running(ledger)
+        ledger.plan_deletes(run.id, [("k", "etag")])
+        assert ledger.finish_run(run.id, status, 4.0).deletes_planned == 1
+        assert ledger.planned_deletes(run.id) == []
+
     @pytest.mark.parametrize("status", OVER)
     def test_what_is_over_is_neither_approved_nor_cancelled(
         self, ledger: Ledger, status: RunStatus
@@ -231,7 +246,20 @@ class RunsContract:
         first = ledger.planned_deletes(run.id)
         assert first == rows[:1_000]
         assert ledger.planned_deletes(run.id, after=first[-1][0]) == rows[1_000:]
-        ledger.drop_plan(run.id)
+        ledger.finish_run(run.id, RunStatus.SUCCESS, 5.0)
         assert ledger.planned_deletes(run.id) == []
         assert ledger.run(run.id).deletes_planned == 1_200
         assert ledger.planned_deletes(other.id) == [("other", "e")]
+        ledger.plan_anew(other.id)
+        assert ledger.planned_deletes(other.id) == []
+        assert ledger.run(other.id).deletes_planned == 0
+
+    def test_a_large_plan_is_dropped_in_pieces(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(plans, "PIECE", 7)
+        run = held(ledger, keys=21)
+        other = held(ledger, keys=3)
+        ledger.cancel(run.id, 4.0)
+        assert ledger.planned_deletes(run.id) == []
+        assert len(ledger.planned_deletes(other.id)) == 3

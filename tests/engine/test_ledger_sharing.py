@@ -247,6 +247,7 @@ class SharingContract:
         ledger.close()
         other = create_engine(url)
         with other.begin() as connection:
+            connection.execute(text("DROP INDEX objects_unsynced"))  # of a later version
             connection.execute(text("ALTER TABLE dirty DROP COLUMN traceparent"))
             connection.execute(text("UPDATE ledger_version SET version_num = '0005'"))
         other.dispose()

@@ -170,6 +170,7 @@ class TestDisk:
         self, file: Path, ledger: Ledger
     ) -> None:
         seen: list[str] = []
+        few = 0
 
         def note(statement: str) -> None:
             if statement.startswith("SELECT"):
@@ -184,6 +185,7 @@ class TestDisk:
         with listening("checkout", watch):
             ledger.totals()
             ledger.failures()
+            ledger.rows(after="k1", states=[State.ARCHIVED, State.OVERSIZE])
             ledger.outcomes(run_id=3)
             ledger.due(1.0, 5)
             ledger.forget_outside("k")
@@ -193,7 +195,11 @@ class TestDisk:
                 plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
                 steps = [step[3] for step in plan]
                 assert not {"SCAN objects", "SCAN dirty", "SCAN outcomes"} & set(steps), statement
+                if State.ARCHIVED.value in statement:
+                    assert steps == ["SEARCH objects USING INDEX objects_unsynced (key>?)"]
+                    few += 1
         connection.close()
+        assert few == 1
         assert len(seen) > 8 and any("FROM dirty" in statement for statement in seen)
 
     def test_a_folder_that_cannot_be_made_is_an_error(self, tmp_path: Path) -> None:

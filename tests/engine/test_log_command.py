@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from datasync.cli import log_commands
 from datasync.cli.log_commands import Follower, entry_level
 from tests.support.command_line import CommandLine
 from tests.support.world import eventually
@@ -106,3 +108,13 @@ def test_a_file_that_is_rotated_is_followed_on(followed: tuple[Path, list[str]])
     path.rename(path.with_suffix(".log.1"))
     path.write_text("first of the new one\n")
     eventually(lambda: seen == ["last of the old one", "first of the new one"])
+
+
+def test_a_log_that_cannot_be_read_says_why(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(log_commands, "read", lambda: SimpleNamespace(log_file=tmp_path))
+    refused = command_line("logs")
+    assert refused.code == 2
+    assert f"LOG_FILE cannot be read: {tmp_path}: Is a directory" in refused.err
+    assert "internal error" not in refused.err

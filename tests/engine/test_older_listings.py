@@ -56,6 +56,33 @@ def test_a_mark_of_a_key_that_is_nowhere_ends_with_the_next_listing(world: World
     assert world.in_sync
 
 
+def test_a_mark_outlives_a_listing_that_s3_refutes(world: World) -> None:
+    """What is left out of a listing that leaves things out may be there."""
+    for number in range(9):
+        world.bucket.put(f"k{number}", b"x")
+    world.sync()
+    forged(world, "new")
+    hidden = world.bucket.objects.pop("k5")
+    come_back = fail.before(lambda: world.bucket.objects.__setitem__("k5", hidden))
+    world.bucket.script("k5", come_back)
+    world.bucket._sorted = None
+    assert world.sync().status is RunStatus.PARTIAL
+    assert set(world.ledger.dirty(["new"])) == {"new"}
+    world.bucket._sorted = None
+    assert world.sync().status is RunStatus.SUCCESS
+    assert world.ledger.dirty_count() == 0
+
+
+def test_a_mark_outlives_a_listing_that_is_held_in_doubt(world: World) -> None:
+    for number in range(20):
+        world.bucket.put(f"k{number}", b"x")
+    world.sync()
+    forged(world, "new")
+    world.bucket.list_empty()
+    assert world.sync().status is RunStatus.HELD
+    assert set(world.ledger.dirty(["new"])) == {"new"}
+
+
 def test_a_mark_outside_the_prefix_of_the_run_is_not_judged(world: World) -> None:
     forged(world)
     world.sync("a/")

@@ -155,6 +155,25 @@ def test_a_large_listing_comes_in_pages(connect: Connect, start_service: Starter
         client.file_page(token="nonsense")
 
 
+def test_a_listing_has_the_wanted_states_only(client: Any, service: Service) -> None:
+    for number in range(4):
+        service.bucket.put(
+            f"k{number}", b"x", storage_class="GLACIER" if number % 2 else "STANDARD"
+        )
+    client.trigger()
+    assert [entry.key for entry in client.files(states=["archived"])] == ["k1", "k3"]
+    assert len(list(client.files(states=["archived", "synced"]))) == 4
+    assert list(client.files("k2", states=["archived"])) == []
+    page = client.file_page(states=["synced"], limit=1)
+    assert [entry.key for entry in page.files] == ["k0"]
+    rest = client.file_page(states=["synced"], token=page.next_token)
+    assert [entry.key for entry in rest.files] == ["k2"]
+    with pytest.raises(BadRequest):
+        client.file_page(states=["nonsense"])
+    with pytest.raises(BadRequest):
+        client.file_page(source="s3", states=["synced"])
+
+
 def test_runs_are_listed_and_shown(client: Any) -> None:
     ids = [client.trigger().run_id for _ in range(3)]
     assert [run.id for run in client.runs()] == ids[::-1]

@@ -345,6 +345,59 @@ def test_all_who_look_share_one_look_a_second(
         assert len(looks) <= 2 + (looks[-1] - looks[0])
 
 
+def test_a_page_whose_stream_is_silent_says_so(site: Site, filled: Service) -> None:
+    """A service that hangs closes no connection: a beat that does not come is all there is."""
+    site.page.clock.install()
+    site.go()
+    expect(site.page.locator(".stale")).to_be_hidden()
+    site.page.clock.fast_forward(41_000)
+    expect(site.page.locator(".stale")).to_be_visible()
+    filled.bucket.put("new/one", b"x")
+    filled.parts.service.mark([("new/one", "event")])
+    expect(site.page.locator(".stale")).to_be_hidden()
+
+
+def test_a_question_outlives_the_part_of_the_page_that_it_was_asked_from(
+    service: Service, tab: Tab
+) -> None:
+    go_on = threading.Event()
+    service.bucket.put("a", b"x")
+    service.bucket.script("a", fail.pause_until(go_on))
+    run_id = service.post("/sync/trigger?background=true", 202)["run_id"]
+    eventually(lambda: service.get(f"/sync/runs/{run_id}")["status"] == "running")
+    site = Site(service, tab).go(f"/runs/{run_id}")
+    try:
+        site.page.click("text=Stop it")
+        site.page.evaluate("const part = document.querySelector('.live'); part.innerHTML += ''")
+        site.page.click("dialog >> text=Go on")
+        eventually(lambda: service.parts.ledger.run(run_id).cancel_requested)
+    finally:
+        go_on.set()
+
+
+def test_what_is_on_its_way_leaves_the_page_when_it_is_there(service: Service, tab: Tab) -> None:
+    go_on = threading.Event()
+    service.bucket.put("slow", b"x")
+    service.bucket.script("slow", fail.pause_until(go_on))
+    service.post("/sync/trigger?background=true", 202)
+    site = Site(service, tab).go()
+    moving = site.page.locator("section[aria-label='On its way']")
+    try:
+        expect(moving).to_contain_text("Run 1")
+    finally:
+        go_on.set()
+    expect(moving).to_be_empty()
+    site.sees("In sync")
+
+
+def test_the_headline_names_what_is_not_mirrored(service: Service, tab: Tab) -> None:
+    service.bucket.put("a", b"x")
+    service.bucket.put("cold", b"x", storage_class="GLACIER")
+    service.sync()
+    site = Site(service, tab).go()
+    site.sees("The mirror has 1 object of the bucket. Not mirrored, as configured: 1 archived.")
+
+
 def test_a_download_is_of_the_key_that_it_stands_beside(service: Service, tab: Tab) -> None:
     """A browser resolves dots in a path, and would get another file."""
     for key in ("a/../b", "b", "..", "c/d"):
@@ -363,6 +416,19 @@ def test_a_restore_that_names_nothing_restores_nothing(filled: Service) -> None:
         told = filled.api.post("/ui/trash/restore", data=body)
         assert told.status_code in (404, 422)
     assert not (filled.root / "gone").exists()
+
+
+@pytest.mark.parametrize(
+    "body, status", [("a=1&" * 21, 400), ("key=" + "%41" * 6000, 413)], ids=["fields", "bytes"]
+)
+@pytest.mark.parametrize("path", ["/ui/login", "/ui/trash/restore", "/ui/retry"])
+def test_a_form_that_is_none_of_ours_is_refused(
+    start_service: Starter, path: str, body: str, status: int
+) -> None:
+    service = start_service(api_keys=("the-right-key",))
+    known = {} if path == "/ui/login" else {"X-API-Key": "the-right-key"}
+    headers = {"Content-Type": "application/x-www-form-urlencoded", **known}
+    assert service.api.post(path, content=body, headers=headers).status_code == status
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,31 @@ def test_a_prefix_narrows(hostile: Service, source: str) -> None:
     assert [entry["key"] for entry in page["files"]] == ["a/../b", "a//b"]
 
 
+def test_a_state_narrows(start_service: Starter) -> None:
+    bucket = FakeBucket()
+    for number in range(6):
+        bucket.put(f"k{number}", b"x", storage_class="GLACIER" if number % 2 else "STANDARD")
+    bucket.put("large", b"x" * (2**20 + 1))
+    service = start_service(bucket, max_file_size_mb=1)
+    service.sync()
+    ask = {"state": ["archived", "oversize"], "limit": "2"}
+    first = service.get("/sync/files", params=ask)
+    assert [file["key"] for file in first["files"]] == ["k1", "k3"]
+    rest = service.get("/sync/files", params={**ask, "token": first["next_token"], "limit": "9"})
+    assert [(file["key"], file["state"]) for file in rest["files"]] == [
+        ("k5", "archived"),
+        ("large", "oversize"),
+    ]
+    assert rest["next_token"] is None
+
+
+def test_a_state_is_of_the_mirror_only(one: Service) -> None:
+    refused = one.get("/sync/files?source=s3&state=synced", 400)
+    assert refused["error"] == "MalformedRequest"
+    assert "cannot go with `source=s3`" in refused["detail"]
+    assert "query.state" in one.get("/sync/files?state=nonsense", 422)["detail"]
+
+
 def test_a_prefix_outside_the_scope_is_refused(start_service: Starter) -> None:
     service = start_service(s3_prefix="in/")
     assert service.get("/sync/files?prefix=out", 400)["error"] == "MalformedRequest"

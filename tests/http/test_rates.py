@@ -1,5 +1,6 @@
 """How often one client may ask: whom it counts, what it limits, and what it never does."""
 
+import json
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ from limits.storage import MemoryStorage
 
 from datasync.api import rates
 from datasync.api.rates import GUESSES, LISTINGS, RUNS, WAITS, Rates, address_of, client_of
-from datasync.api.senders import SIGNATURE, TIMESTAMP
+from datasync.api.senders import SIGNATURE, SNS_TYPE, TIMESTAMP, signature_of
 from datasync.errors import TooManyRequests
 from tests.http.test_notification import URL, record, records
 from tests.support.fake_bucket import FakeBucket
@@ -212,6 +213,31 @@ def test_guessing_signatures_is_limited(start_service: Starter) -> None:
     assert_too_many(service.api.post(URL, content=b"{}", headers=headers))
     right = {"X-API-Key": "the-right-key"}
     service.post(URL, 202, json=records(record("a")), headers=right)
+
+
+def test_who_signs_rightly_guesses_nothing(start_service: Starter) -> None:
+    """A forwarder that still sends a key of yesterday is known by its signature."""
+    service = start_service(api_keys=("the-right-key",), notification_secret="secret")
+    use_up(service, GUESSES)
+    body, now = json.dumps(records(record("a"))).encode(), str(int(time.time()))
+    headers = {
+        "X-API-Key": "yesterdays-key",
+        "Content-Type": "application/json",
+        TIMESTAMP: now,
+        SIGNATURE: signature_of(b"secret", now, body),
+    }
+    assert service.api.post(URL, content=body, headers=headers).status_code == 202
+
+
+@pytest.mark.parametrize("proof", [SIGNATURE, SNS_TYPE])
+def test_a_proof_that_is_none_hides_no_guess(start_service: Starter, proof: str) -> None:
+    service = start_service(api_keys=("the-right-key",), notification_secret="secret")
+    headers = {"X-API-Key": "guess", "Content-Type": "application/json", proof: "Notification"}
+    statuses = [
+        service.api.post(URL, content=b"{}", headers=headers).status_code
+        for _ in range(GUESSES.amount + 1)
+    ]
+    assert statuses == [401] * GUESSES.amount + [429]
 
 
 def test_strangers_take_their_own_places_only(start_service: Starter) -> None:

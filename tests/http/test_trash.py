@@ -106,3 +106,33 @@ def test_what_says_two_things_or_nothing_is_refused(
 def test_no_such_entry_is_404(emptied: Service) -> None:
     missing = "20260101T000000Z-run-9/a"
     assert restore(emptied, 404, ids=[missing])["error"] == "FileMissing"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "20260101T000000Z-x/../y",
+        "20260101T000000Z-a\x00/x",
+        f"20260101T000000Z.{'9' * 5000}-x/y",
+        f"20260101T000000Z-{'x' * 300}/y",
+        "20260101T000000Z-x/" + "y/" * 3000,
+        "",
+        "/",
+    ],
+)
+def test_what_can_be_no_entry_is_404(emptied: Service, missing: str) -> None:
+    assert restore(emptied, 404, ids=[missing])["error"] == "FileMissing"
+
+
+def test_one_that_is_missing_keeps_the_others_where_they_are(emptied: Service) -> None:
+    one, other = files(emptied)
+    refused = restore(emptied, 404, ids=[one["id"], "20260101T000000Z-run-9/a", other["id"]])
+    assert "run-9/a" in refused["detail"]
+    assert files(emptied) == [one, other]
+
+
+def test_one_that_is_named_twice_comes_back_once(emptied: Service) -> None:
+    one, other = files(emptied)
+    report = restore(emptied, ids=[one["id"], other["id"], one["id"]])
+    assert report["message"] == "Restored 2 of 2 files"
+    assert files(emptied) == []

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from datasync.errors import BucketMissing, CredentialsRejected
+from datasync.errors import BucketMissing, CredentialsRejected, ObjectMissing
 from datasync.models.sync_models import ObjectRequest
 from datasync.services.storage.bucket import S3Bucket
 from datasync.services.storage.s3.credentials import source
@@ -110,6 +110,8 @@ class TestMiniStackBucket(BucketContract):
 
         assert [each.key for each in page.objects] == [key]
         assert fetch(arranged.bucket, ObjectRequest(key))[1].body == b"body"
+        arranged.delete(key)
+        assert isinstance(fetch(arranged.bucket, ObjectRequest(key))[0].error, ObjectMissing)
 
 
 @pytest.mark.parametrize("name", ["seaweed", "ministack"])

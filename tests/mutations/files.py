@@ -96,7 +96,7 @@ NO_DOUBT = (
         1,
         "no plan is held, however large",
         f"{ENGINE}reconcile.py",
-        "        status = RunStatus.HELD if reason is not None else self._apply()\n",
+        "            return RunStatus.HELD\n        status = self._apply()\n",
         "        status = self._apply()\n",
         (f"{SYNC}test_too_many_deletes_are_held_and_applied_when_approved",),
     ),

@@ -51,7 +51,7 @@ ACCEPTED = (
     Mutation(
         3,
         "a key that failed loses its mark",
-        f"{ENGINE}commit.py",
+        f"{ENGINE}settling.py",
         "            group.deferred.append("
         "outcomes.deferred(task.mark, error, group.now, random.random()))\n",
         "            group.cleared.append(task.mark)\n",
@@ -104,11 +104,28 @@ EQUALITY = (
         4,
         "the row is written before its file",
         f"{ENGINE}commit.py",
-        "        self._publish(group, staged)\n",
-        "        early = [outcomes.synced_row(result, None, group.now) for result in staged]\n"
-        "        self._ledger.settle(Settlement(rows=tuple(early)))\n"
-        "        self._publish(group, staged)\n",
+        "            self._publish(group, staged)\n",
+        "            early = [outcomes.synced_row(result, None, group.now) for result in staged]\n"
+        "            rows = {row.key: row for row in early}\n"
+        "            self._recorder.record(Group(group.now, {}, rows))\n"
+        "            self._publish(group, staged)\n",
         ("engine/test_commit.py::test_no_row_tells_of_a_file_that_is_not_there",),
+    ),
+    Mutation(
+        4,
+        "a file whose folder could not be flushed is nobody's",
+        f"{ENGINE}commit.py",
+        "        self._claim(group, [result for result, _ in failed])\n",
+        "",
+        ("engine/test_commit.py::test_a_placed_file_whose_folder_is_not_flushed_stays_ours",),
+    ),
+    Mutation(
+        3,
+        "a mark ends by a listing that S3 refutes",
+        f"{ENGINE}reconcile.py",
+        "            return RunStatus.PARTIAL\n        self._drop_void_marks()\n",
+        "        self._drop_void_marks()\n",
+        ("engine/test_older_listings.py::test_a_mark_outlives_a_listing_that_s3_refutes",),
     ),
     Mutation(
         4,

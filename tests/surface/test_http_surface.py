@@ -44,7 +44,13 @@ ROUTES = {
 PARAMETERS = {
     ("POST", "/sync/trigger"): {"prefix": "", "background": False, "dry_run": False},
     ("POST", "/sync/s3-notification"): {"wait": 0.0},
-    ("GET", "/sync/files"): {"source": "local", "prefix": "", "limit": 100, "token": None},
+    ("GET", "/sync/files"): {
+        "source": "local",
+        "prefix": "",
+        "limit": 100,
+        "token": None,
+        "state": None,
+    },
     ("GET", "/sync/runs"): {"limit": 50, "before": None},
     ("GET", "/sync/failures"): {"prefix": "", "limit": 100, "token": None},
     ("GET", "/sync/outcomes"): {

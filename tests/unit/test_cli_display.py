@@ -355,9 +355,17 @@ def test_a_plan_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     print_plan(_plan(_download("a", 10), _delete("b"), keep=1), held="too many")
     captured = capsys.readouterr()
     assert captured.out == "download\ta\t10\tnew in the bucket\n"
-    assert "and 1 more" in captured.err
+    assert "and 1 more\n" in captured.err
     assert "Planned: 1 download (10 B), 1 delete. Nothing was changed." in captured.err
     assert "would be held and ask for approval: too many" in captured.err
+
+
+@pytest.mark.parametrize("limit, more", [(1, "; --limit shows more"), (5, "")])
+def test_a_plan_says_how_to_see_more_only_where_that_helps(
+    limit: int, more: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_plan(_plan(_download("a", 10), _delete("b"), keep=1), held=None, limit=limit)
+    assert f"... and 1 more{more}\n" in capsys.readouterr().err
 
 
 def test_an_empty_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,3 +130,27 @@ def test_what_the_role_forbids_is_told(s3: S3, act: Act) -> None:
         "Status": "FAILED",
         "Reason": "new",
     }
+
+
+@pytest.mark.parametrize(
+    "prefix, filtered",
+    [
+        ("", ""),
+        ("reports/2026/", "reports/2026/"),
+        ("data/year=2026/", "data/year%3D2026/"),
+        ("my data/a+b/", "my+data/a%2Bb/"),
+        ("ü%/", "%C3%BC%25/"),
+    ],
+)
+@pytest.mark.parametrize("stack", ["lambda", "queue"])
+def test_a_prefix_becomes_a_filter_as_s3_compares_it(
+    stack: str, prefix: str, filtered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", SimpleNamespace())
+    program: dict[str, Any] = {}
+    exec(properties(stack, "Connector")["Code"]["ZipFile"], program)
+    rules = [{"Name": "prefix", "Value": prefix}]
+    configuration = {"Id": "stack", "Filter": {"Key": {"FilterRules": rules}}}
+    encoded = program["encoded"](configuration)
+    assert encoded["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": filtered}]
+    assert program["encoded"]({"Id": "stack"}) == {"Id": "stack"}

@@ -201,8 +201,11 @@ class TestShell:
         monkeypatch.delenv("LOCAL_DOWNLOAD_DIR")
         example = (ROOT / ".env.example").read_text()
         given = f"LOCAL_DOWNLOAD_DIR={directory}"
-        Path(".env").write_text(example.replace("LOCAL_DOWNLOAD_DIR=downloaded_files", given))
+        queue = "SQS_QUEUE_URL=https://sqs.eu-central-1.amazonaws.com/123456789012/real\n"
+        example = example.replace("LOCAL_DOWNLOAD_DIR=downloaded_files", given)
+        Path(".env").write_text(example.replace("SQS_QUEUE_URL=\n", queue))
         settings = _settings("http://127.0.0.1:1", None)
+        assert queue in Path(".env").read_text() and settings.sqs_queue_url is None
         assert settings.root == tmp_path / "demo_files"
         shown = variables(settings)
         assert shown["LOCAL_DOWNLOAD_DIR"] == str(tmp_path / "demo_files")

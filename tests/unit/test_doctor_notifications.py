@@ -51,6 +51,22 @@ def test_what_may_be_somebody_elses_is_a_warning(given: dict[str, Any], name: st
     assert "--canary" in finding.advice
 
 
+@pytest.mark.parametrize(
+    "prefix, is_aws, level",
+    [
+        ("data/year%3D2026/", True, Level.PASS),
+        ("data/year=2026/", True, Level.WARN),
+        ("data/year=2026/", False, Level.PASS),
+        ("data/", True, Level.PASS),
+    ],
+)
+def test_aws_compares_a_filter_percent_encoded(prefix: str, is_aws: bool, level: Level) -> None:
+    us = Us("data/year=2026/", QUEUE, is_aws=is_aws)
+    finding = judge_notifications(queue(*ALL, prefix=prefix), us)
+    assert finding.level is level
+    assert ("which S3 wants percent-encoded" in finding.found) == (level is Level.WARN)
+
+
 def test_our_queue_alone_must_have_every_kind() -> None:
     assert judge_notifications(queue(*ALL), OURS).level is Level.PASS
     finding = judge_notifications(queue(ALL[0]), OURS)

@@ -18,7 +18,7 @@ from tests.support.forwarding import (
     refuse,
     refuse_if,
 )
-from tests.support.scripted_server import Peer, ScriptedServer, Seen
+from tests.support.scripted_server import Peer, ScriptedServer, Seen, answer
 
 MIB = 2**20
 NAMES = [f"m{number:02}" for number in range(20)]
@@ -46,6 +46,33 @@ class TestBadMessages:
         event = batch(*map(message, NAMES))
         assert handler.lambda_handler(event, Context()) == failures(*sorted(bad))
         assert taken(service, bad) == sorted(set(NAMES) - bad)
+
+    @pytest.mark.parametrize("bad", [{"m00"}, {"m07", "m08"}, set(NAMES[::3])])
+    def test_those_that_the_service_rejects_beside_good_ones_fail(
+        self, bad: set[str], handler: ModuleType, service: ScriptedServer
+    ) -> None:
+        """It takes a request of which a part is good, and refuses one of which nothing is."""
+
+        def part(peer: Peer, seen: Seen) -> bool:
+            there = set(names(seen))
+            if there <= bad:
+                return refuse(400)(peer, seen)
+            detail = {"file_key": 'a "status":"rejected" b', "status": "queued"}
+            told = [{"status": "rejected"}] * len(there & bad) + [detail]
+            body = json.dumps({"status": "accepted", "sync_details": told}).encode()
+            return answer("202 Accepted", body)(peer, seen)
+
+        service.script(part)
+        event = batch(*map(message, NAMES))
+        assert handler.lambda_handler(event, Context()) == failures(*sorted(bad))
+        assert taken(service, bad) == sorted(set(NAMES) - bad)
+
+    def test_a_message_of_which_a_part_is_for_us_is_taken(
+        self, handler: ModuleType, service: ScriptedServer
+    ) -> None:
+        service.script(answer("202 Accepted", b'{"sync_details": [{"status":"rejected"}]}'))
+        assert handler.lambda_handler(batch(message("m00")), Context()) == failures()
+        assert len(service.requests) == 1
 
     def test_one_among_many_is_found_in_few_requests(
         self, handler: ModuleType, service: ScriptedServer

@@ -153,6 +153,8 @@ class TestRefusals:
             ("aws_endpoint_url", "http://host?x=1", "without a path or a query"),
             ("aws_endpoint_url", "http://host:99999", "must be a URL such as"),
             ("aws_ca_bundle", "/no/such/file", "does not exist"),
+            ("aws_ca_bundle", "/" + "x" * 300, "does not exist or cannot be read"),
+            ("aws_ca_bundle", "/tmp", "does not exist or cannot be read"),
             ("s3_bucket_name", "s3://my-bucket", "must be the bare name without s3://"),
             ("s3_bucket_name", "my-bucket/reports", "a prefix goes to S3_PREFIX"),
             ("s3_bucket_name", "ab", "must be 3 to 63"),

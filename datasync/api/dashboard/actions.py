@@ -7,12 +7,23 @@ from fastapi import Request
 from starlette.responses import Response
 
 from datasync.api.requests import read_body
-from datasync.errors import DataSyncError
+from datasync.errors import DataSyncError, MalformedRequest
+
+MAX_FORM_BYTES = 16 * 1024  # a key of 1,024 bytes, each percent-encoded, and little else
+MAX_FIELDS = 20
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    body = await read_body(request)
-    found = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20)
+    """The fields of a form, each with its first value.
+
+    Raises: PayloadTooLarge, MalformedRequest, ClientGone.
+    """
+    body = await read_body(request, MAX_FORM_BYTES)
+    text = body.decode("utf-8", "replace")
+    try:
+        found = parse_qs(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise MalformedRequest(f"a form here has {MAX_FIELDS} fields at most") from None
     return {name: values[0] for name, values in found.items()}
 
 

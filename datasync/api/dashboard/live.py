@@ -15,7 +15,7 @@ from datasync.api.shutdown import Shutdown
 from datasync.errors import DataSyncError, TooManyRequests
 
 LOOK_SECONDS = 1.0
-QUIET_SECONDS = 15.0  # then a remark is sent, so that nobody on the way gives the stream up
+QUIET_SECONDS = 15.0  # then a beat is sent: the page knows that what it shows is still true
 STREAMS_AT_ONCE = 32
 LIFE_SECONDS = 600.0  # then the page asks again, and who it is is looked at again
 
@@ -24,7 +24,8 @@ Parts = Callable[[], Awaitable[Mapping[str, str]]]
 
 def event(name: str, text: str) -> bytes:
     """One server-sent event."""
-    lines = "".join(f"data: {line}\n" for line in text.splitlines())
+    # Without a line of data a browser would not tell of it: of a part that is empty now.
+    lines = "".join(f"data: {line}\n" for line in text.splitlines() or [""])
     return f"event: {name}\n{lines}\n".encode()
 
 
@@ -70,7 +71,7 @@ async def _changes(request: Request, shutdown: Shutdown, parts: Parts) -> AsyncI
                 yield event(name, text)
         if quiet >= QUIET_SECONDS:
             quiet = 0.0
-            yield b": still here\n\n"
+            yield event("beat", "")
         pause = max(0.0, LOOK_SECONDS - (loop.time() - began))
         await shutdown.pause(pause)
         quiet += LOOK_SECONDS

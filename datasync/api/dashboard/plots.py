@@ -73,14 +73,17 @@ def _figure(
 
 
 def _times(report: ActivityReport) -> Markup:
-    """A few moments below the plot."""
+    """A few moments below the plot; the last says of which zone they are."""
     steps: Sequence[ActivityStep] = report.steps
     form, count = _FORMS[report.span], 4
     chosen = [round(place * (len(steps) - 1) / count) for place in range(count + 1)]
     anchors = ["start", *["middle"] * (count - 1), "end"]
     return Markup("").join(
         Markup('<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(
-            _x(place, len(steps)), HEIGHT - 4, anchor, steps[place].at.strftime(form)
+            _x(place, len(steps)),
+            HEIGHT - 4,
+            anchor,
+            steps[place].at.strftime(form) + (" UTC" if anchor == "end" else ""),
         )
         for place, anchor in zip(chosen, anchors, strict=True)
     )

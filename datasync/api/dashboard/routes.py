@@ -90,10 +90,10 @@ async def show_files(
     token: str | None = None,
 ) -> Response:
     asked = {"prefix": prefix, "state": state, "verdict": verdict, "least": least}
-    states = [State(state)] if state in {each.value for each in State} else None
+    states = [State(state)] if state in {each.value for each in State} else []
     wanted = Verdict(verdict) if verdict in {each.value for each in Verdict} else None
     least_bytes = int(least) if least in {size for _, size in SIZES} else 0
-    page = await in_thread(controller.held_files, prefix, states, wanted, least_bytes, token, ROWS)
+    page = await in_thread(controller.held_files, prefix, token, ROWS, states, wanted, least_bytes)
     return pages_of(request).page(
         request,
         "files.html",

@@ -52,7 +52,13 @@ def state_of(
 def _proved(stats: StatsReport) -> str:
     if not stats.objects:
         return "The bucket is empty, and so is the mirror."
-    return f"The mirror has all of the bucket: {counted(stats.objects, 'object')}."
+    asides = {"archived": stats.archived, "oversize": stats.oversize, "rejected": stats.rejected}
+    aside = sum(asides.values())
+    mirrored = counted(stats.objects - aside, "object")
+    if not aside:
+        return f"The mirror has all of the bucket: {mirrored}."
+    told = ", ".join(f"{count:,} {state}" for state, count in asides.items() if count)
+    return f"The mirror has {mirrored} of the bucket. Not mirrored, as configured: {told}."
 
 
 def _doing(stats: StatsReport, run: RunReport) -> str:

@@ -4,7 +4,6 @@ Whatever has piled up is one group: one round of durability, one ledger transact
 only writer of mirrored files and of their rows. Knows no network.
 """
 
-import random
 import threading
 import time
 from collections import deque
@@ -13,12 +12,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from datasync.errors import DataSyncError, Interrupted, MirrorError, PathConflict
-from datasync.models.sync_models import ObjectRow, Operation, Outcome, OutcomeStatus, RunCounts
+from datasync.models.sync_models import Operation, Outcome, RunCounts
 from datasync.services.engine import outcomes
 from datasync.services.engine.group import Done, Group
 from datasync.services.engine.recording import Recorder
+from datasync.services.engine.recovery import claims
+from datasync.services.engine.settling import Meaning
 from datasync.services.engine.spans import EngineSpans, Times
-from datasync.services.engine.tasks import Found, Result, Task
+from datasync.services.engine.tasks import Found, Result
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import (
     Mirror,
@@ -58,7 +59,7 @@ class Committer(threading.Thread):
     ) -> None:
         super().__init__(name="commit", daemon=True)
         self._mirror = mirror
-        self._ledger = ledger
+        self._meaning = Meaning(mirror)
         self._settled = settled
         self._recorder = Recorder(ledger, counts, problem)
         self._problem = problem
@@ -72,6 +73,7 @@ class Committer(threading.Thread):
         self._urgent = False  # a result that waits is that of an event
         self._stopping = False
         self._ended = False
+        self._overdue = False  # it was to have ended: nothing more is begun
         self._placed = 0.0  # when the files of the group were in their places
 
     @property
@@ -107,18 +109,26 @@ class Committer(threading.Thread):
             self._ready.notify()
 
     def stop(self, timeout_seconds: float) -> None:
-        """Commit what has been put, then end."""
+        """Commit what has been put, then end; what has not begun after this long is abandoned."""
         with self._ready:
             self._stopping = True
             self._ended = self.ident is None
             self._ready.notify()
         if self.ident is not None:
             self.join(timeout_seconds)
+            self._overdue = self.is_alive()
+
+    def wait(self) -> None:
+        """Return when nothing is written any more."""
+        if self.ident is not None:
+            self.join()
 
     def run(self) -> None:
         while batch := self._next():
             began = self._placed = self._clock()
             try:
+                if self._overdue:
+                    raise Interrupted("the commit has ended")
                 done = self._commit(batch)
             except Exception as error:  # the edge of this thread: tell, keep what is on disk
                 done = _abandoned(batch, error)
@@ -148,15 +158,15 @@ class Committer(threading.Thread):
 
     def _commit(self, batch: Sequence[Result]) -> list[Done]:
         keys = [result.task.key for result in batch]
-        group = Group(self._clock(), self._ledger.get_many(keys))
-        owed = self._recorder.owed
-        group.rows.update((key, owed[key]) for key in keys if key in owed)
+        group = Group(self._clock(), self._recorder.rows(keys))
         staged = [result for result in batch if result.found is Found.STAGED]
-        self._publish(group, staged)
-        self._recorder.owe(group.kept)
+        try:
+            self._publish(group, staged)
+        finally:  # whatever becomes of the rest of them
+            self._recorder.owe(group.kept)
         self._remove(group, [result for result in batch if result.found is Found.MISSING])
         for result in batch:
-            self._settle_other(group, result)
+            self._meaning.other(group, result)
         if any(result.found is Found.ADOPTED for result in batch):
             self._mirror.sync()  # files we did not write may not be on the disk yet
         self._placed = self._clock()
@@ -178,7 +188,7 @@ class Committer(threading.Thread):
             if len(conflicts) == stuck:
                 break
         for result, conflict in conflicts:
-            self._failed(group, result, conflict)
+            self._meaning.failed(group, result, conflict)
         for result in results:
             if outcomes.is_marker(result):
                 self._marked_folder(group, result)
@@ -195,14 +205,31 @@ class Committer(threading.Thread):
         except MirrorError as error:
             answers = [error] * len(batch)
         conflicts = []
+        failed = []
         for result, published in zip(results, answers, strict=True):
             if isinstance(published, Published):
-                self._downloaded(group, result, published)
+                self._meaning.downloaded(group, result, published)
             elif isinstance(published, PathConflict) and published.at is not None:
                 conflicts.append((result, published))
             else:
-                self._failed(group, result, published)
+                failed.append((result, published))
+        self._claim(group, [result for result, _ in failed])
+        for result, refused in failed:
+            self._meaning.failed(group, result, refused)
         return conflicts
+
+    def _claim(self, group: Group, failed: Sequence[Result]) -> None:
+        """Files that are in their places, with names that may not be on stable storage, are ours.
+
+        Without a row nobody would remove them with their objects.
+        """
+        placed = [result for result in failed if result.staged is not None and result.staged.gone]
+        if not placed:
+            return
+        notes = [_note(result, self._publication(group, result)) for result in placed]
+        with suppress(MirrorError):
+            for row in claims(self._mirror, notes, group.rows).values():
+                group.moved(row)
 
     def _publication(self, group: Group, result: Result) -> Publication:
         assert result.staged is not None
@@ -219,7 +246,7 @@ class Committer(threading.Thread):
             above = next((name for name in keys_above(key) if path_for(name) == path), None)
             if above is None:
                 continue
-            row = group.kept.get(above) or self._recorder.owed.get(above) or self._ledger.get(above)
+            row = group.kept.get(above) or self._recorder.rows([above]).get(above)
             file = outcomes.held_file(row)
             if row is None or file is None or file.path != path:
                 continue
@@ -232,7 +259,7 @@ class Committer(threading.Thread):
         by_label: dict[str, list[Result]] = {}
         for result in results:
             if outcomes.held_file(group.rows.get(result.task.key)) is None:
-                self._nothing_held(group, result)
+                self._meaning.nothing_held(group, result)
             else:
                 label = "events" if result.task.run_id is None else f"run-{result.task.run_id}"
                 by_label.setdefault(label, []).append(result)
@@ -244,12 +271,12 @@ class Committer(threading.Thread):
         answers = self._mirror.remove([file for file in files if file is not None], label=label)
         for result, answer in zip(results, answers, strict=True):
             if isinstance(answer, DataSyncError):
-                self._failed(group, result, answer)
+                self._meaning.failed(group, result, answer)
             else:
                 if answer and not result.task.approved:
                     group.unapproved.append(result.task.key)
                 message = "Deleted, moved to trash" if answer else "Deleted, was already gone"
-                self._success(group, result, None, Operation.DELETE, message)
+                self._meaning.success(group, result, None, Operation.DELETE, message)
 
     def _marked_folder(self, group: Group, result: Result) -> None:
         assert result.staged is not None
@@ -257,135 +284,10 @@ class Committer(threading.Thread):
         held = outcomes.held_file(group.rows.get(result.task.key))
         answer = self._mirror.remove([held], label="replaced")[0] if held is not None else True
         if isinstance(answer, DataSyncError):
-            self._failed(group, result, answer)
+            self._meaning.failed(group, result, answer)
         else:
             row = outcomes.synced_row(result, None, group.now)
-            self._success(group, result, row, Operation.SKIP, "Folder marker recorded")
-
-    # What each result means
-
-    def _downloaded(self, group: Group, result: Result, published: Published) -> None:
-        row = outcomes.synced_row(result, published.file, group.now)
-        message = f"Downloaded successfully in {result.seconds:.2f} seconds"
-        if published.trashed:
-            message += "; what was there before is in the trash"
-        self._success(group, result, row, Operation.DOWNLOAD, message)
-
-    def _nothing_held(self, group: Group, result: Result) -> None:
-        known = result.task.key in group.rows
-        operation = Operation.DELETE if known else Operation.SKIP
-        message = "Forgotten, no file was stored" if known else "Not in the bucket, not held"
-        self._success(group, result, None, operation, message)
-
-    def _settle_other(self, group: Group, result: Result) -> None:
-        row = group.rows.get(result.task.key)
-        if result.found is Found.ADOPTED:
-            self._adopted(group, result)
-        elif result.found is Found.UNCHANGED:
-            self._unchanged(group, result, row)
-        elif result.found in (Found.RECORDED, Found.FORGOTTEN):
-            self._as_planned(group, result, row)
-        elif result.found in (Found.ARCHIVED, Found.OVERSIZE):
-            refused = outcomes.refused_row(result, row)
-            self._success(group, result, refused, Operation.SKIP, refused.reason or "")
-        elif result.found is Found.FAILED:
-            assert result.error is not None
-            self._failed(group, result, result.error)
-
-    def _adopted(self, group: Group, result: Result) -> None:
-        assert result.file is not None
-        held, file = outcomes.held_file(group.rows.get(result.task.key)), result.file
-        if held is not None and replace(held, path=file.path) == file:
-            file = held  # the same file, which may have moved aside since
-        row = outcomes.synced_row(result, file, group.now)
-        row = self._dated(row, outcomes.last_modified(result))
-        known = held == file
-        operation = Operation.SKIP if known else Operation.ADOPT
-        message = f"{'Verified' if known else 'Adopted'} in {result.seconds:.2f} seconds"
-        self._success(group, result, row, operation, message)
-
-    def _unchanged(self, group: Group, result: Result, row: ObjectRow | None) -> None:
-        asked = result.task.row
-        if row is None or asked is None or not outcomes.same_file(row, asked):
-            group.done.append(Done(result.task, None, row, again=True))
-            return
-        modified = outcomes.last_modified(result)
-        row = self._dated(outcomes.refreshed_row(row, modified, None), modified)
-        self._success(group, result, row, Operation.SKIP, "Unchanged")
-
-    def _as_planned(self, group: Group, result: Result, row: ObjectRow | None) -> None:
-        """What the ledger alone decided holds only while the key's file is the one it was."""
-        if outcomes.held_file(row) != outcomes.held_file(result.task.row):
-            self._success(group, result, row, Operation.SKIP, "Changed since it was listed")
-        elif result.found is Found.FORGOTTEN:
-            self._nothing_held(group, result)
-        else:
-            self._recorded(group, result.task)
-
-    def _recorded(self, group: Group, task: Task) -> None:
-        action = task.action
-        assert action is not None and action.record is not None
-        row = self._dated(action.record, action.record.last_modified)
-        result = Result(task, Found.RECORDED)
-        self._success(group, result, row, action.operation, action.reason)
-
-    def _dated(self, row: ObjectRow, modified: int) -> ObjectRow:
-        """Give a file S3's date, where it has another one and is still ours."""
-        file = outcomes.held_file(row)
-        if file is None or not modified or file.mtime_ns == modified * 10**9:
-            return row
-        with suppress(MirrorError):  # the date is a courtesy; the bytes are right
-            if self._mirror.stat_many([file.path]) == [file]:
-                return replace(row, mtime_ns=self._mirror.touch(file.path, modified).mtime_ns)
-        return row
-
-    def _success(
-        self,
-        group: Group,
-        result: Result,
-        row: ObjectRow | None,
-        operation: Operation,
-        message: str,
-    ) -> None:
-        moved = operation is Operation.DOWNLOAD
-        done = outcomes.outcome(
-            result.task,
-            operation,
-            OutcomeStatus.SUCCESS if operation in _EFFECTS else OutcomeStatus.SKIPPED,
-            message,
-            group.now,
-            nbytes=row.size if moved and row is not None else 0,
-            seconds=result.seconds,
-            verdict=result.verdict,
-        )
-        group.settle(result, row, done)
-
-    def _failed(self, group: Group, result: Result, error: DataSyncError) -> None:
-        if result.staged is not None:
-            result.staged.discard()
-        task = result.task
-        if isinstance(error, Interrupted):
-            group.done.append(Done(task, None, group.rows.get(task.key)))
-            return
-        row = group.rows.get(task.key)
-        if task.mark is not None:
-            group.deferred.append(outcomes.deferred(task.mark, error, group.now, random.random()))
-        if not task.urgent:
-            row = outcomes.failed_row(result, row, error)
-            group.kept[task.key] = row
-        done = outcomes.outcome(
-            task,
-            task.operation,
-            OutcomeStatus.FAILED,
-            str(error),
-            group.now,
-            seconds=result.seconds,
-            error=error,
-        )
-        group.done.append(Done(task, done, row))
-
-
-_EFFECTS = frozenset({Operation.DOWNLOAD, Operation.DELETE, Operation.ADOPT})
+            self._meaning.success(group, result, row, Operation.SKIP, "Folder marker recorded")
 
 
 def _abandoned(batch: Sequence[Result], error: Exception) -> list[Done]:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from datasync.errors import InternalFault
 from datasync.models.sync_models import SyncOptions
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror
@@ -68,10 +69,15 @@ class Housekeeping:
 
     def _begin(self, *steps: Callable[[], None]) -> None:
         # A daemon: a disk that hangs must not keep the process from ending.
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._clear, args=(steps,), name="housekeeping", daemon=True
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # nothing else must wait for that
+            self._failed(InternalFault(f"no thread can be started to clear up: {error}"))
+        else:
+            self._thread = thread
 
     def _clear(self, steps: tuple[Callable[[], None], ...]) -> None:
         for clear in steps:

@@ -62,22 +62,30 @@ class Lease:
     def require(self) -> None:
         """Prove that the file we locked is still the one that others would lock.
 
-        Raises: MirrorError; not when the folder cannot be looked at, which is no proof.
+        Raises: MirrorError; not when it cannot be looked at, which proves nothing.
         """
         if self._descriptor is None:
             raise MirrorError("the lease is not held")
-        with suppress(MirrorUnavailable), self._folder() as folder:
-            try:
-                found = os.stat(LEASE_FILE, dir_fd=folder, follow_symlinks=False)
-            except FileNotFoundError:
-                found = None
-            if found is None or not os.path.samestat(found, os.fstat(self._descriptor)):
-                raise MirrorError(f"{LEASE_FILE} was removed while it was held", hint=REMOVED_HINT)
+        try:
+            with self._folder() as folder:
+                found = _look(folder)
+        except (OSError, MirrorError):  # no descriptors, or a disk in trouble
+            return
+        if found is None or not os.path.samestat(found, os.fstat(self._descriptor)):
+            raise MirrorError(f"{LEASE_FILE} was removed while it was held", hint=REMOVED_HINT)
 
     def release(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _look(folder: int) -> os.stat_result | None:
+    """The lease's file as it is now; None when there is none."""
+    try:
+        return os.stat(LEASE_FILE, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 class Bell:

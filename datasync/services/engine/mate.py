@@ -142,9 +142,10 @@ class Mate(threading.Thread):
             return False
         ours, theirs = socket.socketpair()
         with ours:
-            # A worker that does not read is no reason to wait for ever.
+            # A worker that does not read, or stops in the middle of a word, is none to wait for.
             patience = struct.pack("ll", int(SILENT_SECONDS), 0)
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
             with theirs:
                 process = _started(theirs.fileno())
             connection = Connection(os.dup(ours.fileno()))

@@ -131,6 +131,17 @@ def same_version(listed: ListedObject, row: ObjectRow) -> bool:
     return row.etag == listed.etag and row.size == listed.size
 
 
+def is_drift(action: Action) -> bool:
+    """Whether the key changed in S3: a file changed here is none, nor is another try of ours."""
+    row, listed = action.row, action.listed
+    if row is None or listed is None:
+        return True
+    if row.state is State.FAILED:
+        return False
+    restored = row.state is State.ARCHIVED
+    return restored or not same_version(listed, row) and row.seen_etag != listed.etag
+
+
 def unmirrored(row: ObjectRow | None, listed: ListedObject, state: State, reason: str) -> ObjectRow:
     """The row of an object that is not mirrored as listed; an older file of it is kept, stale."""
     if row is not None and row.path is not None:

@@ -77,6 +77,7 @@ class Reconciliation:
             done.status in _COMPARED and self._prefix.startswith(done.prefix) for done in recent
         )
         self._past = planner.past(recent, self._prefix, options.prefix, clock())
+        self._latest_mark = ledger.latest_mark()  # of those that are older than the listing
         self._tally = workshop.open_tally(run.id, run.counts if run.approved else RunCounts())
         self._files_to_delete = 0
         self._gone: list[tuple[str, str]] = []  # to be deleted, not in the plan yet
@@ -133,10 +134,12 @@ class Reconciliation:
         )
         if reason is not None:
             self._run = replace(self._run, error=reason)
-        status = RunStatus.HELD if reason is not None else self._apply()
-        if status is not RunStatus.HELD and (left_out := self._left_out()) is not None:
+            return RunStatus.HELD
+        status = self._apply()
+        left_out = self._left_out()
+        if left_out is not None:
             self._run = replace(self._run, error=left_out)
-            status = RunStatus.PARTIAL
+            return RunStatus.PARTIAL
         self._drop_void_marks()
         return status
 
@@ -173,12 +176,13 @@ class Reconciliation:
 
         A key that was listed has a row by now, whatever became of it. One without a row was not,
         and if its mark is older than the listing there is nothing that it could still tell of:
-        an event that somebody made up must not keep the mirror from being in sync.
+        an event that somebody made up must not keep the mirror from being in sync. Only for a
+        listing that nothing speaks against.
         """
         after = ""
         while marks := self._ledger.failing_marks(self._prefix, after):
             after = marks[-1].key
-            old = [mark for mark in marks if mark.last_seen < (self._run.started or 0.0)]
+            old = [mark for mark in marks if mark.marks <= self._latest_mark]
             known = self._ledger.get_many([mark.key for mark in old])
             void = tuple(mark for mark in old if mark.key not in known)
             if void:
@@ -219,8 +223,8 @@ class Reconciliation:
 
     def _begin_again(self) -> None:
         """An unordered listing made keys look deleted that only come later."""
-        self._ledger.drop_plan(self._run.id)
-        self._plan(())
+        self._ledger.plan_anew(self._run.id)
+        self._gone = []
         self._files_to_delete = 0
         self._tally.relisted()
 
@@ -253,7 +257,7 @@ class Reconciliation:
             for action in actions
         ]
         drift = sum(
-            action.key not in marks and not self._is_newer(action.row) and _is_drift(action)
+            action.key not in marks and not self._is_newer(action.row) and planner.is_drift(action)
             for action in actions
         )
         self._workshop.submit_bulk(
@@ -337,7 +341,6 @@ class Reconciliation:
         for held in self._ledger.held_runs():
             if held.id != self._run.id and self._has_compared(held.prefix):
                 self._ledger.finish_run(held.id, RunStatus.CANCELLED, self._clock(), error=reason)
-                self._ledger.drop_plan(held.id)
 
     def _has_compared(self, prefix: str) -> bool:
         """Whether this run covers another one's prefix, which may be of an earlier S3_PREFIX."""
@@ -345,10 +348,9 @@ class Reconciliation:
         return self._prefix == scope or (prefix or scope).startswith(self._prefix)
 
     def _finish(self, status: RunStatus, error: DataSyncError | None) -> Run:
-        if status is RunStatus.INTERRUPTED and self._run.approved:
+        passing = status is RunStatus.INTERRUPTED or isinstance(error, LedgerBusy)
+        if passing and self._run.approved and not self._cancelled:
             return self._leave_approved()
-        if status is not RunStatus.HELD:
-            self._ledger.drop_plan(self._run.id)
         reason = str(error) if error is not None else self._run.error
         hint = error.hint if error is not None else None
         if status is RunStatus.HELD:
@@ -387,17 +389,6 @@ def _operation(action: Action, marked: bool) -> Operation:
         if not planner.same_version(listed, row):
             return Operation.DOWNLOAD
     return action.operation
-
-
-def _is_drift(action: Action) -> bool:
-    """Whether the key changed in S3: a file changed here is none, nor is another try of ours."""
-    row, listed = action.row, action.listed
-    if row is None or listed is None:
-        return True
-    if row.state is State.FAILED:
-        return False
-    restored = row.state is State.ARCHIVED
-    return restored or not planner.same_version(listed, row) and row.seen_etag != listed.etag
 
 
 def _intact(action: Action, files: dict[str, FileStat]) -> bool:

@@ -46,11 +46,6 @@ class Recorder:
         self._refused: set[str] = set()  # owed, but the ledger does not take them
 
     @property
-    def owed(self) -> Mapping[str, ObjectRow]:
-        """The rows of files that are in their places and not recorded yet."""
-        return self._owed
-
-    @property
     def settled(self) -> bool:
         """Whether nothing is owed but what the ledger does not take."""
         return not self._late()
@@ -58,6 +53,14 @@ class Recorder:
     def owe(self, rows: Mapping[str, ObjectRow]) -> None:
         """These files are in their places from now on."""
         self._owed.update(rows)
+
+    def rows(self, keys: Sequence[str]) -> dict[str, ObjectRow]:
+        """What is known of these keys: what is owed, else what the ledger has.
+
+        Raises: LedgerError, LedgerBusy.
+        """
+        known = _patiently()(self._ledger.get_many, keys)
+        return known | {key: self._owed[key] for key in keys if key in self._owed}
 
     def record(self, group: Group) -> list[Done]:
         """What came of each task of a group, which is in the ledger now.
@@ -111,13 +114,7 @@ class Recorder:
             unapproved_deletes=len(part.unapproved),
             at=part.now,
         )
-        retrying = Retrying(
-            retry=retry_if_exception_type(LedgerBusy),
-            stop=stop_after_attempt(TRIES),
-            wait=wait_random_exponential(multiplier=0.2, max=5),
-            reraise=True,
-        )
-        retrying(self._ledger.settle, settlement)
+        _patiently()(self._ledger.settle, settlement)
         done += part.done
         for key in part.kept:
             self._owed.pop(key, None)
@@ -141,6 +138,16 @@ class Recorder:
             return error
         self._problem(error)
         return InternalFault(f"it cannot be recorded: unexpected {type(error).__name__}")
+
+
+def _patiently() -> Retrying:
+    """Tries again what a busy ledger did not take, or did not tell."""
+    return Retrying(
+        retry=retry_if_exception_type(LedgerBusy),
+        stop=stop_after_attempt(TRIES),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        reraise=True,
+    )
 
 
 def _later(marks: Sequence[DirtyKey], error: DataSyncError, part: Group) -> list[DirtyKey]:

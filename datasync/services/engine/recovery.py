@@ -1,10 +1,11 @@
-"""Finds the files that a process placed and did not live to record.
+"""Finds the files that were placed, and of which the ledger has no word: the process did not
+live to record them, or it is not known whether their names are on stable storage.
 
 Without this, such a file would be nobody's: if its object goes before the next look at it, no
 row would ever have it removed. Knows no bucket and no network.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from datasync.models.sync_models import FileStat, ObjectRow, Settlement, State
@@ -13,7 +14,7 @@ from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Mirror, Note, conflict_path_for, path_for
 
 _UNPROVED = 0  # no file's own time: one that is ours, but not proved, must not pass for intact
-_REASON = "placed just before the service ended; the next look at it proves it"
+_REASON = "placed, and not recorded; the next look at it proves it"
 
 
 def recover(mirror: Mirror, ledger: Ledger) -> None:
@@ -23,6 +24,18 @@ def recover(mirror: Mirror, ledger: Ledger) -> None:
     """
     notes = mirror.notes.left()
     known = ledger.get_many(list({note.key for note in notes}))
+    claimed = claims(mirror, notes, known)
+    if claimed:
+        ledger.settle(Settlement(rows=tuple(claimed.values())))
+
+
+def claims(
+    mirror: Mirror, notes: Sequence[Note], known: Mapping[str, ObjectRow]
+) -> dict[str, ObjectRow]:
+    """For each noted file that is in its place, and that no row of these says is ours, a new row.
+
+    Raises: MirrorError.
+    """
     claimed: dict[str, ObjectRow] = {}
     usual = mirror.stat_many([path_for(note.key) for note in notes])
     aside = mirror.stat_many([conflict_path_for(note.key) for note in notes])
@@ -32,8 +45,7 @@ def recover(mirror: Mirror, ledger: Ledger) -> None:
             row = _claim(note, file, known.get(note.key))
             if row is not None:
                 claimed[note.key] = row
-    if claimed:
-        ledger.settle(Settlement(rows=tuple(claimed.values())))
+    return claimed
 
 
 def _noted_file(note: Note, found: Iterable[object]) -> FileStat | None:

@@ -13,7 +13,9 @@ from contextlib import suppress
 from datasync.errors import (
     DataSyncError,
     DiskFull,
+    InternalFault,
     LeaseHeld,
+    LedgerBusy,
     LedgerTaken,
     MirrorError,
     RunNotHeld,
@@ -95,6 +97,10 @@ class Engine:
         """Commit what has arrived, abandon the rest, leave nothing staged."""
         self._stopping.set()
         self._workshop.stop(timeout_seconds)
+
+    def wait(self) -> None:
+        """Return when nothing is written any more, however long that takes."""
+        self._workshop.wait()
 
     def perform(self, run: Run, on_progress: Callable[[Run], None] | None = None) -> Run:
         """Do one queued or approved run to its end; one cancelled meanwhile stays as it is."""
@@ -274,6 +280,7 @@ class Runner(threading.Thread):
             self._end_runs(runs)
             engine.close(max(1.0, deadline - time.monotonic()))
             house.join(HOUSEKEEPING_END_SECONDS)
+            engine.wait()  # nobody else may lead before the last file is in its place
 
     def _open(self, engine: Engine, house: Housekeeping) -> None:
         try:
@@ -352,10 +359,15 @@ class _RunThread:
         return self._thread is None or not self._thread.is_alive()
 
     def begin(self, run: Run) -> None:
-        self._thread = threading.Thread(
+        """Raises: InternalFault when no thread is to be had."""
+        thread = threading.Thread(
             target=self._perform, args=(run,), name=f"run-{run.id}", daemon=True
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise InternalFault(f"no thread can be started for a run: {error}") from error
+        self._thread = thread
 
     def join(self, timeout_seconds: float) -> None:
         if self._thread is not None:
@@ -374,6 +386,9 @@ class _RunThread:
         text = str(error) if isinstance(error, DataSyncError) else type(error).__name__
         hint = error.hint if isinstance(error, DataSyncError) else "See the log for the traceback."
         try:
+            if run.approved and isinstance(error, LedgerBusy):  # what was approved stays so
+                self._ledger.interrupt_runs(time.time())
+                return
             self.finished.append(
                 self._ledger.finish_run(
                     run.id, RunStatus.FAILED, time.time(), error=text, hint=hint

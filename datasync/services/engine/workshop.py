@@ -152,6 +152,10 @@ class Workshop:
         self._pool.stop(timeout_seconds)
         self._committer.stop(max(0.1, deadline - time.monotonic()))
 
+    def wait(self) -> None:
+        """Return when nothing is written any more; a disk may keep the last files long."""
+        self._committer.wait()
+
     def open_tally(self, run_id: int, counts: RunCounts) -> Tally:
         tally = self._tallies[run_id] = Tally(run_id, counts, self._sought)
         return tally

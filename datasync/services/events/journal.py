@@ -72,8 +72,9 @@ class Journal:
         It is told LedgerBusy, LedgerTaken or DiskFull when it is not, which is no fault of its
         own, or else what the ledger has against it: LedgerError, KeyRejected.
 
-        Raises: JournalFull when too many wait already, Interrupted after `close`. Any number is
-        admitted while nothing waits: else there would be some that nobody ever admits.
+        Raises: JournalFull when too many wait already, or no thread is to be had, Interrupted
+        after `close`. Any number is admitted while nothing waits: else there would be some that
+        nobody ever admits.
         """
         weight = sum(entry.weight for entry in entries)
         with self._changed:
@@ -81,9 +82,9 @@ class Journal:
                 raise Interrupted("the journal is closed", hint="Try again in a moment.")
             if self._weight and self._weight + weight > WAITING:
                 raise JournalFull(f"{self._weight} events wait to be written")
+            self._start()
             self._waiting.extend(entries)
             self._weight += weight
-            self._start()
             self._changed.notify()
 
     def close(self) -> None:
@@ -97,8 +98,12 @@ class Journal:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="journal", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise JournalFull(f"no thread can be started to write events: {error}") from error
+            self._thread = thread
 
     def _run(self) -> None:
         while (group := self._next()) is not None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 10  # of SQS, for every kind of call
 CONNECT_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
 ANSWER_SECONDS = 10.0  # beyond what a long poll is meant to take
 CONNECTIONS = 16
 _REGION = r"[a-z]{2}(?:-[a-z]+)+-\d+"
@@ -167,11 +168,13 @@ class SqsQueue:
         return refused
 
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
+        self._closed = True
+        # Held while the chain of credentials is asked, which may hang: no stop waits for that.
+        if self._lock.acquire(timeout=CLOSE_SECONDS):
             clients, self._clients, self._session = self._clients, {}, None
-        for client in clients.values():
-            client.close()
+            self._lock.release()
+            for client in clients.values():
+                client.close()
 
     @contextmanager
     def _asking(
@@ -201,6 +204,8 @@ class SqsQueue:
             if client is None:
                 client = self._connect(answer_seconds)
                 self._clients[answer_seconds] = client
+            if self._closed:  # meanwhile
+                raise Interrupted(f"queue {self._name!r} is closed")
             return client
 
     def _connect(self, answer_seconds: float) -> "SQSClient":

@@ -41,22 +41,22 @@ class MirrorTrash:
 
     def restore(
         self,
-        entry_id: str | None = None,
-        *,
+        *ids: str,
         prefix: str | None = None,
         wanted: Callable[[TrashEntry], bool] = lambda _: True,
         overwrite: bool = False,
     ) -> list[Restored]:
-        """Put one entry back to its path, or the newest `wanted` one of each path below `prefix`.
+        """Put entries back to their paths, or the newest `wanted` one of each path below `prefix`.
 
         What is at the path is kept and the entry stays in the trash, unless `overwrite` says
-        that the two change places. Raises: FileMissing (no such entry), MirrorError.
+        that the two change places. Raises: FileMissing (one of the ids is of no entry: nothing
+        is put back then), MirrorError.
         """
-        if (entry_id is None) == (prefix is None):
-            raise ValueError("restore takes either an entry's id or a prefix")
+        if bool(ids) == (prefix is not None):
+            raise ValueError("restore takes either ids of entries or a prefix")
         with self._prepared(TRASH) as directories:
-            if entry_id is not None:
-                chosen = [trash.find(directories, entry_id)]
+            if ids:
+                chosen = [trash.find(directories, each) for each in dict.fromkeys(ids)]
             else:
                 chosen = trash.newest(filter(wanted, trash.entries(directories, prefix or "", "")))
             replaced = TrashFolder(directories, "replaced", self._clock()) if overwrite else None

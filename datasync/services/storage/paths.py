@@ -75,8 +75,13 @@ def check_path(path: str) -> None:
 
     Raises: MirrorError.
     """
-    if is_ours(path) or any(map(_is_illegal, path.split("/"))):
+    if not is_path(path):
         raise MirrorError(f"{path!r} is not a path of the mirror")
+
+
+def is_path(path: str) -> bool:
+    """Whether `path_for` may have returned it."""
+    return not is_ours(path) and not any(map(_is_illegal, path.split("/")))
 
 
 def is_ours(path: str) -> bool:

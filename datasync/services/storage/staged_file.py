@@ -100,6 +100,11 @@ class StagedFile:
         """Whether no write error was heard of since this file was begun."""
         return not self._gone and self._generation == self.staging.generation
 
+    @property
+    def gone(self) -> bool:
+        """Whether it has its final name, or was discarded."""
+        return self._gone
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append. Raises: DiskFull, MirrorError."""
         self.write_at(self.size, data)

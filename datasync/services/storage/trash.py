@@ -18,12 +18,12 @@ from datasync.errors import FileMissing, MirrorError, PathConflict
 from datasync.models.sync_models import FileStat
 from datasync.services.storage.directories import Directories, look, translated, walk
 from datasync.services.storage.placing import Spot, displace
-from datasync.services.storage.paths import INTERNAL, check_path, join, split
+from datasync.services.storage.paths import INTERNAL, check_path, is_path, join, split
 from datasync.utils.file_utils import DiskCalls
 
 TRASH = f"{INTERNAL}/trash"
 _STAMP = "%Y%m%dT%H%M%SZ"
-_FOLDER = re.compile(r"(\d{8}T\d{6}Z)(?:\.(\d+))?-(.*)", re.DOTALL)
+_FOLDER = re.compile(r"(\d{8}T\d{6}Z)(?:\.(\d{1,6}))?-(.*)", re.DOTALL)
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9_.]+")
 _MAX_FOLDERS_PER_SECOND = 100_000
 _TRIES = 10
@@ -98,12 +98,11 @@ def entries(directories: Directories, prefix: str, after: str) -> Iterator[Trash
 
 
 def find(directories: Directories, entry_id: str) -> TrashEntry:
-    """Raises: FileMissing, MirrorError (the id cannot be one), OSError."""
+    """Raises: FileMissing (also for what can be no id), MirrorError, OSError."""
     folder, _, path = entry_id.partition("/")
     moment = moment_of(folder)
-    if moment is None or not path:
+    if moment is None or not path or not (is_path(entry_id) and is_path(path)):
         raise FileMissing(f"{entry_id!r} is not in the trash", hint=_LIST_HINT)
-    check_path(path)
     above, name = split(f"{TRASH}/{entry_id}")
     try:
         found = look(name, directories.open(above))

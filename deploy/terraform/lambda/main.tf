@@ -16,7 +16,8 @@ locals {
     "s3:ObjectRestore:Completed",
     "s3:LifecycleExpiration:*",
   ]
-  filter_prefix = var.prefix == "" ? null : var.prefix
+  # S3 wants it as keys stand in events: percent-encoded, spaces as plus.
+  filter_prefix = var.prefix == "" ? null : replace(urlencode(var.prefix), "%2F", "/")
 }
 
 resource "aws_lambda_function" "forwarder" {

@@ -151,7 +151,7 @@ _AUDITED = frozenset(
 )
 _WRITING = os.O_CREAT | os.O_WRONLY | os.O_RDWR
 _DISK = ("write_at", "rename_new", "exchange")
-_LEDGER = ("settle", "start_run", "finish_run", "request_run", "plan_deletes", "drop_plan")
+_LEDGER = ("settle", "start_run", "finish_run", "request_run", "plan_deletes", "plan_anew")
 
 
 def killed(step: int | str, work: Callable[[], object]) -> bool:

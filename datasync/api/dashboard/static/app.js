@@ -52,17 +52,27 @@
   });
   document.addEventListener("htmx:afterSwap", (event) => tellTimes(event.target));
 
-  // A page whose stream is gone must not go on as if it were true.
-  let losing;
+  // A page whose stream is gone, or silent, must not go on as if it were true.
+  const SILENCE = 40000; // milliseconds; the stream beats every 15 s
+  let losing, silence;
   document.addEventListener("htmx:sseError", () => {
     losing ??= setTimeout(() => showLive(false), 5000);
   });
+  document.addEventListener("htmx:sseOpen", (event) => {
+    event.detail.source.addEventListener("beat", heard);
+    silence ??= setTimeout(() => showLive(false), SILENCE); // it says something at once, if at all
+  });
   document.addEventListener("htmx:sseMessage", () => {
-    clearTimeout(losing);
-    losing = undefined;
-    showLive(true);
+    heard();
     tellTimes(document);
   });
+  function heard() {
+    clearTimeout(losing);
+    clearTimeout(silence);
+    losing = undefined;
+    silence = setTimeout(() => showLive(false), SILENCE);
+    showLive(true);
+  }
   function showLive(live) {
     root.toggleAttribute("data-stale", !live);
     document.querySelector(".stale").hidden = live;
@@ -81,11 +91,17 @@
     if (!event.detail.question) return;
     event.preventDefault();
     const dialog = document.querySelector("dialog.question");
+    const { elt, path, verb } = event.detail;
     dialog.querySelector("p").textContent = event.detail.question;
     dialog.returnValue = "";
     dialog.addEventListener(
       "close",
-      () => dialog.returnValue === "yes" && event.detail.issueRequest(true),
+      () => {
+        if (dialog.returnValue !== "yes") return;
+        if (elt.isConnected) event.detail.issueRequest(true);
+        // The part that it stood in was renewed meanwhile: its request is sent all the same.
+        else htmx.ajax(verb, path, { source: document.body, swap: "none" });
+      },
       { once: true },
     );
     dialog.showModal();

@@ -10,6 +10,7 @@ from sqlalchemy import (
     case,
     func,
     literal_column,
+    or_,
     select,
     text,
 )
@@ -28,6 +29,7 @@ _STATE, FILES, BYTES = "state.", "files", "bytes"
 DELETES = "deleted."  # and the time from which they are counted, in seconds, as 12 digits
 DELETES_SECONDS = 300  # are counted together
 DELETES_KEPT_SECONDS = 86_400
+AHEAD_MILLISECONDS = 300_000  # more than clocks of one service differ by
 LAST_EVENT = "last_event"  # when the latest event that marked a key came, in milliseconds
 
 _HELD = select(objects.c.state, objects.c.path.is_not(None), objects.c.local_size)
@@ -78,15 +80,20 @@ def _addition(database: Database) -> Insert:
 
 
 def raise_figure(connection: Connection, database: Database, name: str, value: int) -> None:
-    """Set a figure that only grows, unless it is greater already."""
+    """Set a time, in milliseconds, that only grows, unless it is later already.
+
+    One that is far ahead is of a clock that was set back since.
+    """
     database.prepared(_raising).run(connection, [(name, value)])
 
 
 def _raising(database: Database) -> Many:
     insert = database.insert(figures)
-    greater = insert.excluded.value > figures.c.value
+    given, known = insert.excluded.value, figures.c.value
+    far_ahead = known - literal_column(str(AHEAD_MILLISECONDS))
+    later = or_(given > known, given < far_ahead)
     statement = insert.on_conflict_do_update(
-        index_elements=["name"], set_={"value": insert.excluded.value}, where=greater
+        index_elements=["name"], set_={"value": given}, where=later
     )
     return Many(statement, ("name", "value"))
 

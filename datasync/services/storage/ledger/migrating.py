@@ -24,7 +24,7 @@ from datasync.services.storage.ledger.database import Database, fetch
 from datasync.services.storage.ledger.tables import metadata
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
-LATEST = "0006"
+LATEST = "0007"
 VERSION_TABLE = "ledger_version"  # as `migrations/env.py` has it
 
 # As Alembic makes it.

@@ -3,12 +3,18 @@
 from collections.abc import Container, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, case, func, select
+from sqlalchemy import ColumnElement, Select, case, func, select, text
 
 from datasync.models.entries import Version
 from datasync.models.sync_models import ObjectRow, State, Verdict
 from datasync.services.storage.ledger.database import ByKeys, Database, Many, Values, fetch
-from datasync.services.storage.ledger.tables import encode, objects, plain, successor
+from datasync.services.storage.ledger.tables import (
+    IS_UNSYNCED,
+    encode,
+    objects,
+    plain,
+    successor,
+)
 
 STATES = {state.value: state for state in State}
 VERDICTS: dict[str | None, Verdict | None] = {verdict.value: verdict for verdict in Verdict}
@@ -186,6 +192,8 @@ class Objects:
         statement = _page(_SELECT, prefix, after, through, limit)
         if states is not None:
             statement = statement.where(objects.c.state.in_([state.value for state in states]))
+            if State.SYNCED not in states:
+                statement = statement.where(text(IS_UNSYNCED))  # has an index: they are few
         if verdict is not None:
             statement = statement.where(objects.c.verdict == verdict.value)
         if least_bytes:

@@ -7,11 +7,12 @@ from sqlalchemy import Connection, func, select
 from datasync.services.storage.ledger.database import Database, Many, fetch
 from datasync.services.storage.ledger.tables import encode, planned_deletes
 
+PIECE = 10_000
 _NAMES = ("run_id", "key", "etag")
 
 
 class Plans:
-    """Reads and drops plans."""
+    """Reads plans."""
 
     _database: Database
 
@@ -30,26 +31,32 @@ class Plans:
             found = fetch(connection, statement.order_by(plan.key).limit(limit))
         return [(key.decode(), etag) for key, etag in found]
 
-    def drop_plan(self, run_id: int) -> None:
-        """Forget the planned deletes of a run; `deletes_planned` keeps their number.
 
-        Raises: LedgerError, LedgerBusy.
-        """
-        with self._database.write() as connection:
-            forget_plans(connection, [run_id])
-
-
-def count_plan(
+def add_to_plan(
     connection: Connection, database: Database, run_id: int, rows: Sequence[tuple[str, str]]
 ) -> int:
-    """Add keys and ETags to a run's plan; how many it has now."""
+    """Add keys and ETags to a run's plan; how many of the keys were not in it."""
     insert = database.insert(planned_deletes)
     changes = {"etag": insert.excluded["etag"]}
     upsert = insert.on_conflict_do_update(index_elements=["run_id", "key"], set_=changes)
     values = {key: (run_id, encode(key), etag) for key, etag in rows}
+    plan = planned_deletes.c
+    keys = [key for _, key, _ in values.values()]
+    known = select(func.count()).where(plan.run_id == run_id, plan.key.in_(keys))
+    new = len(values) - int(connection.execute(known).scalar_one())
     Many(upsert, _NAMES).run(connection, list(values.values()))
-    plan = select(func.count()).where(planned_deletes.c.run_id == run_id)
-    return int(connection.execute(plan).scalar_one())
+    return new
+
+
+def drop_in_pieces(database: Database, run_id: int) -> None:
+    """Delete a run's plan, however large, without keeping others from writing for long."""
+    plan = planned_deletes.c
+    piece = select(plan.key).where(plan.run_id == run_id).limit(PIECE)
+    statement = planned_deletes.delete().where(plan.run_id == run_id, plan.key.in_(piece))
+    left = True
+    while left:
+        with database.write() as connection:
+            left = connection.execute(statement).rowcount >= PIECE
 
 
 def forget_plans(connection: Connection, run_ids: Sequence[int]) -> None:

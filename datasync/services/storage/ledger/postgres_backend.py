@@ -96,7 +96,9 @@ class PostgresBackend:
         level = "on" if durable else "off"
         connection.exec_driver_sql(f"SET LOCAL synchronous_commit = {level}")
         if turn == "migrate":
+            # Others wait here for whoever migrates, however long that takes.
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             driver = connection.connection.driver_connection
             assert isinstance(driver, PatientConnection)
             driver.patience_seconds = None

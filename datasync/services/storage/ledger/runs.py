@@ -4,15 +4,16 @@ Every change of a run's status happens under one lock, so that two processes agr
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, literal, or_, select
 
-from datasync.errors import RunMissing, RunNotHeld
+from datasync.errors import LedgerError, RunMissing, RunNotHeld
 from datasync.models.sync_models import Run, RunCounts, RunKind, RunStatus
 from datasync.services.storage.ledger.database import Database, Prepared, Values, fetch
-from datasync.services.storage.ledger.plans import count_plan, forget_plans
+from datasync.services.storage.ledger.plans import add_to_plan, drop_in_pieces, forget_plans
 from datasync.services.storage.ledger.tables import RUN_COUNTS, ByteText, encode, plain, runs
 
 _TURN = "runs"
@@ -127,15 +128,27 @@ class Runs:
         error: str | None = None,
         hint: str | None = None,
     ) -> Run:
-        """Record how a run ended. A run that ends held waits for a new approval.
+        """Record how a run ended, and forget its plan, unless it is held: then it waits for a new
+        approval. One that was asked to stop just before it is held ends cancelled.
 
         Raises: RunMissing, LedgerError, LedgerBusy.
         """
-        end = {"status": status.value, "finished": now, "error": plain(error), "hint": plain(hint)}
-        held = {"approved": False} if status == RunStatus.HELD else {}
+        why = {"error": plain(error), "hint": plain(hint)}
         tallies = {} if counts is None else asdict(counts)
         with self._database.write(durable=True, turn=_TURN) as connection:
-            return _change(connection, run_id, {**end, **held, **tallies})
+            if status is RunStatus.HELD and _get(connection, run_id).cancel_requested:
+                status, why = RunStatus.CANCELLED, {}
+            held = {"approved": False} if status is RunStatus.HELD else {}
+            end = {**_ended(status, now), **why, **held, **tallies}
+            run = _change(connection, run_id, end)
+        if status is not RunStatus.HELD:
+            self._drop_plan_of(run)
+        return run
+
+    def _drop_plan_of(self, run: Run) -> None:
+        if run.deletes_planned:
+            with suppress(LedgerError):  # what stays goes with the run itself
+                drop_in_pieces(self._database, run.id)
 
     def save_counts(self, run_id: int, counts: RunCounts) -> None:
         """Replace a run's tallies. Raises: RunMissing, LedgerError, LedgerBusy."""
@@ -175,10 +188,11 @@ class Runs:
         finished: bool = True,
         prefix: str | None = None,
         kinds: Collection[RunKind] | None = None,
+        statuses: Collection[RunStatus] | None = None,
     ) -> Run | None:
         """The newest run; only one that has ended (held included) unless `finished` is False.
 
-        `prefix`: only runs that cover it. `kinds`: only runs of these kinds.
+        `prefix`: only runs that cover it. `kinds`, `statuses`: only such runs.
 
         Raises: LedgerError, LedgerBusy.
         """
@@ -189,6 +203,8 @@ class Runs:
             conditions.append(covers(prefix))
         if kinds is not None:
             conditions.append(runs.c.kind.in_([kind.value for kind in kinds]))
+        if statuses is not None:
+            conditions.append(runs.c.status.in_([status.value for status in statuses]))
         with self._database.read() as connection:
             return _one(connection, *conditions, newest=True)
 
@@ -214,8 +230,9 @@ class Runs:
                 return _change(connection, run_id, {"cancel_requested": True})
             if run.status not in (RunStatus.QUEUED, RunStatus.HELD):
                 raise RunNotHeld(f"run {run_id} is over: {run.status}")
-            forget_plans(connection, [run_id])
-            return _change(connection, run_id, _ended(RunStatus.CANCELLED, now))
+            run = _change(connection, run_id, _ended(RunStatus.CANCELLED, now))
+        self._drop_plan_of(run)
+        return run
 
     def interrupt_runs(self, now: float) -> int:
         """End what a dead leader left running; how many runs that were.
@@ -237,9 +254,15 @@ class Runs:
         Raises: RunMissing, LedgerError, LedgerBusy, DiskFull.
         """
         with self._database.write(turn=_TURN) as connection:
-            _get(connection, run_id)
-            planned = count_plan(connection, self._database, run_id, rows)
+            planned = _get(connection, run_id).deletes_planned
+            planned += add_to_plan(connection, self._database, run_id, rows)
             _change(connection, run_id, {"deletes_planned": planned})
+
+    def plan_anew(self, run_id: int) -> None:
+        """Forget what a run has planned so far. Raises: RunMissing, LedgerError, LedgerBusy."""
+        drop_in_pieces(self._database, run_id)
+        with self._database.write(turn=_TURN) as connection:
+            _change(connection, run_id, {"deletes_planned": 0})
 
 
 def _joinable(kind: RunKind, prefix: str) -> list[ColumnElement[bool]]:

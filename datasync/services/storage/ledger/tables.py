@@ -26,6 +26,7 @@ from datasync.models.sync_models import OutcomeStatus
 
 # Written out, not bound: a database uses a partial index only for a condition it can read.
 IS_FAILING = "state IN ('failed', 'rejected', 'stale')"
+IS_UNSYNCED = "state <> 'synced'"
 IS_FAILED_OUTCOME = f"status = '{OutcomeStatus.FAILED.value}'"
 
 
@@ -92,6 +93,11 @@ objects = Table(
         "objects_failing",
         "key",
         sqlite_where=text(IS_FAILING),
+    ),
+    Index(
+        "objects_unsynced",
+        "key",
+        sqlite_where=text(IS_UNSYNCED),
     ),
     sqlite_with_rowid=False,
 )

@@ -138,7 +138,12 @@ class ChainCredentials:
         self._asked_at = self._clock()
         if chain is None:
             self._renewed_at = self._asked_at
-        threading.Thread(target=self._ask, args=(chain,), name="credentials", daemon=True).start()
+        asking = threading.Thread(target=self._ask, args=(chain,), name="credentials", daemon=True)
+        try:
+            asking.start()
+        except RuntimeError as error:  # no threads: asked again in a second
+            self._asked_at = None
+            self._take(chain, CredentialsOutdated(f"the chain cannot be asked: {error}"))
 
     def _ask(self, chain: "BotocoreCredentials | None") -> None:
         """On a thread of its own: begin the chain, or let botocore renew what it has."""

@@ -283,6 +283,7 @@ class TransferLoop:
         easy.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(patience * 1000)))
         if options.ca_file is not None:
             easy.setopt(pycurl.CAINFO, options.ca_file)
+            easy.setopt(pycurl.PROXY_CAINFO, options.ca_file)
         return transfer
 
 

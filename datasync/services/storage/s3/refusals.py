@@ -5,6 +5,7 @@ message, never a signature, a secret or a URL.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -73,6 +74,9 @@ PLAIN: dict[int, type[BucketError]] = {
 }
 _CODE = re.compile(r"[A-Za-z0-9.]{1,64}", re.ASCII)
 _REGION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
+_REPLACEMENT = "\ufffd"
+_NOT_IN_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), _REPLACEMENT)
+_ODD = re.compile(rb"&#(?:x([0-9A-Fa-f]{1,6})|([0-9]{1,7}));|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +164,9 @@ def _is_about_another(told: str, key: str) -> bool:
 
 
 def _bare(key: str) -> list[str]:
-    """A key's segments as they survive a server's XML."""
-    return [segment for segment in key.replace("\r\n", "\n").strip().split("/") if segment]
+    """A key's segments as they survive a server's XML, which has no place for some characters."""
+    told = key.translate(_NOT_IN_XML).replace("\r\n", "\n").strip()
+    return [segment for segment in told.split("/") if segment]
 
 
 def _redirect(refusal: Refusal, text: str) -> BucketError:
@@ -184,9 +189,8 @@ def _error_texts(body: bytes) -> dict[str, str]:
 
     A field that is said twice, or holds more than text, says nothing.
     """
-    try:
-        root = etree.fromstring(body[:MAX_ERROR_BYTES], safe_parser())
-    except (etree.XMLSyntaxError, ValueError):
+    root = _parsed(body[:MAX_ERROR_BYTES])
+    if root is None:
         return {}
     if etree.QName(root).localname != "Error" or has_document_type(root):
         return {}
@@ -196,6 +200,20 @@ def _error_texts(body: bytes) -> dict[str, str]:
         doubtful = name in texts or len(child)
         texts[name] = "" if doubtful else (child.text or "").strip()
     return texts
+
+
+def _parsed(body: bytes) -> etree._Element | None:
+    """A document, or None. One that speaks of a key with characters that XML has no place for is
+    no XML, and S3 sends it all the same: they are read as U+FFFD."""
+    for text in (body, _ODD.sub(_legible, body)):
+        with suppress(etree.XMLSyntaxError, ValueError):
+            return etree.fromstring(text, safe_parser())
+    return None
+
+
+def _legible(odd: re.Match[bytes]) -> bytes:
+    number = int(odd[1], 16) if odd[1] else int(odd[2]) if odd[2] else ord(odd[0])
+    return _REPLACEMENT.encode() if number in _NOT_IN_XML else odd[0]
 
 
 def has_document_type(root: etree._Element) -> bool:
