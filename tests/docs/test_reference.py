@@ -116,8 +116,10 @@ class _References:
 def test_the_sample_of_a_shape_is_one() -> None:
     document = http_app.openapi()
     for name, schema in document["components"]["schemas"].items():
-        shape = getattr(s3_models, name)
-        if issubclass(shape, BaseModel):
+        shape = getattr(s3_models, name, None)
+        if shape is None:
+            assert "enum" in schema, name  # a word of ours, in a parameter
+        elif issubclass(shape, BaseModel):
             made = sample(schema, _References(document))
             shape.model_validate_json(json.dumps(made))
 
