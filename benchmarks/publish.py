@@ -82,10 +82,10 @@ def _results(records: Sequence[Record]) -> str:
 
 
 def _goals(records: Sequence[Record]) -> list[tuple[Section, int]]:
-    sections: dict[tuple[str, tuple[str, str]], Section] = {}
+    sections: dict[tuple[str, str, str], Section] = {}
     for record in records:
         for section in record.sections:
-            sections.setdefault((section.workload, section.setting), section)
+            sections.setdefault(section.key, section)
     return [
         (section, number)
         for section in sections.values()

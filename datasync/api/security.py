@@ -313,13 +313,10 @@ class AccessMiddleware:
         caller = Caller(client[0] if client else None, scope["method"], headers)
         try:
             self._let_in(scope, policy.check(caller), path)
-        except Forbidden as refused:
-            if not senders.postpone(scope, path, refused):
-                raise
-        except Unauthorized as refused:
+        except (Forbidden, Unauthorized) as refused:
             if senders.postpone(scope, path, refused):
                 return
-            if policy.is_guess(headers):
+            if isinstance(refused, Unauthorized) and policy.is_guess(headers):
                 self._rates().spend(GUESSES, address_of(scope))
             raise
 

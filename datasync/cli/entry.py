@@ -147,7 +147,7 @@ def _unexpected(error: Exception) -> int:
         where = "LOG_FILE has the traceback."
     else:
         sys.stderr.write(masked("".join(traceback.format_exception(error))))
-    print_error(f"internal error: {type(error).__name__}: {error}", where)
+    print_error(masked(f"internal error: {type(error).__name__}: {error}"), where)
     return exits.FAILED
 
 

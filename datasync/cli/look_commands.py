@@ -9,7 +9,7 @@ from datasync.cli.run_commands import Json, Limit, Prefix
 from datasync.cli.session import asked
 from datasync.cli.terminal import Cell, Column, print_json, print_line, print_table, remark
 from datasync.cli.wording import in_commands
-from datasync.models.words import byte_text
+from datasync.models.words import amounts_text, byte_text
 from datasync.models.sync_models import State
 
 if TYPE_CHECKING:  # the wire's shapes take long to load: not for --help
@@ -149,12 +149,11 @@ def _unmirrored(stats: "StatsReport") -> str:
 
 def _left_out(stats: "StatsReport") -> str:
     """What of the bucket is not mirrored though nothing failed; nothing where all is."""
-    counts = {State.ARCHIVED: stats.archived, State.OVERSIZE: stats.oversize}
-    there = {state.value: count for state, count in counts.items() if count}
-    if not there:
+    counts = {"archived": stats.archived, "oversize": stats.oversize}
+    if not any(counts.values()):
         return ""
-    told = ", ".join(f"{count:,} {state}" for state, count in there.items())
-    options = " ".join(f"--state {state}" for state in there)
+    options = " ".join(f"--state {state}" for state, count in counts.items() if count)
+    told = amounts_text(counts)
     return f"Not mirrored, and no failure: {told}. List: datasync files {options}"
 
 

@@ -69,9 +69,9 @@ class MirrorFacts:
     `last_run` is the latest finished reconciliation of the whole scope, `since` are all runs
     asked for after it, newest first. `outdated` says that it is too old to speak for now.
     `complete` is the latest one that came to its end, `overdue` that there should have been
-    another one since. `untold` are the latest complete
-    reconciliations in a row, newest first, that found drift and began after the last event.
-    `deletes` are those of the last hour that nobody approved.
+    another one since. `untold` are the latest complete reconciliations in a row, newest first,
+    that found drift and began after the last event. `deletes` are those of the last hour that
+    nobody approved.
     """
 
     totals: LedgerTotals
@@ -227,9 +227,8 @@ def concerns(facts: MirrorFacts, now: float) -> list[str]:
     last = facts.last_run
     if last is not None and last.status in (RunStatus.FAILED, RunStatus.PARTIAL):
         found.append(f"the last run ended {last.status.value}: {last.error or 'see its failures'}")
-    complete = facts.complete or last
-    if facts.overdue and complete is not None and complete.finished is not None:
-        hours = (now - complete.finished) / 3600
+    if facts.overdue and facts.complete is not None and facts.complete.finished is not None:
+        hours = (now - facts.complete.finished) / 3600
         found.append(f"the last complete reconciliation ended {hours:.1f} hours ago")
     if nobody_leads(facts, now):
         found.append("no process runs the engine: a run is queued and not taken")

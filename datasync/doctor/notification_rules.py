@@ -29,8 +29,6 @@ GAP_ADVICE = (
     "comparison."
 )
 UNKNOWN_ADVICE = "datasync doctor --canary shows whether an event comes here."
-
-
 _ENCODED = re.compile(r"[A-Za-z0-9/!*'()._~+%-]*")
 
 

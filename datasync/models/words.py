@@ -1,5 +1,7 @@
 """Numbers in words that people read at a glance: bytes, durations. Pure; wherever people read."""
 
+from collections.abc import Mapping
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -26,3 +28,8 @@ def second_text(seconds: float | None) -> str:
     if seconds < 0.1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def amounts_text(counts: Mapping[str, int]) -> str:
+    """ "1,204 archived, 3 oversize": what there is any of."""
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)

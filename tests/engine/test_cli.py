@@ -661,14 +661,15 @@ def test_a_fault_that_no_log_takes_is_told_whole(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def broken(*_: object) -> None:
-        raise ZeroDivisionError("oops, and the secret sk-1")
+        raise ZeroDivisionError("oops, and sEcReT/0123456789")
 
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AK1")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sk-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA0123456789")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sEcReT/0123456789")
     monkeypatch.setattr("datasync.cli.log_commands.Follower", broken)
     ran = command_line("logs")
     assert ran.code == 1
     assert "Traceback" in ran.err and "LOG_FILE" not in ran.err
+    assert "sEcReT" not in ran.err
     assert "error: internal error: ZeroDivisionError" in ran.err
 
 

@@ -3,7 +3,8 @@
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -289,6 +290,22 @@ def test_a_key_that_a_run_cannot_record_makes_it_partial(
 # Files in their places that something else went wrong for
 
 
+@contextmanager
+def reading(
+    monkeypatch: pytest.MonkeyPatch, before: Callable[[Sequence[str]], None]
+) -> Iterator[None]:
+    """While open, `before` hears of each look for rows, and may refuse it."""
+    get_many = Ledger.get_many
+
+    def watched(ledger: Ledger, keys: Sequence[str]) -> dict[str, ObjectRow]:
+        before(keys)
+        return get_many(ledger, keys)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "get_many", watched)
+        yield
+
+
 @pytest.mark.parametrize("urgent", [True, False])
 def test_a_placed_file_whose_folder_is_not_flushed_stays_ours(
     world: World, commits: Commits, monkeypatch: pytest.MonkeyPatch, urgent: bool
@@ -335,15 +352,12 @@ def test_files_that_are_placed_are_recorded_though_their_group_is_given_up(
 ) -> None:
     world.bucket.put("a", b"above")
     world.sync()
-    get_many = Ledger.get_many
 
-    def fails(ledger: Ledger, keys: Sequence[str]) -> dict[str, ObjectRow]:
+    def refuse(keys: Sequence[str]) -> None:
         if list(keys) == ["a"]:  # to make way for a/b
             raise LedgerError("the connection is lost")
-        return get_many(ledger, keys)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "get_many", fails)
+    with reading(monkeypatch, refuse):
         commits.group(commits.staged("x", b"x"), commits.staged("a/b", b"below"))
     assert {type(done.broken) for done in commits.done} == {LedgerError}
     assert world.row("x").state is State.SYNCED
@@ -355,15 +369,13 @@ def test_files_that_are_placed_are_recorded_though_their_group_is_given_up(
 def test_a_ledger_that_is_busy_for_a_moment_costs_nothing_that_was_fetched(
     world: World, commits: Commits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    get_many, refusals = Ledger.get_many, [LedgerBusy("restarting"), LedgerBusy("restarting")]
+    refusals = [LedgerBusy("restarting"), LedgerBusy("restarting")]
 
-    def busy(ledger: Ledger, keys: Sequence[str]) -> dict[str, ObjectRow]:
+    def refuse(_: Sequence[str]) -> None:
         if refusals:
             raise refusals.pop()
-        return get_many(ledger, keys)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "get_many", busy)
+    with reading(monkeypatch, refuse):
         commits.group(commits.staged("a", b"x"))
     assert refusals == [] and world.row("a").state is State.SYNCED
 

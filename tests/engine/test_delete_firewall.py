@@ -49,6 +49,17 @@ def held(world: World, *numbers: int) -> Run:
     return run
 
 
+def held_live(live: World, lost: int) -> Run:
+    """A held run of a service that leads, over 40 keys, of which so many are lost."""
+    for number in range(40):
+        live.bucket.put(key(number), b"x")
+    live.perform()
+    lose(live, *range(lost))
+    run = live.perform()
+    assert run.status is RunStatus.HELD
+    return run
+
+
 def approved(world: World, run: Run) -> Run:
     world.service.approve(run.id)
     return world.service.apply(run.id)
@@ -66,12 +77,7 @@ def told(world: World, now: float | None = None) -> str:
 def test_an_approval_outlives_a_ledger_that_is_busy(
     live: World, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    for number in range(100):
-        live.bucket.put(key(number), b"x")
-    live.perform()
-    lose(live, *range(60))
-    run = live.perform()
-    assert run.status is RunStatus.HELD
+    run = held_live(live, 30)
     done, refusals = getattr(Ledger, step), [LedgerBusy("restarting")]
 
     def busy(ledger: Ledger, *given: object, **named: object) -> object:
@@ -172,12 +178,7 @@ def test_an_approved_plan_still_deletes_nothing_that_s3_does_not_confirm(
 
 
 def test_what_events_delete_while_a_plan_is_held_is_not_deleted_twice(live: World) -> None:
-    for number in range(40):
-        live.bucket.put(key(number), b"x")
-    live.perform()
-    lose(live, *range(15))
-    run = live.perform()
-    assert run.status is RunStatus.HELD
+    run = held_live(live, 15)
     live.service.mark([(key(number), "event") for number in range(12)])
     eventually(lambda: len(live.tree()) == 28)
     live.service.approve(run.id)

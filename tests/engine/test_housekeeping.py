@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from datasync.errors import LedgerBusy, LedgerError
-from datasync.models.sync_models import SyncOptions
+from datasync.models.sync_models import RunKind, RunStatus, SyncOptions
 from datasync.services.engine import housekeeping
 from datasync.services.engine.housekeeping import Housekeeping
 from datasync.services.storage.ledger import Ledger
 from datasync.services.storage.mirror import Emptied, Mirror
 from datasync.utils.logger import close_logging, configure_logging
 from tests.support import fail
+from tests.support.threads import no_threads
 from tests.support.world import World, eventually
 
 MIB = 2**20
@@ -209,3 +210,30 @@ def test_a_full_disk_is_relieved_and_downloads_go_on(
     world.service.start()
     eventually(lambda: world.tree().get("new") == b"y", 20)
     assert not old.exists()
+
+
+def test_without_a_thread_it_says_so_and_begins_later(
+    house: Housekeeping, problems: list[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with no_threads(monkeypatch, "housekeeping"):
+        house.look(0.0)
+    assert ["no thread can be started" in str(each) for each in problems] == [True]
+    assert not house.busy
+    house.join(1.0)
+    house.look(1e9)
+    house.join(20.0)
+    assert len(problems) == 1
+
+
+def test_a_run_that_no_thread_can_be_had_for_waits(
+    live: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the engine goes on leading: events are looked at meanwhile."""
+    live.bucket.put("a", b"x")
+    with no_threads(monkeypatch, "run-"):
+        run, _ = live.service.request_run(RunKind.RECONCILE)
+        eventually(lambda: "no thread can be started" in str(live.service.last_problem))
+        live.service.mark([("a", "event")])
+        eventually(lambda: live.ledger.get("a"))
+        assert live.service.leading
+    eventually(lambda: live.status(run.id) is RunStatus.SUCCESS)

@@ -20,6 +20,7 @@ from datasync.models.sync_models import EventNote
 from datasync.services.events import journal as journal_module
 from datasync.services.events.journal import Entry, Journal
 from datasync.services.storage.ledger import Ledger, sqlite_url
+from tests.support.threads import no_threads
 from tests.support.world import eventually
 
 
@@ -227,3 +228,14 @@ def test_a_journal_that_is_never_idle_writes_its_delays_with_the_next_commit(
     assert len(desk.ledger.commits) == 5
     desk.journal.close()
     assert journal_delays(desk) == 5
+
+
+def test_without_a_thread_nothing_is_promised_and_the_next_one_is_taken(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with no_threads(monkeypatch, "journal"):
+        with pytest.raises(JournalFull, match="can't start new thread"):
+            desk.tell("a")
+    desk.ledger.gate.set()
+    desk.tell("b").result(20)
+    assert set(desk.ledger.real.dirty(["a", "b"])) == {"b"}

@@ -180,6 +180,13 @@ class DirtyContract:
             ledger.journal([EventNote("a", "put", received)], {})
         assert ledger.totals().last_event == 9.0
 
+    def test_a_last_event_of_a_clock_that_was_far_ahead_gives_way(self, ledger: Ledger) -> None:
+        for received in (10_000.0, 9_800.0):
+            ledger.journal([EventNote("a", "put", received)], {})
+        assert ledger.totals().last_event == 10_000.0
+        ledger.journal([EventNote("a", "put", 5_000.0)], {})
+        assert ledger.totals().last_event == 5_000.0
+
     def test_a_bad_key_marks_nothing(self, ledger: Ledger) -> None:
         with pytest.raises(KeyRejected):
             ledger.journal(

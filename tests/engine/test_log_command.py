@@ -1,5 +1,8 @@
 """`datasync logs`: the latest entries, chosen by importance, and those that follow."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,3 +121,18 @@ def test_a_log_that_cannot_be_read_says_why(
     assert refused.code == 2
     assert f"LOG_FILE cannot be read: {tmp_path}: Is a directory" in refused.err
     assert "internal error" not in refused.err
+
+
+def test_in_a_pipe_each_line_is_seen_as_it_is_written(log_file: Path) -> None:
+    """A pipe is written in large pieces otherwise: hours later, on a quiet service."""
+    command = [sys.executable, "-m", "datasync", "logs", "-f", "-n", "1"]
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == ENTRIES[-1] + "\n"
+            with open(log_file, "a") as log:
+                log.write(f"{ENTRIES[0]}\n")
+            assert process.stdout.readline() == ENTRIES[0] + "\n"
+        finally:
+            process.kill()

@@ -395,7 +395,7 @@ def test_the_headline_names_what_is_not_mirrored(service: Service, tab: Tab) -> 
     service.bucket.put("cold", b"x", storage_class="GLACIER")
     service.sync()
     site = Site(service, tab).go()
-    site.sees("The mirror has 1 object of the bucket. Not mirrored, as configured: 1 archived.")
+    site.sees("The mirror has 1 object of the bucket. Not mirrored: 1 archived.")
 
 
 def test_a_download_is_of_the_key_that_it_stands_beside(service: Service, tab: Tab) -> None:

@@ -1,5 +1,6 @@
 """What the benchmark's report, its chart and the page say is what was measured."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
@@ -99,6 +100,17 @@ def test_two_runs_stand_side_by_side_on_the_page(tmp_path: Path) -> None:
     assert page.startswith("Before\n\n<!-- results: 2026-03-01-120000-full 2026-03-01-120000-full")
     assert page.endswith("<!-- end of results -->\n\nAfter\n")
     assert "stale words" not in page
+
+
+def test_what_only_a_later_run_has_is_there_and_so_are_the_notes(tmp_path: Path) -> None:
+    first, second = section([1], [2]), replace(section([1], [2]), workload="W99")
+    first.verdicts = second.verdicts = [Verdict("wall", 0.6, 0.5)]
+    later = record(tmp_path, second)
+    later.note("Interrupted, went on later.")
+    page = filled(BLANK, [record(tmp_path, first), later])
+    assert "| not measured | - | 0.50 | yes |" in page
+    assert f"`{later.folder.name}`: Interrupted, went on later." in page
+    assert "W99" in drawn([later, record(tmp_path, first)])
 
 
 def test_a_workload_that_one_run_has_not_is_said_so(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from datasync.services.storage.s3.endpoint import S3Config
 from datasync.services.storage.s3.signing import Credentials
 from tests.support.clocks import StandingClock
 from tests.support.receivers import fetch
+from tests.support.threads import no_threads
 from tests.support.world import eventually
 
 
@@ -145,6 +146,21 @@ def test_static_credentials_stay_the_same_object() -> None:
     clock.now = 100.0
 
     assert chain() is first
+
+
+def test_a_chain_that_no_thread_can_be_had_for_is_asked_again(
+    role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = StandingClock()
+    chain = ChainCredentials(role.resolve, clock)
+    with no_threads(monkeypatch, "credentials"):
+        with pytest.raises(CredentialsOutdated, match="can't start new thread"):
+            chain()
+        clock.now = 1.5
+        with pytest.raises(CredentialsOutdated, match="can't start new thread"):
+            chain()
+    clock.now = 3.0
+    assert chain().token == "token-1"
 
 
 def test_temporary_credentials_are_renewed(role: Role) -> None:

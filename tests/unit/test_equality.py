@@ -144,7 +144,7 @@ def test_an_approved_run_proves_what_was_there_when_it_was_asked_for() -> None:
 def test_an_outdated_proof_proves_nothing_and_is_a_concern_where_the_next_was_due() -> None:
     assert not in_sync(replace(EQUAL, last_run=PROOF, outdated=True))
     assert concerns(replace(EQUAL, last_run=PROOF, outdated=True), now=8200.0) == []
-    overdue = replace(EQUAL, last_run=PROOF, outdated=True, overdue=True)
+    overdue = replace(EQUAL, last_run=PROOF, complete=PROOF, outdated=True, overdue=True)
     assert concerns(overdue, now=8200.0) == ["the last complete reconciliation ended 2.0 hours ago"]
 
 
@@ -180,6 +180,17 @@ def test_a_run_is_found_behind_any_number_of_later_ones(ledger: Ledger) -> None:
     assert found.last_run is not None and found.last_run.id == proof
     assert [each.id for each in found.unfinished] == [*reversed(waiting), working]
     assert not in_sync(found)
+
+
+def test_comparisons_that_are_cut_short_again_and_again_hide_no_delay(ledger: Ledger) -> None:
+    run(ledger, RunStatus.SUCCESS)
+    for at in (9_000.0, 12_000.0, 18_000.0):
+        run(ledger, RunStatus.INTERRUPTED, at=at)
+    found = facts(ledger, now=18_001.0)
+    assert (found.outdated, found.overdue) == (False, True)
+    assert "the last complete reconciliation ended 5.0 hours ago" in concerns(found, 18_001.0)
+    run(ledger, RunStatus.PARTIAL, at=18_002.0)
+    assert not facts(ledger, now=18_003.0).overdue
 
 
 def test_only_reconciliations_of_everything_prove(ledger: Ledger) -> None:

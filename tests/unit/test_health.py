@@ -3,9 +3,12 @@
 import threading
 import time
 
+import pytest
+
 from datasync.controllers.health import HealthCheck, Probe
 from datasync.errors import MirrorUnavailable, NetworkFailure
 from datasync.models.s3_models import HealthStatus
+from tests.support.threads import no_threads
 from tests.support.world import eventually
 from tests.unit.test_equality import EQUAL
 
@@ -43,6 +46,16 @@ def test_a_probe_keeps_its_answer_for_a_while_only() -> None:
     assert value() == 1
     now[0] = 5.1
     assert value() == 2
+
+
+def test_a_probe_that_no_thread_can_be_had_for_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    probe = Probe("x", lambda: 1, fresh_seconds=5.0, clock=lambda: now[0])
+    with no_threads(monkeypatch, "probe-x"):
+        problem = probe.begin().within(time.monotonic()).problem
+    assert problem is not None and "can't start new thread" in problem
+    now[0] = 5.1
+    assert probe.begin().within(time.monotonic() + 10).value == 1
 
 
 def test_a_probe_tells_the_problem_and_no_details_of_surprises() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from datasync.errors import (
+    Interrupted,
     QueueCredentialsRejected,
     QueueDenied,
     QueueError,
@@ -309,6 +310,16 @@ class TestErrors:
         assert queue.receive(1, 0, 30) == []
         assert queue.receive(1, 0, 30) == []
         queue.close()
+
+
+def test_a_close_waits_for_no_chain_of_credentials() -> None:
+    queue = queue_at("http://127.0.0.1:1")
+    with queue._lock:  # held while the chain is asked, which may hang
+        began = time.monotonic()
+        queue.close()
+        assert time.monotonic() - began < 10
+    with pytest.raises(Interrupted):
+        queue.receive(1, 0, 30)
 
 
 class TestCredentials:

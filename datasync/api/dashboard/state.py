@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datasync.controllers.tallies import counted
-from datasync.models.words import duration_text
+from datasync.models.words import amounts_text, duration_text
 from datasync.models.s3_models import HealthReport, HealthStatus, RunReport, StatsReport
 
 
@@ -57,8 +57,7 @@ def _proved(stats: StatsReport) -> str:
     mirrored = counted(stats.objects - aside, "object")
     if not aside:
         return f"The mirror has all of the bucket: {mirrored}."
-    told = ", ".join(f"{count:,} {state}" for state, count in asides.items() if count)
-    return f"The mirror has {mirrored} of the bucket. Not mirrored, as configured: {told}."
+    return f"The mirror has {mirrored} of the bucket. Not mirrored: {amounts_text(asides)}."
 
 
 def _doing(stats: StatsReport, run: RunReport) -> str:

@@ -359,15 +359,16 @@ class _RunThread:
         return self._thread is None or not self._thread.is_alive()
 
     def begin(self, run: Run) -> None:
-        """Raises: InternalFault when no thread is to be had."""
+        """Where no thread is to be had it waits; what events tell of does not."""
         thread = threading.Thread(
             target=self._perform, args=(run,), name=f"run-{run.id}", daemon=True
         )
         try:
             thread.start()
         except RuntimeError as error:
-            raise InternalFault(f"no thread can be started for a run: {error}") from error
-        self._thread = thread
+            self._failed(InternalFault(f"no thread can be started for a run: {error}"))
+        else:
+            self._thread = thread
 
     def join(self, timeout_seconds: float) -> None:
         if self._thread is not None:

@@ -205,9 +205,10 @@ def _error_texts(body: bytes) -> dict[str, str]:
 def _parsed(body: bytes) -> etree._Element | None:
     """A document, or None. One that speaks of a key with characters that XML has no place for is
     no XML, and S3 sends it all the same: they are read as U+FFFD."""
-    for text in (body, _ODD.sub(_legible, body)):
-        with suppress(etree.XMLSyntaxError, ValueError):
-            return etree.fromstring(text, safe_parser())
+    with suppress(etree.XMLSyntaxError, ValueError):
+        return etree.fromstring(body, safe_parser())
+    with suppress(etree.XMLSyntaxError, ValueError):
+        return etree.fromstring(_ODD.sub(_legible, body), safe_parser())
     return None
 
 
