@@ -251,9 +251,13 @@ def assert_adds_up(counts: RunCounts) -> None:
 
 def nothing_in_flight(engine: Engine) -> bool:
     shop = engine._workshop
-    loops = [(loop._active, loop._later, loop._taken, loop._results) for loop in shop._pool._loops]
+    loops = [
+        (each._active, each._arrived, each._later, each._taken, each._to_prove, each._results)
+        for each in shop._pool._loops
+    ]
     held = [shop._waiting, shop._tallies, *(one for loop in loops for one in loop)]
-    idle = shop._pool.queues.empty and not any(held)
+    proved = all(loop._proving.idle for loop in shop._pool._loops)
+    idle = shop._pool.queues.empty and proved and not any(held)
     return idle and not engine._dispatcher.in_hand and not shop._committer.backlog
 
 

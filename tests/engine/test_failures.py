@@ -408,9 +408,30 @@ def test_a_mistake_in_one_transfer_is_reported_and_others_go_on(
 def test_a_mistake_in_a_proof_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.bucket.put("a", b"x")
     (world.root / "a").write_bytes(b"x")
-    monkeypatch.setattr(proving, "prove_local", _raising(ZeroDivisionError("a mistake")))
+    monkeypatch.setattr(proving, "prove_listed", _raising(ZeroDivisionError("a mistake")))
     run = world.sync()
     assert told(world, run.id) == {"a": "InternalFault"}
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_a_mistake_in_a_question_is_reported_and_no_other_objects(
+    world: World, files: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("a", "b"):
+        world.bucket.put(key, key.encode() * 1000, part_sizes=(400, 600))
+        if files:
+            (world.root / key).write_bytes(key.encode() * 1000)
+    parts = world.bucket.parts
+
+    def fail_for_one(key: str, etag: str, count: int) -> tuple[int, ...]:
+        if key == "a":
+            raise ZeroDivisionError("a mistake")
+        return parts(key, etag, count)
+
+    monkeypatch.setattr(world.bucket, "parts", fail_for_one)
+    run = world.sync()
+    assert told(world, run.id) == {"a": "InternalFault"}
+    assert world.row("b").verdict is Verdict.MULTIPART_MD5
 
 
 def test_a_mistake_in_a_run_ends_it_as_failed(

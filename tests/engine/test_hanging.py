@@ -6,8 +6,10 @@ import threading
 import pytest
 
 from datasync.errors import AccessDenied
-from datasync.models.sync_models import RunStatus
+from datasync.models.sync_models import RunStatus, Verdict
+from datasync.services.engine import levels, proof, proving, transfer
 from datasync.services.engine.fetch import Fetch
+from datasync.services.engine.transfer_loop import TransferLoop
 from tests.support import fail
 from tests.support.world import World, eventually
 
@@ -57,6 +59,163 @@ def test_parts_that_s3_does_not_tell_hold_up_neither_others_nor_a_stop(
     world.service.stop(10)
     assert not world.service.leading
     world.assert_nothing_staged()
+
+
+class SilentParts:
+    """Questions for the parts of objects; those below `hung/` are never answered."""
+
+    def __init__(self, world: World, never: threading.Event) -> None:
+        self.asked: list[str] = []
+        self._never = never
+        self._parts = world.bucket.parts
+        world.bucket.parts = self._ask  # type: ignore[method-assign]
+
+    def _ask(self, key: str, etag: str, count: int) -> tuple[int, ...]:
+        self.asked.append(key)
+        if key.startswith("hung/"):
+            self._never.wait()
+        return self._parts(key, etag, count)
+
+
+def put_in_parts(world: World, *keys: str) -> None:
+    for key in keys:
+        world.bucket.put(key, b"x" * 1000, part_sizes=(400, 600))
+
+
+def bring(world: World, key: str) -> None:
+    """Have an event bring a plain object."""
+    world.bucket.put(key, b"plain")
+    world.service.mark([(key, "event")])
+    eventually(lambda: key in world.tree())
+
+
+def test_parts_that_s3_does_not_tell_hold_up_no_event_that_needs_others(
+    live: World, never: threading.Event
+) -> None:
+    silent = SilentParts(live, never)
+    hung = [f"hung/{number}" for number in range(transfer.ASKING_THREADS)]
+    put_in_parts(live, *hung)
+    live.service.request_run()
+    bulk = transfer.ASKING_THREADS - transfer.ASKING_RESERVE
+    eventually(lambda: len(silent.asked) == bulk)
+    put_in_parts(live, "event")
+    live.service.mark([("event", "event")])
+    eventually(lambda: "event" in live.tree())
+    assert len(silent.asked) == bulk + 1
+
+
+def test_objects_that_wait_for_their_proof_are_no_more_than_may_be_under_way(
+    world: World, never: threading.Event
+) -> None:
+    """Each of them has bytes in the staging folder."""
+    world.reopen(concurrency=2)
+    SilentParts(world, never)
+    put_in_parts(world, *(f"hung/{number}" for number in range(8)))
+    world.service.start()
+    world.service.request_run()
+    eventually(lambda: world.bucket.counts["get"] == 2)
+    for key in ("a", "b", "c"):
+        bring(world, key)
+    assert world.bucket.counts["get"] == 2 + 3
+
+
+def put_with_files(world: World, *keys: str) -> None:
+    """Objects in parts whose files are there already, to be proved by what S3 says."""
+    put_in_parts(world, *keys)
+    for key in keys:
+        file = world.root / key
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"x" * 1000)
+
+
+def test_a_question_that_hangs_keeps_no_other_file_from_its_proof(
+    live: World, never: threading.Event
+) -> None:
+    SilentParts(live, never)
+    hung = [f"hung/{number}" for number in range(proving.QUESTIONS_AHEAD - 1)]
+    others = [f"other/{number}" for number in range(20)]
+    put_with_files(live, *hung, *others)
+    run, _ = live.service.request_run()
+    eventually(lambda: live.ledger.run(run.id).counts.adopted == len(others))
+    live.service.cancel(run.id)
+    eventually(lambda: status(live, run.id) is RunStatus.CANCELLED, 5)
+    assert live.bucket.counts["get"] == 0
+
+
+def test_no_more_questions_are_under_way_than_requests_may_be(
+    world: World, never: threading.Event
+) -> None:
+    world.reopen(concurrency=4)
+    silent = SilentParts(world, never)
+    put_with_files(world, *(f"hung/{number:02}" for number in range(20)))
+    put_with_files(world, "other")  # after them, and it has no turn
+    world.service.start()
+    run, _ = world.service.request_run()
+    eventually(lambda: len(silent.asked) == 2)  # one of two loops has them all
+    bring(world, "event")
+    bring(world, "later")
+    world.service.cancel(run.id)
+    eventually(lambda: status(world, run.id) is RunStatus.CANCELLED, 5)
+    assert sorted(silent.asked) == ["hung/00", "hung/01"]
+    assert world.ledger.run(run.id).counts.adopted == 0
+
+
+def test_files_that_are_others_become_no_more_downloads_than_may_be_under_way(
+    live: World, never: threading.Event
+) -> None:
+    for number in range(3 * levels.START):
+        live.bucket.put(f"{number:03}", b"new")
+        live.bucket.script(f"{number:03}", fail.pause_until(never))
+        (live.root / f"{number:03}").write_bytes(b"other")
+    live.service.request_run()
+    eventually(lambda: live.bucket.counts["get"] == levels.START)
+    bring(live, "event")
+    assert live.bucket.counts["get"] == levels.START + 1
+
+
+def test_a_cancelled_run_asks_nothing_more(
+    live: World, never: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, begun, prove = threading.Event(), threading.Event(), proof.prove_listed
+
+    def wait_first(*arguments: object) -> object:
+        begun.set()
+        gate.wait(30)
+        return prove(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(proving, "prove_listed", wait_first)
+    silent = SilentParts(live, never)
+    put_with_files(live, *(f"hung/{number}" for number in range(5)))
+    run, _ = live.service.request_run()
+    assert begun.wait(10)
+    live.service.cancel(run.id)
+    loop = next(one for one in threading.enumerate() if isinstance(one, TransferLoop))
+    eventually(lambda: run.id in loop._pool.withdrawn)
+    gate.set()
+    eventually(lambda: status(live, run.id) is RunStatus.CANCELLED, 5)
+    assert silent.asked == []
+
+
+def test_a_large_object_is_hashed_once_its_parts_are_told(
+    live: World, never: threading.Event
+) -> None:
+    parts = live.bucket.parts
+
+    def ask(key: str, etag: str, count: int) -> tuple[int, ...]:
+        never.wait()
+        return parts(key, etag, count)
+
+    live.bucket.parts = ask  # type: ignore[method-assign]
+    size = 33 * MIB
+    live.bucket.put("a", os.urandom(size), part_sizes=(size // 3, size - size // 3))
+    live.service.mark([("a", "event")])
+    eventually(lambda: live.bucket.counts["get"] == 3)
+    bring(live, "b")
+    assert live.tree() == {"b": b"plain"}
+    never.set()
+    eventually(lambda: live.ledger.get("a"))
+    assert live.row("a").verdict is Verdict.MULTIPART_MD5
+    live.assert_equal()
 
 
 def test_an_approved_plan_survives_a_stop(live: World, never: threading.Event) -> None:

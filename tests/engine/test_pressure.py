@@ -45,8 +45,7 @@ def proofs_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
         return wait_first
 
-    for name in ("prove_local", "prove_listed"):
-        monkeypatch.setattr(proving, name, waiting_first(getattr(proof, name)))
+    monkeypatch.setattr(proving, "prove_listed", waiting_first(proof.prove_listed))
     yield gate
     gate.set()
 
@@ -388,12 +387,13 @@ def test_the_loops_count_their_proofs(live: World) -> None:
     """Every proof is given back, however it ends: else they would come to a stop in time."""
     for number in range(30):
         live.bucket.put(f"{number:02}", b"x")
+        live.bucket.put(f"parts/{number:02}", b"xyz", part_sizes=(1, 2))
     live.perform()
     live.file("07").write_bytes(b"y")
     for _ in range(2):
         assert live.perform(RunKind.VERIFY).status is RunStatus.SUCCESS
     loops = [one for one in threading.enumerate() if isinstance(one, TransferLoop)]
-    assert loops and [loop._proving.errands for loop in loops] == [0] * len(loops)
+    assert loops and all(loop._proving.idle for loop in loops)
 
 
 def test_small_objects_do_not_wait_for_a_listing_that_stands_still(

@@ -49,6 +49,7 @@ def environment(folder: Path, **settings: object) -> dict[str, str]:
         "HOME": str(folder),
         "LOCAL_DOWNLOAD_DIR": str(folder / "mirror"),
         "LOG_FILE": str(folder / "service.log"),
+        "API_PORT": str(free_ports(1)[0]),
         **{name: str(value) for name, value in settings.items()},
     }
 
@@ -192,7 +193,7 @@ def test_a_host_to_listen_on_that_is_none_is_told_with_all_the_rest(
     tmp_path: Path, command: list[str], host: str, words: str
 ) -> None:
     settings = working(tmp_path, 9, PYTHONPATH=ROOT)
-    settings |= {"API_HOST": host, "LOG_FILE": str(tmp_path), "API_PORT": "18888"}
+    settings |= {"API_HOST": host, "LOG_FILE": str(tmp_path)}
     returned, output = ended(command, tmp_path, settings)
     assert returned == 2
     first, *others = output.splitlines()

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from itertools import accumulate
-from pathlib import Path
 
 import pytest
 
@@ -17,13 +16,12 @@ from datasync.errors import (
     ServerFault,
     SlowDown,
 )
-from datasync.models.sync_models import ListedObject, Verdict
-from datasync.services.engine.proof import prove_local
+from datasync.models.sync_models import ListedObject
+from datasync.services.engine.integrity import SIZE_ONLY
+from datasync.services.engine.proof import offered
 from datasync.services.storage.bucket import S3Bucket
-from datasync.services.storage.mirror import Mirror
 from datasync.services.storage.s3.credentials import source
 from datasync.services.storage.s3.endpoint import S3Config
-from tests.support.disk import BUCKET, put
 from tests.support.scripted_server import (
     Peer,
     Reply,
@@ -225,9 +223,7 @@ def test_a_refusal_that_only_the_head_met_is_no_answer(
     assert bucket.parts("m", "e-n", 4) == (5, 5, 5, 2)
 
 
-def test_a_fault_does_not_pass_a_rotten_file(
-    server: ScriptedServer, bucket: S3Bucket, tmp_path: Path
-) -> None:
+def test_a_fault_is_no_leave_to_prove_nothing(server: ScriptedServer, bucket: S3Bucket) -> None:
     body = b"A" * 15
     parts = hashlib.md5(hashlib.md5(b"A" * 5).digest() * 3).hexdigest()
     listed = ListedObject("k", 15, f"{parts}-3", 0)
@@ -237,22 +233,13 @@ def test_a_fault_does_not_pass_a_rotten_file(
         return (FAULT if "?" in seen.target else head)(peer, seen)
 
     server.script(reply)
-    with Mirror(tmp_path / "mirror") as mirror:
-        mirror.prepare(bucket_identity=BUCKET)
-        rotten = put(mirror, "k", b"B" * 15).file
-        with pytest.raises(ServerFault) as caught:
-            prove_local(bucket, mirror, rotten, listed)
+    with pytest.raises(ServerFault) as caught:
+        offered(bucket, listed)
 
     assert caught.value.retryable and "VERIFY_FILE_INTEGRITY" in caught.value.hint
 
 
-def test_a_server_without_parts_leaves_the_size(
-    server: ScriptedServer, bucket: S3Bucket, tmp_path: Path
-) -> None:
+def test_a_server_without_parts_leaves_the_size(server: ScriptedServer, bucket: S3Bucket) -> None:
     listed = ListedObject("k", 15, f"{'0' * 32}-3", 0)
     server.script(answer("200 OK", b"x" * 15, ETag=f'"{listed.etag}"'))
-    with Mirror(tmp_path / "mirror") as mirror:
-        mirror.prepare(bucket_identity=BUCKET)
-        file = put(mirror, "k", b"x" * 15).file
-
-        assert prove_local(bucket, mirror, file, listed) is Verdict.SIZE
+    assert offered(bucket, listed) == SIZE_ONLY

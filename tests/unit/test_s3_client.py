@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from datasync.errors import (
 from datasync.models.sync_models import ObjectHead, ObjectRequest
 from datasync.services.storage.bucket import S3Bucket
 from datasync.services.storage.channel import S3Channel
+from datasync.services.storage.s3 import client, loop
 from datasync.services.storage.s3.client import S3Client
 from datasync.services.storage.s3.credentials import source
 from datasync.services.storage.s3.endpoint import S3Config
@@ -852,6 +854,37 @@ def test_a_closed_bucket_holds_no_connection(config: S3Config, server: ScriptedS
     server.close()
 
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_few_connections_are_kept_for_later_questions(config: S3Config) -> None:
+    asking = S3Client(config)
+    with ExitStack() as questions:
+        for _ in range(client.SPARE + 2):
+            questions.enter_context(asking._borrowed())
+    assert len(asking._spare) == client.SPARE
+    asking.close()
+
+
+def test_closing_leaves_behind_what_cannot_be_closed_now(
+    config: S3Config, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As libcurl, which waits for a name server that it asked."""
+    server.script(good(BODY))
+    bucket, answered, closed = S3Bucket(config), threading.Event(), threading.Event()
+    close = loop.TransferLoop.close
+
+    def wait_first(spare: loop.TransferLoop) -> None:
+        answered.wait(30)
+        close(spare)
+        closed.set()
+
+    bucket.head("a")
+    monkeypatch.setattr(loop.TransferLoop, "close", wait_first)
+    monkeypatch.setattr(client, "CLOSE_SECONDS", 0.01)
+    bucket.close()
+    assert not closed.is_set()
+    answered.set()
+    assert closed.wait(10)
 
 
 FORK = """

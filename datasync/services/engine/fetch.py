@@ -1,26 +1,29 @@
 """One object on its way: the head decides how its body is taken and proved.
 
 Small bodies are collected in memory, middling ones stream into a staging file, large ones come
-in ranges pinned to the ETag first seen. Everything here runs on the loop's thread; only hashing
-runs elsewhere. Knows no ledger and publishes nothing.
+in ranges pinned to the ETag first seen. Everything here runs on the loop's thread; only what is
+hashed after it came, and the question for the parts of an object, run elsewhere. Knows no ledger
+and publishes nothing.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 from datasync.errors import (
     DataSyncError,
+    InternalFault,
     LengthMismatch,
     ObjectArchived,
     ObjectMissing,
     ObjectTooLarge,
 )
 from datasync.models.sync_models import ObjectHead, ObjectRequest, SyncOptions, Verdict
+from datasync.services.engine.errands import Then, Work
 from datasync.services.engine.integrity import (
     LARGE_BYTES,
     SIZE_ONLY,
     Assembled,
     Digest,
+    Expectation,
     Sum,
     can_be_assembled,
     check_listed,
@@ -51,8 +54,17 @@ class Courier(Protocol):
     def now(self) -> float:
         """Seconds of a clock that never goes back."""
 
-    def elsewhere(self, work: Callable[[], None], then: Callable[[Exception | None], None]) -> None:
+    def hash(self, work: Work, then: Then, *, urgent: bool) -> None:
         """Run `work` on a hashing thread, then call `then` on the loop's thread."""
+
+    def ask(self, work: Work, then: Then, *, urgent: bool) -> None:
+        """The same on a thread that may wait for S3."""
+
+    def arrived(self, fetch: "Fetch") -> None:
+        """All its bytes are here: from now on it waits for other threads."""
+
+    def problem(self, error: Exception) -> None:
+        """Tell of a mistake of ours."""
 
     def finish(self, fetch: "Fetch", result: Result) -> None:
         """The task is done with, well or badly."""
@@ -76,6 +88,7 @@ class Fetch:
         self._writer: Writer | None = None  # of a staged file whose bytes come in one answer
         self._expectation = SIZE_ONLY
         self._digest: Digest | None = None
+        self._arrived = False  # all bytes, in one answer, of what is hashed only then
         self._ranges: Ranges | None = None
         self._refusal: ObjectArchived | None = None
         self._progress = (False, 0)
@@ -91,6 +104,11 @@ class Fetch:
             return self._ranges.received
         writer = self._writer  # once: this is asked from other threads too
         return writer.arrived if writer is not None else sum(map(len, self._chunks))
+
+    @property
+    def provable(self) -> bool:
+        """Whether it is known what proves the object."""
+        return not self._expectation.needs_parts
 
     def silent_seconds(self, now: float) -> float:
         """How long, by the looks so far, nothing has arrived; 0 while the file is hashed."""
@@ -126,6 +144,8 @@ class Fetch:
         if head.size <= MEMORY_BYTES and not expectation.needs_parts:
             return
         self._staged = self._courier.mirror.stage(head.size)
+        if expectation.needs_parts:
+            self._ask_for_parts(head, expectation)
         if head.size > LARGE_BYTES:
             self._ranges = Ranges(self, self._courier, self._staged, head)
             return
@@ -233,7 +253,9 @@ class Fetch:
                 self._writer.flush()
                 self._check_length(self._writer.written)
                 if self._digest is None:
-                    self._prove_elsewhere()
+                    self._arrived = True
+                    self._courier.arrived(self)
+                    self._prove_arrived()
                     return
                 verdict = self.proved(self._digest)
         except DataSyncError as error:
@@ -261,7 +283,33 @@ class Fetch:
                 f"{self.task.key!r}: {length} bytes arrived, S3 announced {self.head.size}"
             )
 
-    def _prove_elsewhere(self) -> None:
+    def _ask_for_parts(self, head: ObjectHead, expectation: Expectation) -> None:
+        """Ask for the sizes of the parts; when S3 cannot tell, only the length is a proof."""
+        bucket, key = self._courier.bucket, self.task.key
+        told: list[tuple[int, ...]] = []
+
+        def work() -> None:
+            if self.over:
+                return
+            told.append(bucket.parts(key, head.etag, expectation.count))
+
+        def then(error: Exception | None) -> None:
+            if self.over:
+                return
+            if error is not None:
+                self.failed_elsewhere(error)
+                return
+            self._expectation = expectation.with_parts(told[0]) if told[0] else SIZE_ONLY
+            if self._ranges is not None:
+                self._ranges.prove()
+            elif self._arrived:
+                self._prove_arrived()
+
+        self._courier.ask(work, then, urgent=self.task.urgent)
+
+    def _prove_arrived(self) -> None:
+        if not self.provable:
+            return  # the answer to the question will do it
         read_back = self.read_back()
         size = self._staged.size if self._staged is not None else 0
         verdicts: list[Verdict] = []
@@ -279,13 +327,15 @@ class Fetch:
                 self.staged(verdicts[0])
 
         self.hashing = True
-        self._courier.elsewhere(work, then)
+        self._courier.hash(work, then, urgent=self.task.urgent)
 
     def failed_elsewhere(self, error: Exception) -> None:
-        """A hashing thread's error; one that is not ours is a mistake, and not hidden."""
-        if not isinstance(error, DataSyncError):
-            raise error
-        self.failed(error)
+        """Another thread's error; one that is no answer is a mistake of ours, and not hidden."""
+        if isinstance(error, DataSyncError):
+            self.failed(error)
+            return
+        self._courier.problem(error)
+        self.failed(InternalFault(f"{type(error).__name__} in the proof"))
 
     def assembled(self) -> Assembled | None:
         """A digest of ranges in any order, where there can be one."""
@@ -295,13 +345,9 @@ class Fetch:
         return Assembled(expectation.verdict, head.size)
 
     def read_back(self) -> ReadBack:
-        head, staged = self.head, self._staged
-        assert head is not None and staged is not None
-        expectation = self._expectation
-        bucket, key = self._courier.bucket, self.task.key
-        return ReadBack(
-            staged, expectation, lambda: bucket.parts(key, head.etag, expectation.count)
-        )
+        """Of what is `provable`."""
+        assert self._staged is not None
+        return ReadBack(self._staged, self._expectation)
 
     def staged(self, verdict: Verdict) -> None:
         """The staging file is complete and proved: hand it over."""

@@ -7,7 +7,6 @@ from datasync.errors import BucketError, FileMissing, Interrupted
 from datasync.models.sync_models import FileStat, ListedObject, Verdict
 from datasync.services.engine.integrity import (
     SIZE_ONLY,
-    Digest,
     Expectation,
     digest_for,
     expect,
@@ -16,36 +15,22 @@ from datasync.services.engine.integrity import (
     prove,
 )
 from datasync.services.storage.bucket import Bucket
-from datasync.services.storage.mirror import Mirror, StagedFile
+from datasync.services.storage.mirror import StagedFile
 
 READ_BYTES = 2**20
 
 
 class ReadBack:
-    """Hashes a staged file up to where it is complete, on another thread than the writer's.
+    """Hashes a staged file up to where it is complete, on another thread than the writer's."""
 
-    A multipart object's part sizes are asked for when the first bytes are hashed; when S3 cannot
-    tell them, only the length proves the object.
-    """
-
-    def __init__(
-        self,
-        staged: StagedFile,
-        expectation: Expectation,
-        find_parts: Callable[[], tuple[int, ...]],
-    ) -> None:
+    def __init__(self, staged: StagedFile, expectation: Expectation) -> None:
         self._staged = staged
         self._expectation = expectation
-        self._find_parts = find_parts
-        self._digest: Digest | None = None
+        self._digest = digest_for(expectation)
         self.position = 0
 
     def advance(self, upto: int) -> None:
-        """Hash the bytes from the last position to `upto`.
-
-        Raises: BucketError from the question for part sizes, MirrorError.
-        """
-        digest = self._digest or self._begin()
+        """Hash the bytes from the last position to `upto`. Raises: MirrorError."""
         while self.position < upto:
             if self._expectation.verdict is Verdict.SIZE:
                 self.position = upto
@@ -53,62 +38,12 @@ class ReadBack:
             data = self._staged.read_at(self.position, min(READ_BYTES, upto - self.position))
             if not data:
                 return  # a short file: the digest will not match
-            digest.update(data)
+            self._digest.update(data)
             self.position += len(data)
 
     def verdict(self, key: str) -> Verdict:
         """Raises: ChecksumMismatch."""
-        return prove(self._expectation, self._digest or self._begin(), key)
-
-    def _begin(self) -> Digest:
-        if self._expectation.needs_parts:
-            parts = self._find_parts()
-            self._expectation = self._expectation.with_parts(parts) if parts else SIZE_ONLY
-        self._digest = digest_for(self._expectation)
-        return self._digest
-
-
-def prove_local(
-    bucket: Bucket,
-    mirror: Mirror,
-    file: FileStat,
-    listed: ListedObject,
-    interrupted: Callable[[], bool] = lambda: False,
-) -> Verdict | None:
-    """The verdict if the file at `file.path` holds exactly the listed object, else None.
-
-    `Verdict.SIZE` means that S3 offers nothing to prove it by. Asks S3 only when the listing
-    offers no proof by itself, or one that fails: it does not tell which ETags are no MD5.
-
-    Raises: BucketError, Interrupted.
-    """
-    if file.size != listed.size:
-        return None
-    verdict = prove_listed(mirror.open, file, listed, interrupted)
-    return verdict or prove_asked(bucket, mirror, file, listed, interrupted)
-
-
-def prove_asked(
-    bucket: Bucket,
-    mirror: Mirror,
-    file: FileStat,
-    listed: ListedObject,
-    interrupted: Callable[[], bool] = lambda: False,
-) -> Verdict | None:
-    """The verdict of a file of the listed size that the listing did not prove. Asks S3.
-
-    Raises: BucketError, Interrupted.
-    """
-    by_listing = expect_listed(listed)
-    try:
-        offered = _offered(bucket, listed)
-    except BucketError:
-        if by_listing is None:
-            raise
-        return None  # all that is known says that it is another file
-    if offered is None or offered == by_listing:
-        return None
-    return offered.verdict if _file_matches(mirror.open, file, offered, interrupted) else None
+        return prove(self._expectation, self._digest, key)
 
 
 def prove_listed(
@@ -124,14 +59,28 @@ def prove_listed(
     expectation = expect_listed(listed)
     if expectation is None or file.size != listed.size:
         return None
-    return expectation.verdict if _file_matches(open_file, file, expectation, interrupted) else None
+    return prove_offered(open_file, file, expectation, interrupted)
 
 
-def _offered(bucket: Bucket, listed: ListedObject) -> Expectation | None:
-    """The proof that S3 offers when it is asked; None when it has another version by now.
+def offered(bucket: Bucket, listed: ListedObject) -> Expectation | None:
+    """What S3 offers, when it is asked, to prove a file by that the listing did not prove.
+
+    None: it has another version by now, or offers what the listing did. The listing does not tell
+    which ETags are no MD5, so one that fails is no answer yet.
 
     Raises: BucketError.
     """
+    by_listing = expect_listed(listed)
+    try:
+        found = _asked(bucket, listed)
+    except BucketError:
+        if by_listing is None:
+            raise
+        return None  # all that is known says that it is another file
+    return None if found == by_listing else found
+
+
+def _asked(bucket: Bucket, listed: ListedObject) -> Expectation | None:
     head = bucket.head(listed.key)
     if head.etag != listed.etag:
         return None
@@ -140,6 +89,21 @@ def _offered(bucket: Bucket, listed: ListedObject) -> Expectation | None:
         parts = bucket.parts(listed.key, listed.etag, expectation.count)
         return expectation.with_parts(parts) if parts else SIZE_ONLY
     return expectation
+
+
+def prove_offered(
+    open_file: Callable[[str], int],
+    file: FileStat,
+    expectation: Expectation,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Verdict | None:
+    """The verdict if this file is what is expected, else None.
+
+    `Verdict.SIZE` means that there is nothing to prove it by.
+
+    Raises: MirrorError, Interrupted.
+    """
+    return expectation.verdict if _file_matches(open_file, file, expectation, interrupted) else None
 
 
 def _file_matches(

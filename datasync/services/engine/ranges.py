@@ -89,7 +89,7 @@ class Ranges:
         self._first = self._following()
         self._live: dict[int, _Range] = {0: self._first}  # by the offset of the request
         self._waiting: list[_Range] = []  # failed ones, to be asked for again
-        self._read_back = fetch.read_back() if self._assembled is None else None
+        self._read_back: ReadBack | None = None
 
     @property
     def received(self) -> int:
@@ -127,7 +127,7 @@ class Ranges:
         if part.offset != part.end:
             self._retry(part, answer.error or TornRead("a range ended early"))
         if not self._fetch.over:
-            self._prove()
+            self.prove()
 
     def _take(self) -> _Range | None:
         now = self._courier.now()
@@ -178,10 +178,11 @@ class Ranges:
             (part.written for part in (*self._live.values(), *self._waiting)), default=self._next
         )
 
-    def _prove(self) -> None:
-        if self._read_back is not None:
-            self._hash(self._read_back)
-        elif self._assembled is not None and self._frontier() >= self._head.size:
+    def prove(self) -> None:
+        """Go on with the proof, by what has arrived and what is known."""
+        if self._assembled is None:
+            self._hash()
+        elif self._frontier() >= self._head.size:
             try:
                 verdict = self._fetch.proved(self._assembled)
             except DataSyncError as error:
@@ -189,11 +190,14 @@ class Ranges:
             else:
                 self._fetch.staged(verdict)
 
-    def _hash(self, read_back: ReadBack) -> None:
-        if self._fetch.hashing:
-            return
+    def _hash(self) -> None:
         upto = self._frontier()
         whole = upto >= self._head.size
+        if whole:
+            self._courier.arrived(self._fetch)
+        if self._fetch.hashing or not self._fetch.provable:
+            return
+        read_back = self._read_back = self._read_back or self._fetch.read_back()
         if upto <= read_back.position and not whole:
             return
         self._fetch.hashing = True
@@ -204,7 +208,8 @@ class Ranges:
             if whole:
                 verdicts.append(read_back.verdict(self._fetch.task.key))
 
-        self._courier.elsewhere(work, lambda error: self._hashed(error, verdicts))
+        urgent = self._fetch.task.urgent
+        self._courier.hash(work, lambda error: self._hashed(error, verdicts), urgent=urgent)
 
     def _hashed(self, error: Exception | None, verdicts: list[Verdict]) -> None:
         if not self._fetch.hashed():
@@ -214,7 +219,7 @@ class Ranges:
         elif verdicts:
             self._fetch.staged(verdicts[0])
         else:
-            self._prove()
+            self.prove()
 
 
 def _ends_try(error: DataSyncError) -> bool:

@@ -39,6 +39,7 @@ class Task:
     run_id: int | None = None
     intact: bool = False
     found: FileStat | None = None
+    refuted: bool = False
     action: Action | None = None
     approved: bool = False
     failures: int = 0
@@ -54,7 +55,7 @@ class Task:
     @property
     def to_prove(self) -> bool:
         """Whether there is a file whose content may be the object's."""
-        return self.operation is Operation.ADOPT and self.found is not None
+        return self.operation is Operation.ADOPT and self.found is not None and not self.refuted
 
 
 class TooLargeForWorker(DataSyncError):

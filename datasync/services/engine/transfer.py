@@ -11,7 +11,7 @@ from datasync.errors import Interrupted
 from datasync.models.figures import Moving
 from datasync.models.sync_models import SyncOptions
 from datasync.services.engine.crew import Crew
-from datasync.services.engine.hashing import HashingThreads
+from datasync.services.engine.errands import ErrandThreads
 from datasync.services.engine.levels import START, ConcurrencyLevel
 from datasync.services.engine.queues import TaskQueues
 from datasync.services.engine.tasks import Result, Task
@@ -23,7 +23,10 @@ from datasync.utils.file_utils import keep_freed_memory
 LOOPS = 2
 KEPT_BYTES = 16 * 2**20  # the buffers of what is on its way
 HASHING_THREADS = 2
-HASHING_SECONDS = 1.0  # that a stop waits for them
+PROVING_THREADS = 2
+# A question takes as long as S3 does, or for ever: some threads are there for events alone.
+ASKING_THREADS, ASKING_RESERVE = 32, 8
+ERRAND_SECONDS = 1.0  # that a stop waits for them all
 WAIT_SECONDS = 0.25
 
 
@@ -55,8 +58,10 @@ class TransferPool:
         self.problem = problem
         self.clock = clock
         self.level = ConcurrencyLevel(options.concurrency, clock(), level)
-        self.hashing = HashingThreads("hash", HASHING_THREADS)
-        self.proving = HashingThreads("prove", HASHING_THREADS)  # whole files: nobody waits there
+        self.hashing = ErrandThreads("hash", HASHING_THREADS)
+        self.asking = ErrandThreads("ask", ASKING_THREADS, ASKING_RESERVE)
+        self.proving = ErrandThreads("prove", PROVING_THREADS)  # whole files: nobody waits there
+        self._errands = (self.hashing, self.asking, self.proving)
         self.queues = TaskQueues(accepting, clock, seeking)
         self.stopping = False
         self.withdrawn: set[int] = set()  # runs whose work is to end
@@ -66,8 +71,8 @@ class TransferPool:
 
     def start(self) -> None:
         keep_freed_memory(KEPT_BYTES)
-        self.hashing.start()
-        self.proving.start()
+        for threads in self._errands:
+            threads.start()
         for loop in self._loops:
             loop.start()
 
@@ -76,11 +81,14 @@ class TransferPool:
         self.stopping = True
         self.wake()
         deadline = self.clock() + timeout_seconds
+        for threads in self._errands:
+            threads.stop()
         self._crew.stop(timeout_seconds)
         for loop in self._loops:
             loop.end(max(0.1, deadline - self.clock()))
-        for threads in (self.hashing, self.proving):
-            threads.stop(max(0.1, min(HASHING_SECONDS / 2, deadline - self.clock())))
+        deadline = min(deadline, self.clock() + ERRAND_SECONDS)
+        for threads in self._errands:
+            threads.join(max(0.1, deadline - self.clock()))
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Queue tasks; never waits."""

@@ -21,8 +21,8 @@ from datasync.errors import (
 )
 from datasync.models.figures import Moving
 from datasync.models.sync_models import Operation, Verdict
+from datasync.services.engine.errands import ErrandThreads, Then, Work
 from datasync.services.engine.fetch import Fetch
-from datasync.services.engine.hashing import HashingThreads, Then, Work
 from datasync.services.engine.integrity import LARGE_BYTES
 from datasync.services.engine.levels import MAXIMUM, pause_seconds
 from datasync.services.engine.proving import Proving
@@ -57,6 +57,7 @@ class TransferLoop(threading.Thread):
         self._pool = pool
         self._loops = loops
         self._active: set[Fetch] = set()
+        self._arrived: set[Fetch] = set()  # of those, what waits for other threads only
         self._bulk_active = 0
         self._large_active = 0
         self._proving = Proving(
@@ -64,11 +65,13 @@ class TransferLoop(threading.Thread):
             pool.mirror,
             self,
             lambda work, then: self._elsewhere(pool.proving, work, then),
+            lambda work, then: self._elsewhere(pool.asking, work, then),
             lambda run_id: pool.proving.is_stopping() or run_id in pool.withdrawn,
             pool.problem,
         )
         self._silent = 0  # objects of which nothing has arrived for a while
         self._taken: deque[Task] = deque()  # from the pool, not begun yet
+        self._to_prove: deque[Sequence[Task]] = deque()  # the same
         self._later: list[tuple[float, int, Task]] = []
         self._order = itertools.count()
         self._results: list[Result] = []
@@ -121,8 +124,8 @@ class TransferLoop(threading.Thread):
 
     @property
     def in_flight(self) -> int:
-        """How many requests it has under way, seen from any thread."""
-        return self.channel.in_flight
+        """How many places are taken by what is under way, seen from any thread."""
+        return self.channel.in_flight + len(self._arrived)
 
     @property
     def large_active(self) -> int:
@@ -138,6 +141,7 @@ class TransferLoop(threading.Thread):
         stopped = Interrupted("the run was ended")
         for fetch in [fetch for fetch in self._active if fetch.task.run_id == run_id]:
             fetch.failed(stopped)
+        self._proving.withdraw(run_id)
         waiting = [entry[2] for entry in self._later if entry[2].run_id == run_id]
         self._later = [entry for entry in self._later if entry[2].run_id != run_id]
         heapq.heapify(self._later)
@@ -163,9 +167,10 @@ class TransferLoop(threading.Thread):
         while self._later and self._later[0][0] <= now:
             self._begin(heapq.heappop(self._later)[2])
         share = -(-self._pool.level.current // self._loops)
-        room = share - self.channel.in_flight
+        room = share - self.in_flight
         room -= self._more_ranges(room)
-        urgent_room = room + URGENT_RESERVE + min(self._silent, SILENT_REQUESTS)
+        idle = min(self._silent + len(self._arrived), SILENT_REQUESTS)
+        urgent_room = room + URGENT_RESERVE + idle
         bulk_share = max(1, share // 4) - self._bulk_active
         large = self._pool.fewest_large() + 1 - self.large_active
         taken = self._pool.queues.take(urgent_room, room, bulk_share, large)
@@ -175,8 +180,10 @@ class TransferLoop(threading.Thread):
         while self._taken:  # those behind one that fails to begin have the next turn
             self._begin(self._taken.popleft())
         self._roomy = False
-        for errand in self._pool.queues.take_proofs(self._proving.room):
-            self._prove(errand)
+        self._proving.allow(share)
+        self._to_prove.extend(self._pool.queues.take_proofs(self._proving.room))
+        while self._to_prove:
+            self._prove(self._to_prove.popleft())
 
     def _more_ranges(self, room: int) -> int:
         started = 0
@@ -224,14 +231,18 @@ class TransferLoop(threading.Thread):
     def _leave(self, fetch: Fetch) -> None:
         if fetch in self._active:
             self._active.remove(fetch)
+            self._arrived.discard(fetch)
             self._bulk_active -= not fetch.task.urgent
             self._large_active -= fetch.task.nbytes > LARGE_BYTES
 
     def looked_at(self, task: Task, verdict: Verdict | None) -> None:
         """Keep what is proved, and what cannot be proved but is as we left it; fetch the rest."""
         if verdict is None or (verdict is Verdict.SIZE and not task.intact):
-            task.intact = False
-            self._fetch(task)
+            task.intact, task.refuted = False, True
+            if task.urgent:
+                self._fetch(task)
+            else:
+                self._pool.submit([task])  # to have its turn: it may be one of very many
             return
         seconds = self.now() - task.started
         self._results.append(
@@ -243,7 +254,7 @@ class TransferLoop(threading.Thread):
             self._pool.level.slow_down(self.now())
         elif answer.head is not None:
             nbytes = answer.head.length if answer.request.method == "GET" else 0
-            in_flight = self.channel.in_flight * self._loops
+            in_flight = self.in_flight * self._loops
             self._pool.level.completed(nbytes, self.now(), in_flight=in_flight)
         fetch = answer.token
         assert isinstance(fetch, Fetch)
@@ -253,7 +264,7 @@ class TransferLoop(threading.Thread):
         if self._posted or self._results:
             return 0.0
         until = self._later[0][0] - self.now() if self._later else _IDLE_SECONDS
-        idle = not self._active and not self._proving.errands
+        idle = not self._active and self._proving.idle
         if idle and not self._pool.queues.empty:  # the commit is behind: look again soon
             return max(0.0, min(until, 0.02))
         longest = AGAIN_SECONDS if self._pool.queues.bursts_reserved else 1.0
@@ -266,11 +277,12 @@ class TransferLoop(threading.Thread):
             return
         self._expire_at = now + 1.0
         silent = {fetch: fetch.silent_seconds(now) for fetch in self._active}
-        self._silent = sum(seconds >= SILENT_SECONDS for seconds in silent.values())
-        if self._silent > SILENT_REQUESTS and self._pool.queues.fresh_wait:
+        quiet = {fetch for fetch, seconds in silent.items() if seconds >= SILENT_SECONDS}
+        self._silent = len(quiet - self._arrived)
+        if len(quiet) > SILENT_REQUESTS and self._pool.queues.fresh_wait:
             self._make_room(silent)
         limit = self.options.timeout_seconds
-        for fetch in [f for f in self._active if now - f.started > limit and not f.hashing]:
+        for fetch in [f for f in self._active - self._arrived if now - f.started > limit]:
             if fetch.head is None or fetch.head.size <= LARGE_BYTES:
                 fetch.failed(
                     TransferStalled(f"{fetch.task.key!r}: not complete after {limit:g} seconds")
@@ -291,27 +303,42 @@ class TransferLoop(threading.Thread):
             self._results.append(Result(fetch.task, Found.FAILED, error=fault))
 
     def _end(self) -> None:
-        for fetch in self._active:
-            fetch.abandon()
-        self._active.clear()
-        self.channel.close()
-        if self._results:
-            self._pool.deliver(self._results)
+        try:
+            if self._results:
+                self._pool.deliver(self._results)
+        finally:
+            for fetch in self._active:
+                fetch.abandon()
+            self._active.clear()
+            self.channel.close()
 
     # Courier
 
     def now(self) -> float:
         return self._pool.clock()
 
-    def elsewhere(self, work: Work, then: Then) -> None:
-        self._elsewhere(self._pool.hashing, work, then)
+    def hash(self, work: Work, then: Then, *, urgent: bool) -> None:
+        self._elsewhere(self._pool.hashing, work, then, urgent)
 
-    def _elsewhere(self, threads: HashingThreads, work: Work, then: Then) -> None:
+    def ask(self, work: Work, then: Then, *, urgent: bool) -> None:
+        self._elsewhere(self._pool.asking, work, then, urgent)
+
+    def arrived(self, fetch: Fetch) -> None:
+        self._arrived.add(fetch)
+
+    def _elsewhere(
+        self, threads: ErrandThreads, work: Work, then: Then, urgent: bool = False
+    ) -> None:
         def done(error: Exception | None) -> None:
+            if isinstance(error, SlowDown):
+                self._posted.append(lambda: self._pool.level.slow_down(self.now()))
             self._posted.append(lambda: then(error))
             self.channel.wake()
 
-        threads.submit(work, done)
+        threads.submit(work, done, urgent=urgent)
+
+    def problem(self, error: Exception) -> None:
+        self._pool.problem(error)
 
     def finish(self, fetch: Fetch, result: Result) -> None:
         self._leave(fetch)

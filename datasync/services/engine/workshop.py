@@ -341,7 +341,7 @@ def _is_unproved(task: Task, outcome: Outcome, row: ObjectRow | None) -> bool:
 
 def _anew(task: Task, row: ObjectRow | None) -> Task:
     """A task that begins again from this row; nobody has looked at its file."""
-    task.row, task.found, task.intact = row, None, False
+    task.row, task.found, task.intact, task.refuted = row, None, False, False
     if task.operation is Operation.ADOPT:
         task.operation = Operation.DOWNLOAD
     return task

@@ -6,11 +6,11 @@ requests and the loops from here. Must not know: the engine, settings, retries.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
-from threading import Lock
+from threading import Lock, Thread
 
 import certifi
 
@@ -49,6 +49,8 @@ from datasync.services.storage.s3.signing import (
 
 CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
 UNTOLD = frozenset({301, 302, 307, 308, 400, 401, 403, 404})
+CLOSE_SECONDS = 1.0
+SPARE = 4  # loops that are kept for the next questions, with their connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +281,7 @@ class S3Client:
     def _take_back(self, loop: TransferLoop, whole: bool) -> None:
         with self._lock:
             self._lent.remove(loop)
-            if whole and not self._closed:
+            if whole and not self._closed and len(self._spare) < SPARE:
                 self._spare.append(loop)
                 return
         loop.close()
@@ -302,8 +304,24 @@ class S3Client:
             spare, self._spare = self._spare, []
             for loop in self._lent:
                 loop.wake()
-        for loop in spare:
+        if spare:
+            _close_within(spare, CLOSE_SECONDS)
+
+
+def _close_within(loops: Sequence[TransferLoop], seconds: float) -> None:
+    """Close loops, or leave them behind: libcurl waits for a name server that does not answer."""
+
+    def close() -> None:
+        for loop in loops:
             loop.close()
+
+    closing = Thread(target=close, name="s3-close", daemon=True)
+    try:
+        closing.start()
+    except RuntimeError:  # no more threads to be had
+        close()
+    else:
+        closing.join(seconds)
 
 
 def first_byte(request: ObjectRequest) -> ObjectRequest:
