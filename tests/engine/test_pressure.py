@@ -91,6 +91,7 @@ def test_few_files_to_prove_are_taken_at_once(
 ) -> None:
     monkeypatch.setattr(queues, "BULK_QUEUE", 20)
     monkeypatch.setattr(queues, "TOGETHER", 2)
+    monkeypatch.setattr(queues, "GATHER_SECONDS", 0.0)  # so short a queue never has many
     live.bucket.page_size = 10
     for number in range(200):
         live.bucket.put(f"{number:03}", b"x")
@@ -216,6 +217,22 @@ def test_keys_that_are_in_hand_for_long_do_not_keep_others_out(
 
 
 # Events go first
+
+
+def test_answers_that_come_in_bursts_show_that_all_places_were_taken(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from far away: else no more would ever be asked for at once."""
+    told: list[int] = []
+
+    def completed(_: levels.ConcurrencyLevel, nbytes: int, now: float, *, in_flight: int) -> None:
+        told.append(in_flight)
+
+    monkeypatch.setattr(levels.ConcurrencyLevel, "completed", completed)
+    for number in range(10 * levels.START):
+        world.bucket.put(f"{number:03}", b"x")
+    assert world.sync().status is RunStatus.SUCCESS
+    assert max(told) == levels.START
 
 
 def test_keys_that_hang_do_not_stop_other_events(live: World, never: threading.Event) -> None:

@@ -367,7 +367,7 @@ def test_a_worker_ends_when_the_engine_is_gone(
         with theirs:
             process = mate._started(theirs.fileno())
         with closing(Connection(ours.detach())) as connection:
-            outfit = Outfit(elsewhere, mirror.elsewhere(), b"w1.", SyncOptions("bucket"), 32, 64)
+            outfit = Outfit(elsewhere, mirror.elsewhere(), b"w1.", SyncOptions("bucket"), 64)
             connection.send_bytes(pack(outfit))
             listed = [item for page in source.list() for item in page.objects]
             tasks = [packed_task(n, _task(item)) for n, item in enumerate(listed)]

@@ -40,6 +40,15 @@ def test_it_never_grows_beyond_its_bound_and_does_when_that_is_lifted() -> None:
     assert level.current > 64
 
 
+def test_it_goes_on_from_where_another_one_is() -> None:
+    level = ConcurrencyLevel(None, 0.0)
+    level.bound(64)
+    level.begin(48)
+    assert level.current == 48
+    level.begin(128)
+    assert level.current == 64
+
+
 def test_it_stays_low_where_the_server_is_the_limit() -> None:
     level = ConcurrencyLevel(None, 0.0)
     drive(level, seconds=5, delay=0.001, ceiling=8_000)

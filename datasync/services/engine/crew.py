@@ -79,8 +79,6 @@ class Crew:
             self._count = 0
             self.pool.problem(InternalFault(f"no transfer worker can be started: {error}"))
         self._review()
-        if self._mates:
-            self.pool.level.bound(MAXIMUM - WORKERS_SHARE)
 
     def withdraw(self, run_id: int) -> list[Task]:
         """Take back the tasks of a run; what still comes of them is dropped."""
@@ -108,9 +106,10 @@ class Crew:
     # What the mates tell
 
     def ready(self) -> None:
-        """A worker is there: what is better done by one is kept for it."""
+        """A worker is there: what is better done by one is kept for it, and so are requests."""
         with self._lock:
             self._review()
+        self.pool.level.bound(MAXIMUM - WORKERS_SHARE)
 
     def too_large(self) -> None:
         """The events that come now are not for workers."""

@@ -76,6 +76,12 @@ class ConcurrencyLevel:
             if elapsed >= _WINDOW_SECONDS and window.requests >= self._level:
                 self._close(window, elapsed, now)
 
+    def begin(self, level: int) -> None:
+        """Go on from the level that another one has come to."""
+        with self._lock:
+            self._level = min(self._maximum, level)
+            self._window.full = False  # it was of another level
+
     def bound(self, maximum: int) -> None:
         """Never more than this from now on. For a level that is not fixed."""
         with self._lock:

@@ -166,8 +166,7 @@ class Mate(threading.Thread):
         return False
 
     def _outfit(self, bucket: BucketElsewhere, mirror: MirrorElsewhere) -> Outfit:
-        level = min(self._pool.level.current, self._most)
-        return Outfit(bucket, mirror, self._guest, self._pool.options, level, self._most)
+        return Outfit(bucket, mirror, self._guest, self._pool.options, self._most)
 
     def _serve(
         self, connection: Connection, bucket: BucketElsewhere, mirror: MirrorElsewhere
@@ -261,6 +260,7 @@ class Mate(threading.Thread):
         self._heard_at = time.monotonic()
         if not self._ready:
             self._ready = True
+            self.tell(Order(level=min(self._pool.level.current, self._most)))
             self._crew.ready()
         results: list[Result] = []
         if report.staged:

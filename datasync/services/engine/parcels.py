@@ -29,25 +29,27 @@ Parcel = tuple[Any, ...]
 class Outfit:
     """All that a worker needs before its first task.
 
-    `guest` is its name in the staging folder, `level` the requests in flight that it begins with,
-    `most` those that it may come to.
+    `guest` is its name in the staging folder, `most` the requests in flight that it may come to.
     """
 
     bucket: BucketElsewhere
     mirror: MirrorElsewhere
     guest: bytes
     options: SyncOptions
-    level: int
     most: int
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a worker is told: tasks to do, a run to give up, a run that is over."""
+    """What a worker is told: tasks to do, a run to give up, a run that is over.
+
+    `level`: the requests in flight to begin with, which this process has come to meanwhile.
+    """
 
     tasks: Sequence[Parcel] = ()
     withdraw: int | None = None
     forget: int | None = None
+    level: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,8 @@ class TransferLoop(threading.Thread):
         self._expire_at = 0.0
         self.turns = 0
         self._roomy = False  # there is room for what is begun now
+        # Before the answers of a turn: from far away they come in bursts, and leave few behind.
+        self._begun_in_flight = 0
 
     # The thread
 
@@ -184,6 +186,7 @@ class TransferLoop(threading.Thread):
         self._to_prove.extend(self._pool.queues.take_proofs(self._proving.room))
         while self._to_prove:
             self._prove(self._to_prove.popleft())
+        self._begun_in_flight = self.in_flight
 
     def _more_ranges(self, room: int) -> int:
         started = 0
@@ -254,7 +257,7 @@ class TransferLoop(threading.Thread):
             self._pool.level.slow_down(self.now())
         elif answer.head is not None:
             nbytes = answer.head.length if answer.request.method == "GET" else 0
-            in_flight = self.in_flight * self._loops
+            in_flight = self._begun_in_flight * self._loops
             self._pool.level.completed(nbytes, self.now(), in_flight=in_flight)
         fetch = answer.token
         assert isinstance(fetch, Fetch)

@@ -53,7 +53,6 @@ class Worker:
             lambda: True,
             self._problem,
             loops=1,
-            level=outfit.level,
         )
         self._pool.level.bound(outfit.most)
 
@@ -84,6 +83,8 @@ class Worker:
                 self._send(Report())
 
     def _follow(self, order: Order) -> None:
+        if order.level is not None:
+            self._pool.level.begin(order.level)
         tasks = []
         for parcel in order.tasks:
             number, task = unpacked_task(parcel)
