@@ -7,6 +7,7 @@ import pytest
 
 from datasync.services.engine import errands
 from datasync.services.engine.errands import ErrandThreads
+from tests.support.threads import no_threads
 
 PATIENCE = 10.0
 
@@ -139,13 +140,9 @@ def test_an_error_is_told_and_ends_nothing_else(desk: Desk) -> None:
 def test_where_no_more_threads_are_to_be_had_those_that_are_go_on(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     desk.send("a")
     desk.hear("a")
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+    with no_threads(monkeypatch, "errand-"):
         desk.send("b")
     desk.gate.set()
     desk.hear_the_end(2)
@@ -159,7 +156,7 @@ def test_after_a_stop_nothing_begins(desk: Desk) -> None:
     desk.send("b")
     desk.threads.stop()
     desk.threads.join(0.01)  # does not wait for what hangs
-    assert desk.threads.is_stopping() and alive() == 1
+    assert alive() == 1
     desk.gate.set()
     desk.threads.join(PATIENCE)
     assert alive() == 0
@@ -167,12 +164,8 @@ def test_after_a_stop_nothing_begins(desk: Desk) -> None:
 
 
 def test_threads_that_cannot_even_begin_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
     threads = ErrandThreads("errand", 1)
-    with pytest.raises(RuntimeError):
+    with no_threads(monkeypatch, "errand-"), pytest.raises(RuntimeError):
         threads.start()
     threads.stop()
     threads.join(PATIENCE)

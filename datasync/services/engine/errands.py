@@ -65,9 +65,6 @@ class ErrandThreads:
         for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def is_stopping(self) -> bool:
-        return self._stopping
-
     def _begin_thread(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
         thread = threading.Thread(target=self._run, name=name, daemon=True)

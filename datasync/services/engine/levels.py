@@ -49,10 +49,9 @@ class ConcurrencyLevel:
     again now and then, and halves when the server asks for less. Safe to use from threads.
     """
 
-    def __init__(self, fixed: int | None, now: float, start: int = START) -> None:
-        """`start` is where one begins that finds its own level."""
+    def __init__(self, fixed: int | None, now: float) -> None:
         self._maximum = fixed if fixed is not None else MAXIMUM
-        self._level = fixed if fixed is not None else start
+        self._level = fixed if fixed is not None else START
         self._best = 0.0
         self._window = _Window(now)
         self._slowed_at = float("-inf")

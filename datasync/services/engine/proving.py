@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from datasync.errors import BucketError, DataSyncError, InternalFault, Interrupted
+from datasync.errors import BucketError, DataSyncError, InternalFault
 from datasync.models.sync_models import FileStat, ListedObject, Verdict
 from datasync.services.engine.errands import Then, Work
 from datasync.services.engine.integrity import Expectation, expect_listed
 from datasync.services.engine.proof import offered, prove_listed, prove_offered
-from datasync.services.engine.tasks import Task
+from datasync.services.engine.tasks import Task, run_ended
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.mirror import Mirror
 
@@ -74,7 +74,7 @@ class Proving:
         self.asked.difference_update(given_up)
         self.unasked = deque(task for task in self.unasked if task.run_id != run_id)
         for task in given_up:
-            self.hearer.retry(task, _over())
+            self.hearer.retry(task, run_ended())
         self._ask_more()
 
     def prove(self, tasks: Sequence[Task]) -> None:
@@ -110,7 +110,7 @@ class Proving:
     def _ask(self, task: Task) -> None:
         found, listed = _compared(task)
         if self.stopped(task.run_id):
-            self.hearer.retry(task, _over())
+            self.hearer.retry(task, run_ended())
         elif found.size != listed.size:
             self.hearer.looked_at(task, None)
         else:
@@ -180,10 +180,6 @@ class Proving:
         else:
             self.problem(error)
             self.hearer.retry(task, InternalFault(f"{type(error).__name__} in the proof"))
-
-
-def _over() -> Interrupted:
-    return Interrupted("the run was ended")
 
 
 def _take_all(steps: Sequence[Callable[[], None]]) -> None:

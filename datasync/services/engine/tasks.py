@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from datasync.errors import DataSyncError
+from datasync.errors import DataSyncError, Interrupted
 from datasync.models.sync_models import (
     Action,
     DirtyKey,
@@ -74,6 +74,11 @@ class Found(Enum):
     RECORDED = "recorded"
     FORGOTTEN = "forgotten"  # no longer listed, and no file of it is stored
     FAILED = "failed"
+
+
+def run_ended() -> Interrupted:
+    """What becomes of the tasks of a run that is cancelled."""
+    return Interrupted("the run was ended")
 
 
 # What S3 said when it was asked for the key itself. Only that satisfies a mark: a listing, and

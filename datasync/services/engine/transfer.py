@@ -12,7 +12,7 @@ from datasync.models.figures import Moving
 from datasync.models.sync_models import SyncOptions
 from datasync.services.engine.crew import Crew
 from datasync.services.engine.errands import ErrandThreads
-from datasync.services.engine.levels import START, ConcurrencyLevel
+from datasync.services.engine.levels import ConcurrencyLevel
 from datasync.services.engine.queues import TaskQueues
 from datasync.services.engine.tasks import Result, Task
 from datasync.services.engine.transfer_loop import TransferLoop
@@ -47,7 +47,6 @@ class TransferPool:
         *,
         loops: int = LOOPS,
         workers: int = 0,
-        level: int = START,
         seeking: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,7 +56,7 @@ class TransferPool:
         self.deliver = deliver
         self.problem = problem
         self.clock = clock
-        self.level = ConcurrencyLevel(options.concurrency, clock(), level)
+        self.level = ConcurrencyLevel(options.concurrency, clock())
         self.hashing = ErrandThreads("hash", HASHING_THREADS)
         self.asking = ErrandThreads("ask", ASKING_THREADS, ASKING_RESERVE)
         self.proving = ErrandThreads("prove", PROVING_THREADS)  # whole files: nobody waits there

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from datasync.errors import (
     DataSyncError,
     InternalFault,
-    Interrupted,
     SlowDown,
     TransferStalled,
 )
@@ -26,7 +25,7 @@ from datasync.services.engine.fetch import Fetch
 from datasync.services.engine.integrity import LARGE_BYTES
 from datasync.services.engine.levels import MAXIMUM, pause_seconds
 from datasync.services.engine.proving import Proving
-from datasync.services.engine.tasks import Found, Result, Task
+from datasync.services.engine.tasks import Found, Result, Task, run_ended
 from datasync.services.storage.channel import Answer
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class TransferLoop(threading.Thread):
             self,
             lambda work, then: self._elsewhere(pool.proving, work, then),
             lambda work, then: self._elsewhere(pool.asking, work, then),
-            lambda run_id: pool.proving.is_stopping() or run_id in pool.withdrawn,
+            lambda run_id: pool.stopping or run_id in pool.withdrawn,
             pool.problem,
         )
         self._silent = 0  # objects of which nothing has arrived for a while
@@ -140,7 +139,7 @@ class TransferLoop(threading.Thread):
         self.channel.wake()
 
     def _withdraw(self, run_id: int) -> None:
-        stopped = Interrupted("the run was ended")
+        stopped = run_ended()
         for fetch in [fetch for fetch in self._active if fetch.task.run_id == run_id]:
             fetch.failed(stopped)
         self._proving.withdraw(run_id)
@@ -208,8 +207,7 @@ class TransferLoop(threading.Thread):
 
     def _fetch(self, task: Task) -> None:
         if task.run_id in self._pool.withdrawn:
-            stopped = Interrupted("the run was ended")
-            self._results.append(Result(task, Found.FAILED, error=stopped))
+            self._results.append(Result(task, Found.FAILED, error=run_ended()))
             return
         if not self._roomy and _needs_room(task):
             try:
