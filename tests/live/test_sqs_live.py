@@ -266,11 +266,11 @@ class TestConsumer:
         live = LiveQueue(ministack)
         running.inbox.problem = LedgerBusy("locked")
         live.send("body")
-        consumer = running.consume(live, hidden_seconds=1)
+        consumer = running.consume(live, hidden_seconds=5)  # renewed from the middle of it on
         eventually(lambda: running.inbox.tries == 1, SECONDS)
         other = live.another()
 
-        assert other.receive(10, 3, 30) == []  # three times as long as it was hidden at first
+        assert other.receive(10, 6, 30) == []  # longer than it was hidden at first
         assert "wait for the journal" in str(consumer.problem)
         running.inbox.problem = None
         eventually(lambda: live.left() == 0, SECONDS)
