@@ -32,6 +32,12 @@ class Serving(Protocol):
         """Stop what still runs."""
 
 
+def turned(contestants: Sequence[Contestant], number: int) -> list[Contestant]:
+    """The order of a round: the same circle, begun with another one each time."""
+    first = number % len(contestants)
+    return [*contestants[first:], *contestants[:first]]
+
+
 class Comparison:
     """One workload on one server, at one site. `aws`: the AWS CLI, if there is one."""
 
@@ -47,9 +53,10 @@ class Comparison:
             )
             if workload.takes(each.name)
         ]
+        self._used: Path | None = None
 
     def results(self, rounds: int) -> Iterator[Result]:
-        """A warm-up that does not count, then so many rounds: A B C A B C ..."""
+        """A warm-up that does not count, then so many rounds: A B C, B C A, C A B ..."""
         for number in range(0 if self._workload.warm_up else 1, rounds + 1):
             for result in self._round(number):
                 if number:
@@ -60,7 +67,7 @@ class Comparison:
         with self._server.serving(items) as server:
             if number == 0 and self._workload.seeded and self._server.dated:
                 self._seed(items)
-            for each in self.contestants:
+            for each in turned(self.contestants, number):
                 if self._workload.has_turn(each.name, number):
                     yield self.run(each, number, items, server)
 
@@ -68,14 +75,23 @@ class Comparison:
         self, contestant: Contestant, number: int, items: Sequence[Item], server: S3Server
     ) -> Result:
         folder = contestant.folder(self._place)
+        self._make_room()
         os.sync()  # nobody pays for what another left to be written
         command = contestant.command(BUCKET, self._place)
         variables = contestant.environment(server, BUCKET, self._place)
         values = measure(command, variables, self._place, server.pid)
         check(contestant.name, folder, items, self._server.pool)
         if self._workload.fresh:
-            self._site.put_away(folder)
+            self._used = folder
         return Result(contestant.name, number, values)
+
+    def _make_room(self) -> None:
+        """Put away what the one before wrote only now, so that all begin right after as much memory
+        became free: a virtual machine may return what is free to its host within a second, and it
+        takes long to get it back."""
+        if self._used is not None:
+            self._site.put_away(self._used)
+            self._used = None
 
     def _seed(self, items: Sequence[Item]) -> None:
         """Give everybody's folder the bucket's files, dated as there, before the warm-up.
