@@ -1,5 +1,6 @@
 """The disk calls, and what stands in for them where the system lacks one."""
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -61,6 +62,23 @@ def test_errors_of_syncing_are_not_hidden() -> None:
     with pytest.raises(OSError) as raised:
         DiskCalls().sync_file_system(-1)
     assert raised.value.errno == errno.EBADF
+
+
+def test_writing_out_promises_nothing(folder: int, system: str, tmp_path: Path) -> None:
+    with open(tmp_path / "a", "wb") as file:
+        file.write(b"12345")
+        DiskCalls().write_out(file.fileno(), 0, 5)
+    DiskCalls().write_out(-1, 0, 5)  # what went wrong, `sync` tells
+
+
+def test_writing_out_a_part_beyond_four_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[tuple[object, ...]]()
+    monkeypatch.setattr(file_utils, "_call", lambda *call: seen.append(call))
+    DiskCalls().write_out(7, 5 * 2**30, 16)
+    ((name, descriptor, offset, nbytes, flags),) = seen
+    assert (name, descriptor, flags) == ("sync_file_range", 7, 2)
+    assert isinstance(offset, ctypes.c_int64) and isinstance(nbytes, ctypes.c_int64)
+    assert (offset.value, nbytes.value) == (5 * 2**30, 16)
 
 
 def test_a_full_sync_where_the_system_has_one(folder: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -286,7 +286,7 @@ def test_a_stream_of_events_starves_no_large_object(world: World, never: threadi
     world.service.start()
     gate, body = threading.Event(), os.urandom(33 * MIB)
     world.bucket.put("big", body)
-    world.bucket.script("big", fail.pause_until(gate, at=MIB))
+    world.bucket.script("big", fail.pause_until(gate, at=MIB // 2))
     world.service.mark([("big", "event")])
     eventually(lambda: world.bucket.counts["get"] == 1)
     for number in range(12):

@@ -46,6 +46,10 @@ class RecordingCalls(DiskCalls):
         self._note("write_at")
         super().write_at(descriptor, data, offset)
 
+    def write_out(self, descriptor: int, offset: int, nbytes: int) -> None:
+        self._note(f"write_out {offset} {nbytes}")
+        super().write_out(descriptor, offset, nbytes)
+
     def sync(self, descriptor: int) -> None:
         self._note("sync folder" if _is_folder(descriptor) else "sync file")
         super().sync(descriptor)

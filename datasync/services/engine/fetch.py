@@ -37,7 +37,7 @@ from datasync.services.engine.proof import ReadBack
 from datasync.services.engine.ranges import Ranges
 from datasync.services.engine.tasks import Found, Result, Task, TooLargeForWorker, modified
 from datasync.services.storage.bucket import Bucket
-from datasync.services.storage.channel import Answer, Channel
+from datasync.services.storage.channel import Answer, Channel, Receiver
 from datasync.services.storage.mirror import Mirror, StagedFile, Writer
 
 MEMORY_BYTES = 256 * 1024
@@ -53,6 +53,12 @@ class Courier(Protocol):
 
     def now(self) -> float:
         """Seconds of a clock that never goes back."""
+
+    def start_range(self, request: ObjectRequest, receiver: Receiver, fetch: "Fetch") -> None:
+        """Ask for a range of a large object: `receiver` is called on another thread."""
+
+    def cancel(self, fetch: "Fetch") -> None:
+        """Drop all its requests; no answer comes for them."""
 
     def hash(self, work: Work, then: Then, *, urgent: bool) -> None:
         """Run `work` on a hashing thread, then call `then` on the loop's thread."""
@@ -203,7 +209,7 @@ class Fetch:
     def abandon(self) -> None:
         """Drop what is in flight and what is staged."""
         self.over = True
-        self._courier.channel.cancel(self)
+        self._courier.cancel(self)
         self._chunks = []
         staged, self._staged = self._staged, None
         if staged is not None:  # a hashing thread that still reads it gets an error, and ends

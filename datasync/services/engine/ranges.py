@@ -5,6 +5,8 @@ after the first range and the others are asked for beside one another. A CRC is 
 range as it comes; any other digest follows the writes on another thread, through the page cache.
 """
 
+from collections.abc import Callable
+from functools import partial
 from random import random
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from datasync.services.engine.fetch import Courier, Fetch
 
 RANGE_BYTES = 16 * 2**20
+# Of a larger object, in the first answer: it comes where events come too.
+FIRST_BYTES = 2**20
 MAX_RANGES_IN_FLIGHT = 8
 
 
@@ -33,16 +37,26 @@ class FirstRangeRead(DataSyncError):
 
 
 class _Range:
-    """The `Receiver` of the bytes from `offset` to `end`; `offset` moves as they arrive."""
+    """The `Receiver` of the bytes from `offset` to `end`; `offset` moves as they arrive.
+
+    `complete` is called once they are all in the file, on the thread that receives them.
+    """
 
     def __init__(
-        self, offset: int, end: int, staged: StagedFile, pinned: ObjectHead, digest: Digest | None
+        self,
+        offset: int,
+        end: int,
+        staged: StagedFile,
+        pinned: ObjectHead,
+        digest: Digest | None,
+        complete: Callable[[], None],
     ) -> None:
         self.end = end
         self.failures = 0
         self.not_before = 0.0
         self._writer = Writer(staged, offset, digest.update if digest is not None else None)
         self._pinned = pinned
+        self._complete = complete
 
     @property
     def offset(self) -> int:
@@ -68,6 +82,7 @@ class _Range:
         self._writer.write(data)
         if self.offset == self.end:
             self._writer.flush()
+            self._complete()
 
     def flush(self) -> None:
         """Write what has arrived. Raises: DiskFull, MirrorError."""
@@ -86,7 +101,8 @@ class Ranges:
         self._head = head
         self._next = 0
         self._assembled = fetch.assembled()
-        self._first = self._following()
+        whole = head.size <= RANGE_BYTES
+        self._first = self._following(RANGE_BYTES if whole else min(FIRST_BYTES, RANGE_BYTES))
         self._live: dict[int, _Range] = {0: self._first}  # by the offset of the request
         self._waiting: list[_Range] = []  # failed ones, to be asked for again
         self._read_back: ReadBack | None = None
@@ -137,14 +153,16 @@ class Ranges:
             return ready
         if self._next >= self._head.size:
             return None
-        return self._following()
+        return self._following(RANGE_BYTES)
 
-    def _following(self) -> _Range:
-        """The next range that nobody has asked for yet."""
-        start, self._next = self._next, min(self._next + RANGE_BYTES, self._head.size)
+    def _following(self, nbytes: int) -> _Range:
+        """The next range that nobody has asked for yet, of so many bytes at most."""
+        start, self._next = self._next, min(self._next + nbytes, self._head.size)
         assembled = self._assembled
         digest = assembled.begin(start, self._next - start) if assembled is not None else None
-        return _Range(start, self._next, self._staged, self._head, digest)
+        mirror, nbytes = self._courier.mirror, self._next - start
+        complete = partial(mirror.write_out, self._staged, start, nbytes) if start else _nothing
+        return _Range(start, self._next, self._staged, self._head, digest, complete)
 
     def _ask(self, part: _Range) -> None:
         self._live[part.offset] = part
@@ -155,7 +173,7 @@ class Ranges:
             if_match=self._head.etag,
             fresh=part.failures > 0,
         )
-        self._courier.channel.start(request, part, self._fetch)
+        self._courier.start_range(request, part, self._fetch)
 
     def _retry(self, part: _Range, error: DataSyncError) -> None:
         """Ask for the rest of a range again, after a pause; no range more often than `attempts`.
@@ -220,6 +238,10 @@ class Ranges:
             self._fetch.staged(verdicts[0])
         else:
             self.prove()
+
+
+def _nothing() -> None:
+    """The first range comes on the loop's thread, which waits for no disk."""
 
 
 def _ends_try(error: DataSyncError) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from datasync.errors import Interrupted
 from datasync.models.figures import Moving
 from datasync.models.sync_models import SyncOptions
+from datasync.services.engine.carriers import Carriers
 from datasync.services.engine.crew import Crew
 from datasync.services.engine.errands import ErrandThreads
 from datasync.services.engine.levels import ConcurrencyLevel
@@ -65,6 +66,7 @@ class TransferPool:
         self.stopping = False
         self.withdrawn: set[int] = set()  # runs whose work is to end
         self._crew = Crew(self, workers)
+        self.carriers = Carriers(bucket, problem)
         count = min(loops, options.concurrency or loops)
         self._loops = [TransferLoop(self, index, count) for index in range(count)]
 
@@ -82,9 +84,11 @@ class TransferPool:
         deadline = self.clock() + timeout_seconds
         for threads in self._errands:
             threads.stop()
+        self.carriers.stop()
         self._crew.stop(timeout_seconds)
         for loop in self._loops:
             loop.end(max(0.1, deadline - self.clock()))
+        self.carriers.join(max(0.1, deadline - self.clock()))
         deadline = min(deadline, self.clock() + ERRAND_SECONDS)
         for threads in self._errands:
             threads.join(max(0.1, deadline - self.clock()))

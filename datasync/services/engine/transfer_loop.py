@@ -19,14 +19,15 @@ from datasync.errors import (
     TransferStalled,
 )
 from datasync.models.figures import Moving
-from datasync.models.sync_models import Operation, Verdict
+from datasync.models.sync_models import ObjectRequest, Operation, Verdict
+from datasync.services.engine.carriers import Carried
 from datasync.services.engine.errands import ErrandThreads, Then, Work
 from datasync.services.engine.fetch import Fetch
 from datasync.services.engine.integrity import LARGE_BYTES
 from datasync.services.engine.levels import MAXIMUM, pause_seconds
 from datasync.services.engine.proving import Proving
 from datasync.services.engine.tasks import Found, Result, Task, run_ended
-from datasync.services.storage.channel import Answer
+from datasync.services.storage.channel import Answer, Receiver
 
 if TYPE_CHECKING:
     from datasync.services.engine.transfer import TransferPool
@@ -56,6 +57,7 @@ class TransferLoop(threading.Thread):
         self._pool = pool
         self._loops = loops
         self._active: set[Fetch] = set()
+        self._ranges: set[Carried] = set()  # of them, carried by other threads
         self._arrived: set[Fetch] = set()  # of those, what waits for other threads only
         self._bulk_active = 0
         self._large_active = 0
@@ -126,7 +128,7 @@ class TransferLoop(threading.Thread):
     @property
     def in_flight(self) -> int:
         """How many places are taken by what is under way, seen from any thread."""
-        return self.channel.in_flight + len(self._arrived)
+        return self.channel.in_flight + len(self._ranges) + len(self._arrived)
 
     @property
     def large_active(self) -> int:
@@ -135,8 +137,7 @@ class TransferLoop(threading.Thread):
 
     def withdraw(self, run_id: int) -> None:
         """Give up a run's tasks; safe from any thread."""
-        self._posted.append(lambda: self._withdraw(run_id))
-        self.channel.wake()
+        self._post(lambda: self._withdraw(run_id))
 
     def _withdraw(self, run_id: int) -> None:
         stopped = run_ended()
@@ -147,6 +148,11 @@ class TransferLoop(threading.Thread):
         self._later = [entry for entry in self._later if entry[2].run_id != run_id]
         heapq.heapify(self._later)
         self._results.extend(Result(task, Found.FAILED, error=stopped) for task in waiting)
+
+    def _post(self, action: Callable[[], None]) -> None:
+        """Run something on the loop's thread, soon; safe from any thread."""
+        self._posted.append(action)
+        self.channel.wake()
 
     def run_posted(self) -> None:
         while self._posted:
@@ -251,15 +257,30 @@ class TransferLoop(threading.Thread):
         )
 
     def _answered(self, answer: Answer) -> None:
+        fetch = answer.token
+        assert isinstance(fetch, Fetch)
+        self._regulate(answer)
+        fetch.answered(answer)
+
+    def range_answered(self, carried: Carried, answer: Answer) -> None:
+        """A range of an object of this loop is over; safe from any thread."""
+        self._post(lambda: self._range_answered(carried, answer))
+
+    def _range_answered(self, carried: Carried, answer: Answer) -> None:
+        if carried in self._ranges:  # not dropped meanwhile
+            self._ranges.remove(carried)
+            assert isinstance(carried.token, Fetch)
+            self._regulate(answer)
+            carried.token.answered(answer)
+
+    def _regulate(self, answer: Answer) -> None:
+        """Let the level of requests follow what became of one."""
         if isinstance(answer.error, SlowDown):
             self._pool.level.slow_down(self.now())
         elif answer.head is not None:
             nbytes = answer.head.length if answer.request.method == "GET" else 0
             in_flight = self._begun_in_flight * self._loops
             self._pool.level.completed(nbytes, self.now(), in_flight=in_flight)
-        fetch = answer.token
-        assert isinstance(fetch, Fetch)
-        fetch.answered(answer)
 
     def _wait_seconds(self) -> float:
         if self._posted or self._results:
@@ -324,6 +345,16 @@ class TransferLoop(threading.Thread):
     def ask(self, work: Work, then: Then, *, urgent: bool) -> None:
         self._elsewhere(self._pool.asking, work, then, urgent)
 
+    def start_range(self, request: ObjectRequest, receiver: Receiver, fetch: Fetch) -> None:
+        self._ranges.add(self._pool.carriers.start(request, receiver, fetch, self))
+
+    def cancel(self, fetch: Fetch) -> None:
+        self.channel.cancel(fetch)
+        if fetch.large:
+            for carried in [each for each in self._ranges if each.token is fetch]:
+                self._ranges.remove(carried)
+                carried.drop()
+
     def arrived(self, fetch: Fetch) -> None:
         self._arrived.add(fetch)
 
@@ -333,8 +364,7 @@ class TransferLoop(threading.Thread):
         def done(error: Exception | None) -> None:
             if isinstance(error, SlowDown):
                 self._posted.append(lambda: self._pool.level.slow_down(self.now()))
-            self._posted.append(lambda: then(error))
-            self.channel.wake()
+            self._post(lambda: then(error))
 
         threads.submit(work, done, urgent=urgent)
 

@@ -232,6 +232,14 @@ class Mirror(MirrorReading, MirrorTrash):
         """
         return self._current_staging().stage_whole(data, mtime)
 
+    def write_out(self, staged: StagedFile, offset: int, nbytes: int) -> None:
+        """Let the disk begin with a part of a large file that will have to be durable.
+
+        Else all of it may be left to the end, where others wait for it. Raises: MirrorError.
+        """
+        if self._durable:
+            staged.write_out(offset, nbytes)
+
     def publish(self, batch: Sequence[Publication]) -> list[Published | MirrorError]:
         """Give staged files their names, durably; one entry per item, in order.
 

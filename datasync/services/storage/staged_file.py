@@ -127,6 +127,14 @@ class StagedFile:
         if complete:
             self.seal()
 
+    def write_out(self, offset: int, nbytes: int) -> None:
+        """Begin to write this part to the disk; may wait for it. Raises: MirrorError."""
+        descriptor = self._enter()
+        try:
+            self.staging.calls.write_out(descriptor, offset, nbytes)
+        finally:
+            self._leave()
+
     def read_at(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset`; fewer only at the end. Raises: MirrorError."""
         descriptor = self._enter()

@@ -1,0 +1,164 @@
+"""Threads that carry the ranges of large objects, and nothing else.
+
+A write of theirs may wait for the disk, and no event waits with it; and two of them bring more
+than one core can. The object stays its loop's: what is known of it, its retries, its proof, and
+the places that its requests take. Only receiving, writing and summing up a range is done here.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Protocol
+
+from datasync.errors import DataSyncError, InternalFault
+from datasync.models.sync_models import ObjectRequest
+from datasync.services.engine.levels import MAXIMUM
+from datasync.services.storage.bucket import Bucket
+from datasync.services.storage.channel import Answer, Channel, Receiver
+
+CARRIERS = 2
+_POLL_SECONDS = 5.0
+
+
+class RangeOwner(Protocol):
+    """Whoever has a range carried."""
+
+    def range_answered(self, carried: "Carried", answer: Answer) -> None:
+        """Hear how it ended. Called on a carrier's thread, and perhaps once more after `drop`."""
+
+
+class Carried:
+    """The request for a range, on its way. `token` is the owner's own."""
+
+    __slots__ = ("request", "receiver", "token", "_owner", "_carrier")
+
+    def __init__(
+        self,
+        request: ObjectRequest,
+        receiver: Receiver,
+        token: object,
+        owner: RangeOwner,
+        carrier: "_Carrier",
+    ) -> None:
+        self.request = request
+        self.receiver = receiver
+        self.token = token
+        self._owner = owner
+        self._carrier = carrier
+
+    def drop(self) -> None:
+        """Give it up; its receiver may still be called for what is on its way already."""
+        self._carrier.post(partial(self._carrier.drop, self))
+
+    def answered(self, answer: Answer) -> None:
+        self._owner.range_answered(self, answer)
+
+
+class Carriers:
+    """The threads of a pool; they begin with the first range. Safe from any thread."""
+
+    def __init__(self, bucket: Bucket, problem: Callable[[Exception], None]) -> None:
+        self._each = [
+            _Carrier(index, bucket.channel(MAXIMUM), problem) for index in range(CARRIERS)
+        ]
+        self._lock = threading.Lock()
+
+    def start(
+        self, request: ObjectRequest, receiver: Receiver, token: object, owner: RangeOwner
+    ) -> Carried:
+        """Have a range carried by whoever carries the fewest; `receiver` is called there."""
+        with self._lock:
+            carrier = min(self._each, key=lambda each: each.load)
+            carried = Carried(request, receiver, token, owner, carrier)
+            carrier.take(carried)
+        return carried
+
+    def stop(self) -> None:
+        """Begin nothing more, and tell nobody of what is dropped."""
+        with self._lock:
+            for carrier in self._each:
+                carrier.stop()
+
+    def join(self, timeout_seconds: float) -> None:
+        """Wait for the threads, each for so long at most."""
+        for carrier in self._each:
+            carrier.end(timeout_seconds)
+
+
+class _Carrier(threading.Thread):
+    """One thread, one channel."""
+
+    def __init__(self, index: int, channel: Channel, problem: Callable[[Exception], None]) -> None:
+        super().__init__(name=f"ranges-{index}", daemon=True)
+        self._channel = channel
+        self._problem = problem
+        self._stopping = False
+        self._carried: set[Carried] = set()
+        self._posted: deque[Callable[[], None]] = deque()
+
+    # From any thread
+
+    @property
+    def load(self) -> int:
+        return len(self._carried)
+
+    def take(self, carried: Carried) -> None:
+        self._carried.add(carried)
+        self.post(partial(self._begin, carried))
+        if self.ident is None and not self._stopping:
+            with suppress(RuntimeError):  # no more threads to be had now: the next range tries
+                self.start()
+
+    def post(self, action: Callable[[], None]) -> None:
+        self._posted.append(action)
+        self._channel.wake()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._channel.wake()
+
+    def end(self, timeout_seconds: float) -> None:
+        """Once it is stopping; one never started is only cleared."""
+        if self.ident is None:
+            self._channel.close()
+        else:
+            self.join(timeout_seconds)
+
+    # The thread
+
+    def run(self) -> None:
+        try:
+            while not self._stopping:
+                try:
+                    self._turn()
+                except Exception as error:  # the edge of this thread: others must go on
+                    self._problem(error)
+                    self._fail_all(InternalFault(f"{type(error).__name__} in the transfer"))
+        finally:
+            self._channel.close()
+
+    def drop(self, carried: Carried) -> None:
+        self._carried.discard(carried)
+        self._channel.cancel(carried)
+
+    def _turn(self) -> None:
+        while self._posted:
+            self._posted.popleft()()
+        for answer in self._channel.poll(_POLL_SECONDS):
+            assert isinstance(answer.token, Carried)
+            self._answered(answer.token, answer)
+
+    def _begin(self, carried: Carried) -> None:
+        if carried in self._carried:
+            self._channel.start(carried.request, carried.receiver, carried)
+
+    def _answered(self, carried: Carried, answer: Answer) -> None:
+        carried.answered(answer)
+        self._carried.discard(carried)
+
+    def _fail_all(self, error: DataSyncError) -> None:
+        for carried in self._carried.copy():
+            self._channel.cancel(carried)
+            self._answered(carried, Answer(carried.request, carried, error=error))

@@ -1,0 +1,173 @@
+"""The threads that carry the ranges of large objects: shared out, given up, and never lost."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from datasync.errors import DataSyncError, InternalFault, ServerFault
+from datasync.models.sync_models import ObjectHead, ObjectRequest
+from datasync.services.engine.carriers import CARRIERS, Carried, Carriers
+from datasync.services.storage.channel import Answer
+from tests.support import fail
+from tests.support.fake_bucket import FakeBucket
+from tests.support.fake_channel import FakeChannel
+from tests.support.world import eventually
+
+BODY = bytes(range(256)) * 40
+
+
+@dataclass
+class Part:
+    """A receiver that remembers what it got, and on which thread."""
+
+    data: bytes = b""
+    threads: set[str] = field(default_factory=set)
+
+    def begin(self, head: ObjectHead) -> None:
+        self.threads.add(threading.current_thread().name)
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+
+class Owner:
+    """Whose ranges they are."""
+
+    def __init__(self) -> None:
+        self.told: dict[Carried, Answer] = {}
+
+    def range_answered(self, carried: Carried, answer: Answer) -> None:
+        self.told[carried] = answer
+
+    @property
+    def errors(self) -> list[DataSyncError | None]:
+        return [answer.error for answer in self.told.values()]
+
+
+@dataclass
+class Pool:
+    bucket: FakeBucket
+    carriers: Carriers
+    owner: Owner
+    problems: list[Exception]
+
+    def start(self, first: int = 0, last: int = 99) -> tuple[Carried, Part]:
+        part = Part()
+        request = ObjectRequest("big", first=first, last=last)
+        return self.carriers.start(request, part, "token", self.owner), part
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    bucket, problems = FakeBucket(), list[Exception]()
+    bucket.put("big", BODY)
+    made = Pool(bucket, Carriers(bucket, problems.append), Owner(), problems)
+    yield made
+    made.carriers.stop()
+    made.carriers.join(5)
+
+
+def running() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name.startswith("ranges-")]
+
+
+def test_ranges_are_shared_out(pool: Pool, never: threading.Event) -> None:
+    pool.bucket.script("big", fail.pause_until(never), fail.pause_until(never))
+    started = [pool.start() for _ in range(CARRIERS)]
+    eventually(lambda: pool.bucket.counts["get"] == CARRIERS)
+    never.set()
+    eventually(lambda: len(pool.owner.told) == CARRIERS)
+    assert [part.data for _, part in started] == [BODY[:100]] * CARRIERS
+    assert set.union(*(part.threads for _, part in started)) == set(running())
+    assert pool.owner.errors == [None] * CARRIERS
+
+
+def test_the_answer_names_what_it_is_the_answer_to(pool: Pool) -> None:
+    one, first = pool.start(0, 9)
+    other, second = pool.start(10, 19)
+    eventually(lambda: pool.owner.told.keys() == {one, other})
+    assert pool.owner.told[other].request.first == 10 and other.token == "token"
+    assert (first.data, second.data) == (BODY[:10], BODY[10:20])
+
+
+def test_an_error_is_an_answer(pool: Pool) -> None:
+    pool.bucket.script("big", fail.error(ServerFault("503")))
+    pool.start()
+    eventually(lambda: pool.owner.told)
+    assert isinstance(pool.owner.errors[0], ServerFault)
+
+
+def test_what_is_dropped_has_no_answer_and_keeps_no_place(
+    pool: Pool, never: threading.Event
+) -> None:
+    pool.bucket.script("big", *[fail.pause_until(never)] * CARRIERS)
+    dropped = [pool.start()[0] for _ in range(CARRIERS)]
+    eventually(lambda: pool.bucket.counts["get"] == CARRIERS)
+    for each in dropped:
+        each.drop()
+    later, _ = pool.start()
+    eventually(lambda: later in pool.owner.told)
+    never.set()
+    assert pool.owner.told.keys() == {later}
+
+
+def test_what_is_dropped_at_once_is_not_asked_for(
+    pool: Pool, never: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+    poll = FakeChannel.poll
+
+    def slow(channel: FakeChannel, seconds: float) -> list[Answer]:
+        begun.set()
+        never.wait()
+        return poll(channel, seconds)
+
+    monkeypatch.setattr(FakeChannel, "poll", slow)
+    pool.start()
+    assert begun.wait(10)
+    for each in [pool.start()[0] for _ in range(3)]:
+        each.drop()
+    never.set()
+    eventually(lambda: len(pool.owner.told) == 1)
+    assert pool.bucket.counts["get"] <= CARRIERS
+
+
+def test_a_mistake_fails_what_is_carried_there_and_the_thread_goes_on(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll = FakeChannel.poll
+
+    def broken(channel: FakeChannel, seconds: float) -> list[Answer]:
+        monkeypatch.setattr(FakeChannel, "poll", poll)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(FakeChannel, "poll", broken)
+    pool.start()
+    eventually(lambda: pool.owner.told)
+    assert isinstance(pool.owner.errors[0], InternalFault)
+    assert [type(problem) for problem in pool.problems] == [ZeroDivisionError]
+    later, part = pool.start()
+    eventually(lambda: later in pool.owner.told)
+    assert part.data == BODY[:100]
+
+
+def test_no_thread_is_there_before_there_is_a_range_nor_after_the_stop(pool: Pool) -> None:
+    assert running() == []
+    pool.start()
+    eventually(lambda: pool.owner.told)
+    assert len(running()) == 1
+    pool.carriers.stop()
+    pool.carriers.join(5)
+    assert running() == []
+
+
+def test_a_stop_tells_nobody(pool: Pool, never: threading.Event) -> None:
+    pool.bucket.script("big", fail.pause_until(never))
+    pool.start()
+    eventually(lambda: pool.bucket.counts["get"] == 1)
+    pool.carriers.stop()
+    pool.carriers.join(5)
+    pool.start()[0].drop()
+    assert pool.owner.told == {} and running() == []
