@@ -1,6 +1,7 @@
 """The threads that carry the ranges of large objects: shared out, given up, and never lost."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -37,9 +38,12 @@ class Owner:
 
     def __init__(self) -> None:
         self.told: dict[Carried, Answer] = {}
+        self.over: set[Carried] = set()
 
     def range_answered(self, carried: Carried, answer: Answer) -> None:
-        self.told[carried] = answer
+        self.over.add(carried)
+        if not carried.dropped:
+            self.told[carried] = answer
 
     @property
     def errors(self) -> list[DataSyncError | None]:
@@ -64,6 +68,7 @@ def pool() -> Iterator[Pool]:
     bucket, problems = FakeBucket(), list[Exception]()
     bucket.put("big", BODY)
     made = Pool(bucket, Carriers(bucket, problems.append), Owner(), problems)
+    made.carriers.begin()
     yield made
     made.carriers.stop()
     made.carriers.join(5)
@@ -99,7 +104,7 @@ def test_an_error_is_an_answer(pool: Pool) -> None:
     assert isinstance(pool.owner.errors[0], ServerFault)
 
 
-def test_what_is_dropped_has_no_answer_and_keeps_no_place(
+def test_what_is_dropped_is_told_to_be_over_and_has_no_answer(
     pool: Pool, never: threading.Event
 ) -> None:
     pool.bucket.script("big", *[fail.pause_until(never)] * CARRIERS)
@@ -107,6 +112,7 @@ def test_what_is_dropped_has_no_answer_and_keeps_no_place(
     eventually(lambda: pool.bucket.counts["get"] == CARRIERS)
     for each in dropped:
         each.drop()
+    eventually(lambda: pool.owner.over == set(dropped))
     later, _ = pool.start()
     eventually(lambda: later in pool.owner.told)
     never.set()
@@ -153,14 +159,30 @@ def test_a_mistake_fails_what_is_carried_there_and_the_thread_goes_on(
     assert part.data == BODY[:100]
 
 
-def test_no_thread_is_there_before_there_is_a_range_nor_after_the_stop(pool: Pool) -> None:
-    assert running() == []
-    pool.start()
-    eventually(lambda: pool.owner.told)
-    assert len(running()) == 1
+def test_no_thread_is_there_after_the_stop(pool: Pool) -> None:
+    assert len(running()) == CARRIERS
     pool.carriers.stop()
     pool.carriers.join(5)
     assert running() == []
+
+
+def test_a_stop_waits_once_for_all_threads_that_hang(pool: Pool, never: threading.Event) -> None:
+    for _ in range(CARRIERS):
+        _, part = pool.start()
+        part.write = lambda _: never.wait()  # type: ignore[assignment,method-assign]
+    eventually(lambda: pool.bucket.counts["get"] == CARRIERS)
+    pool.carriers.stop()
+    began = time.monotonic()
+    pool.carriers.join(1)
+    assert 0.9 < time.monotonic() - began < 1.8
+    never.set()
+    eventually(lambda: not running())
+
+
+def test_one_that_was_never_begun_is_only_cleared() -> None:
+    carriers = Carriers(FakeBucket(), lambda _: None)
+    carriers.stop()
+    carriers.join(5)
 
 
 def test_a_stop_tells_nobody(pool: Pool, never: threading.Event) -> None:

@@ -6,19 +6,21 @@ the places that its requests take. Only receiving, writing and summing up a rang
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
-from datasync.errors import DataSyncError, InternalFault
+from datasync.errors import DataSyncError, InternalFault, Interrupted
 from datasync.models.sync_models import ObjectRequest
-from datasync.services.engine.levels import MAXIMUM
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.channel import Answer, Channel, Receiver
 
 CARRIERS = 2
+# Requests that each has under way. It keeps so many connections, and may have no use for them for
+# days: those that the server has closed stay open here until then.
+MOST_CARRIED = 32
 _POLL_SECONDS = 5.0
 
 
@@ -26,13 +28,16 @@ class RangeOwner(Protocol):
     """Whoever has a range carried."""
 
     def range_answered(self, carried: "Carried", answer: Answer) -> None:
-        """Hear how it ended. Called on a carrier's thread, and perhaps once more after `drop`."""
+        """Hear that it is over, also when it was dropped. Called on a carrier's thread.
+
+        It may be told twice, where an answer was on its way already.
+        """
 
 
 class Carried:
     """The request for a range, on its way. `token` is the owner's own."""
 
-    __slots__ = ("request", "receiver", "token", "_owner", "_carrier")
+    __slots__ = ("request", "receiver", "token", "dropped", "_owner", "_carrier")
 
     def __init__(
         self,
@@ -45,11 +50,13 @@ class Carried:
         self.request = request
         self.receiver = receiver
         self.token = token
+        self.dropped = False
         self._owner = owner
         self._carrier = carrier
 
     def drop(self) -> None:
         """Give it up; its receiver may still be called for what is on its way already."""
+        self.dropped = True
         self._carrier.post(partial(self._carrier.drop, self))
 
     def answered(self, answer: Answer) -> None:
@@ -57,13 +64,18 @@ class Carried:
 
 
 class Carriers:
-    """The threads of a pool; they begin with the first range. Safe from any thread."""
+    """The threads of a pool. Safe from any thread."""
 
     def __init__(self, bucket: Bucket, problem: Callable[[Exception], None]) -> None:
         self._each = [
-            _Carrier(index, bucket.channel(MAXIMUM), problem) for index in range(CARRIERS)
+            _Carrier(index, bucket.channel(MOST_CARRIED), problem) for index in range(CARRIERS)
         ]
         self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Start the threads. Raises: RuntimeError, when none can be had."""
+        for carrier in self._each:
+            carrier.start()
 
     def start(
         self, request: ObjectRequest, receiver: Receiver, token: object, owner: RangeOwner
@@ -82,9 +94,10 @@ class Carriers:
                 carrier.stop()
 
     def join(self, timeout_seconds: float) -> None:
-        """Wait for the threads, each for so long at most."""
+        """Wait so long, at most, for the threads, once they are stopping."""
+        deadline = time.monotonic() + timeout_seconds
         for carrier in self._each:
-            carrier.end(timeout_seconds)
+            carrier.end(max(0.1, deadline - time.monotonic()))
 
 
 class _Carrier(threading.Thread):
@@ -107,9 +120,6 @@ class _Carrier(threading.Thread):
     def take(self, carried: Carried) -> None:
         self._carried.add(carried)
         self.post(partial(self._begin, carried))
-        if self.ident is None and not self._stopping:
-            with suppress(RuntimeError):  # no more threads to be had now: the next range tries
-                self.start()
 
     def post(self, action: Callable[[], None]) -> None:
         self._posted.append(action)
@@ -140,8 +150,8 @@ class _Carrier(threading.Thread):
             self._channel.close()
 
     def drop(self, carried: Carried) -> None:
-        self._carried.discard(carried)
         self._channel.cancel(carried)
+        self._answered(carried, Answer(carried.request, carried, error=Interrupted("dropped")))
 
     def _turn(self) -> None:
         while self._posted:
@@ -151,7 +161,7 @@ class _Carrier(threading.Thread):
             self._answered(answer.token, answer)
 
     def _begin(self, carried: Carried) -> None:
-        if carried in self._carried:
+        if carried in self._carried and not carried.dropped:
             self._channel.start(carried.request, carried.receiver, carried)
 
     def _answered(self, carried: Carried, answer: Answer) -> None:

@@ -84,10 +84,6 @@ class _Range:
             self._writer.flush()
             self._complete()
 
-    def flush(self) -> None:
-        """Write what has arrived. Raises: DiskFull, MirrorError."""
-        self._writer.flush()
-
 
 class Ranges:
     """All ranges of one object: what is asked for, what has arrived, what is hashed."""
@@ -135,11 +131,6 @@ class Ranges:
 
     def answered(self, answer: Answer) -> None:
         part = self._live.pop(answer.request.first or 0)
-        try:
-            part.flush()
-        except DataSyncError as error:
-            self._fetch.failed(error)
-            return
         if part.offset != part.end:
             self._retry(part, answer.error or TornRead("a range ended early"))
         if not self._fetch.over:
@@ -241,7 +232,7 @@ class Ranges:
 
 
 def _nothing() -> None:
-    """The first range comes on the loop's thread, which waits for no disk."""
+    """The first range comes on the loop's thread, and is short: the disk is left alone."""
 
 
 def _ends_try(error: DataSyncError) -> bool:

@@ -74,6 +74,7 @@ class TransferPool:
         keep_freed_memory(KEPT_BYTES)
         for threads in self._errands:
             threads.start()
+        self.carriers.begin()
         for loop in self._loops:
             loop.start()
 

@@ -267,8 +267,10 @@ class TransferLoop(threading.Thread):
         self._post(lambda: self._range_answered(carried, answer))
 
     def _range_answered(self, carried: Carried, answer: Answer) -> None:
-        if carried in self._ranges:  # not dropped meanwhile
-            self._ranges.remove(carried)
+        if carried not in self._ranges:
+            return
+        self._ranges.remove(carried)
+        if not carried.dropped:
             assert isinstance(carried.token, Fetch)
             self._regulate(answer)
             carried.token.answered(answer)
@@ -351,9 +353,9 @@ class TransferLoop(threading.Thread):
     def cancel(self, fetch: Fetch) -> None:
         self.channel.cancel(fetch)
         if fetch.large:
-            for carried in [each for each in self._ranges if each.token is fetch]:
-                self._ranges.remove(carried)
-                carried.drop()
+            for carried in self._ranges:
+                if carried.token is fetch and not carried.dropped:
+                    carried.drop()  # it keeps its place until it is
 
     def arrived(self, fetch: Fetch) -> None:
         self._arrived.add(fetch)

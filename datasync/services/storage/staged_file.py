@@ -228,8 +228,8 @@ class StagedFile:
 class Writer:
     """Writes to a staged file from `offset` on, in steps that are worth a call to the system.
 
-    `arrived` is the offset behind what it was given, `written` that behind what is in the file.
-    `watch` is given what is written, in order.
+    `arrived` is the offset behind what it was given, `written` that behind what is in the file
+    and was given to `watch`, in order.
     """
 
     def __init__(
@@ -253,9 +253,9 @@ class Writer:
             data, whole = b"".join(self._pieces), self.arrived
             self._pieces, self.arrived = [], self.written  # lost, if it cannot be written
             self._staged.write_at(self.written, data)
-            self.written = self.arrived = whole
             if self._watch is not None:
                 self._watch(data)
+            self.written = self.arrived = whole  # another thread may ask what has been watched
 
 
 def _read_at(descriptor: int, offset: int, length: int) -> bytes:
