@@ -124,21 +124,28 @@ class Committer(threading.Thread):
             self.join()
 
     def run(self) -> None:
-        while batch := self._next():
-            began = self._placed = self._clock()
-            try:
-                if self._overdue:
-                    raise Interrupted("the commit has ended")
-                done = self._commit(batch)
-            except Exception as error:  # the edge of this thread: tell, keep what is on disk
-                done = _abandoned(batch, error)
-            # Before a run can hear that this was its last group, and end.
-            self._spans.committed(batch, done, Times(began, self._placed, self._clock()))
-            try:
-                self._settled(done)
-            except Exception as error:  # nothing that hears of it may stop the commit
-                self._problem(error)
+        while self._is_done_with(self._next()):  # nothing of a group is kept while it waits
+            pass
         self._recorder.settle_up(self._clock())
+
+    def _is_done_with(self, batch: Sequence[Result]) -> bool:
+        """Commit a group and tell what became of it; False for none, which is the end."""
+        if not batch:
+            return False
+        began = self._placed = self._clock()
+        try:
+            if self._overdue:
+                raise Interrupted("the commit has ended")
+            done = self._commit(batch)
+        except Exception as error:  # the edge of this thread: tell, keep what is on disk
+            done = _abandoned(batch, error)
+        # Before a run can hear that this was its last group, and end.
+        self._spans.committed(batch, done, Times(began, self._placed, self._clock()))
+        try:
+            self._settled(done)
+        except Exception as error:  # nothing that hears of it may stop the commit
+            self._problem(error)
+        return True
 
     def _next(self) -> list[Result]:
         with self._ready:

@@ -114,19 +114,21 @@ class Prepared:
     """
 
     def __init__(self, statement: Select[Any]) -> None:
-        self._statement = statement
+        self._statement: Select[Any] | None = statement  # until the text is made: it is large
         self._text = ""
         self._names: tuple[str, ...] = ()
         self._known: dict[str, Any] = {}  # the values that are part of the statement
 
     def fetch(self, connection: Connection, **values: object) -> list[Values]:
         """The rows, with a value for each parameter of the statement."""
-        if not self._text:
-            compiled = self._statement.compile(dialect=connection.dialect)
+        statement = self._statement
+        if statement is not None:
+            compiled = statement.compile(dialect=connection.dialect)
             assert isinstance(compiled, SQLCompiler)
             self._names = tuple(compiled.positiontup or ())
             self._known = dict(compiled.params)
             self._text = str(compiled)
+            self._statement = None
         given = {**self._known, **values}
         asked = tuple([given[name] for name in self._names])
         return list(_ask(connection, self._text, asked).fetchall())
