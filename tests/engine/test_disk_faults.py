@@ -119,7 +119,8 @@ def _overwrite(path: Path, text: bytes) -> None:
 def story(world: World, monkeypatch: pytest.MonkeyPatch, faults: Faults) -> Iterator[Story]:
     monkeypatch.setattr(fetch, "MEMORY_BYTES", KIB)
     monkeypatch.setattr(fetch, "LARGE_BYTES", 8 * KIB)
-    monkeypatch.setattr(ranges, "RANGE_BYTES", 4 * KIB)
+    for name in ("FIRST_BYTES", "RANGE_BYTES"):
+        monkeypatch.setattr(ranges, name, 4 * KIB)
     monkeypatch.setattr(transfer_loop, "pause_seconds", lambda *_: 0.0)
     monkeypatch.setattr(ranges, "pause_seconds", lambda *_: 0.0)
     monkeypatch.setattr(recording, "TRIES", 1)

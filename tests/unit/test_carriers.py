@@ -41,6 +41,7 @@ class Owner:
         self.over: set[Carried] = set()
 
     def range_answered(self, carried: Carried, answer: Answer) -> None:
+        assert carried not in self.over  # told once
         self.over.add(carried)
         if not carried.dropped:
             self.told[carried] = answer
@@ -56,6 +57,11 @@ class Pool:
     carriers: Carriers
     owner: Owner
     problems: list[Exception]
+    stopping: threading.Event
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.carriers.wake()
 
     def start(self, first: int = 0, last: int = 99) -> tuple[Carried, Part]:
         part = Part()
@@ -65,12 +71,13 @@ class Pool:
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    bucket, problems = FakeBucket(), list[Exception]()
+    bucket, problems, stopping = FakeBucket(), list[Exception](), threading.Event()
     bucket.put("big", BODY)
-    made = Pool(bucket, Carriers(bucket, problems.append), Owner(), problems)
+    carriers = Carriers(bucket, stopping.is_set, problems.append)
+    made = Pool(bucket, carriers, Owner(), problems, stopping)
     made.carriers.begin()
     yield made
-    made.carriers.stop()
+    made.stop()
     made.carriers.join(5)
 
 
@@ -161,7 +168,7 @@ def test_a_mistake_fails_what_is_carried_there_and_the_thread_goes_on(
 
 def test_no_thread_is_there_after_the_stop(pool: Pool) -> None:
     assert len(running()) == CARRIERS
-    pool.carriers.stop()
+    pool.stop()
     pool.carriers.join(5)
     assert running() == []
 
@@ -171,7 +178,7 @@ def test_a_stop_waits_once_for_all_threads_that_hang(pool: Pool, never: threadin
         _, part = pool.start()
         part.write = lambda _: never.wait()  # type: ignore[assignment,method-assign]
     eventually(lambda: pool.bucket.counts["get"] == CARRIERS)
-    pool.carriers.stop()
+    pool.stop()
     began = time.monotonic()
     pool.carriers.join(1)
     assert 0.9 < time.monotonic() - began < 1.8
@@ -180,8 +187,8 @@ def test_a_stop_waits_once_for_all_threads_that_hang(pool: Pool, never: threadin
 
 
 def test_one_that_was_never_begun_is_only_cleared() -> None:
-    carriers = Carriers(FakeBucket(), lambda _: None)
-    carriers.stop()
+    carriers = Carriers(FakeBucket(), lambda: True, lambda _: None)
+    carriers.wake()
     carriers.join(5)
 
 
@@ -189,7 +196,7 @@ def test_a_stop_tells_nobody(pool: Pool, never: threading.Event) -> None:
     pool.bucket.script("big", fail.pause_until(never))
     pool.start()
     eventually(lambda: pool.bucket.counts["get"] == 1)
-    pool.carriers.stop()
+    pool.stop()
     pool.carriers.join(5)
     pool.start()[0].drop()
     assert pool.owner.told == {} and running() == []

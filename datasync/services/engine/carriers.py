@@ -7,13 +7,13 @@ the places that its requests take. Only receiving, writing and summing up a rang
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
 from datasync.errors import DataSyncError, InternalFault, Interrupted
 from datasync.models.sync_models import ObjectRequest
+from datasync.services.engine.channel_thread import ChannelThread
 from datasync.services.storage.bucket import Bucket
 from datasync.services.storage.channel import Answer, Channel, Receiver
 
@@ -28,10 +28,7 @@ class RangeOwner(Protocol):
     """Whoever has a range carried."""
 
     def range_answered(self, carried: "Carried", answer: Answer) -> None:
-        """Hear that it is over, also when it was dropped. Called on a carrier's thread.
-
-        It may be told twice, where an answer was on its way already.
-        """
+        """Hear that it is over, also when it was dropped. Called once, on a carrier's thread."""
 
 
 class Carried:
@@ -66,9 +63,13 @@ class Carried:
 class Carriers:
     """The threads of a pool. Safe from any thread."""
 
-    def __init__(self, bucket: Bucket, problem: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, bucket: Bucket, stopping: Callable[[], bool], problem: Callable[[Exception], None]
+    ) -> None:
+        """What is under way once `stopping()` says so is dropped, and nobody is told."""
         self._each = [
-            _Carrier(index, bucket.channel(MOST_CARRIED), problem) for index in range(CARRIERS)
+            _Carrier(f"ranges-{index}", bucket.channel(MOST_CARRIED), stopping, problem)
+            for index in range(CARRIERS)
         ]
         self._lock = threading.Lock()
 
@@ -87,11 +88,10 @@ class Carriers:
             carrier.take(carried)
         return carried
 
-    def stop(self) -> None:
-        """Begin nothing more, and tell nobody of what is dropped."""
-        with self._lock:
-            for carrier in self._each:
-                carrier.stop()
+    def wake(self) -> None:
+        """Have them see that they are to stop."""
+        for carrier in self._each:
+            carrier.wake()
 
     def join(self, timeout_seconds: float) -> None:
         """Wait so long, at most, for the threads, once they are stopping."""
@@ -100,75 +100,55 @@ class Carriers:
             carrier.end(max(0.1, deadline - time.monotonic()))
 
 
-class _Carrier(threading.Thread):
-    """One thread, one channel."""
+class _Carrier(ChannelThread):
+    """One of the threads."""
 
-    def __init__(self, index: int, channel: Channel, problem: Callable[[Exception], None]) -> None:
-        super().__init__(name=f"ranges-{index}", daemon=True)
-        self._channel = channel
-        self._problem = problem
-        self._stopping = False
+    def __init__(
+        self,
+        name: str,
+        channel: Channel,
+        stopping: Callable[[], bool],
+        problem: Callable[[Exception], None],
+    ) -> None:
+        super().__init__(name, channel, stopping, problem)
         self._carried: set[Carried] = set()
-        self._posted: deque[Callable[[], None]] = deque()
-
-    # From any thread
 
     @property
     def load(self) -> int:
+        """How many it has; seen from any thread."""
         return len(self._carried)
 
     def take(self, carried: Carried) -> None:
+        """Carry it; safe from any thread."""
         self._carried.add(carried)
         self.post(partial(self._begin, carried))
 
-    def post(self, action: Callable[[], None]) -> None:
-        self._posted.append(action)
-        self._channel.wake()
-
-    def stop(self) -> None:
-        self._stopping = True
-        self._channel.wake()
-
-    def end(self, timeout_seconds: float) -> None:
-        """Once it is stopping; one never started is only cleared."""
-        if self.ident is None:
-            self._channel.close()
-        else:
-            self.join(timeout_seconds)
-
-    # The thread
-
-    def run(self) -> None:
-        try:
-            while not self._stopping:
-                try:
-                    self._turn()
-                except Exception as error:  # the edge of this thread: others must go on
-                    self._problem(error)
-                    self._fail_all(InternalFault(f"{type(error).__name__} in the transfer"))
-        finally:
-            self._channel.close()
-
     def drop(self, carried: Carried) -> None:
-        self._channel.cancel(carried)
-        self._answered(carried, Answer(carried.request, carried, error=Interrupted("dropped")))
+        """Give one up, unless its answer has come."""
+        if carried in self._carried:
+            self._fail(carried, Interrupted("dropped"))
 
     def _turn(self) -> None:
-        while self._posted:
-            self._posted.popleft()()
-        for answer in self._channel.poll(_POLL_SECONDS):
+        self._run_posted()
+        for answer in self.channel.poll(_POLL_SECONDS):
             assert isinstance(answer.token, Carried)
             self._answered(answer.token, answer)
 
     def _begin(self, carried: Carried) -> None:
         if carried in self._carried and not carried.dropped:
-            self._channel.start(carried.request, carried.receiver, carried)
+            self.channel.start(carried.request, carried.receiver, carried)
 
     def _answered(self, carried: Carried, answer: Answer) -> None:
         carried.answered(answer)
         self._carried.discard(carried)
 
-    def _fail_all(self, error: DataSyncError) -> None:
+    def _fail(self, carried: Carried, error: DataSyncError) -> None:
+        self.channel.cancel(carried)
+        self._answered(carried, Answer(carried.request, carried, error=error))
+
+    def _fail_all(self, fault: InternalFault) -> None:
         for carried in self._carried.copy():
-            self._channel.cancel(carried)
-            self._answered(carried, Answer(carried.request, carried, error=error))
+            self._fail(carried, fault)
+
+    def _end(self) -> None:
+        self.channel.close()

@@ -1,9 +1,9 @@
 """One object on its way: the head decides how its body is taken and proved.
 
 Small bodies are collected in memory, middling ones stream into a staging file, large ones come
-in ranges pinned to the ETag first seen. Everything here runs on the loop's thread; only what is
-hashed after it came, and the question for the parts of an object, run elsewhere. Knows no ledger
-and publishes nothing.
+in ranges pinned to the ETag first seen. Everything here runs on the loop's thread; elsewhere run
+the receiving of ranges, what is hashed after it came, and the question for the parts of an object.
+Knows no ledger and publishes nothing.
 """
 
 from typing import Protocol

@@ -39,7 +39,8 @@ class FirstRangeRead(DataSyncError):
 class _Range:
     """The `Receiver` of the bytes from `offset` to `end`; `offset` moves as they arrive.
 
-    `complete` is called once they are all in the file, on the thread that receives them.
+    They come on another thread than the object's, but for the first. `complete` is called there
+    once they are all in the file.
     """
 
     def __init__(
@@ -97,8 +98,7 @@ class Ranges:
         self._head = head
         self._next = 0
         self._assembled = fetch.assembled()
-        whole = head.size <= RANGE_BYTES
-        self._first = self._following(RANGE_BYTES if whole else min(FIRST_BYTES, RANGE_BYTES))
+        self._first = self._following(RANGE_BYTES if head.size <= RANGE_BYTES else FIRST_BYTES)
         self._live: dict[int, _Range] = {0: self._first}  # by the offset of the request
         self._waiting: list[_Range] = []  # failed ones, to be asked for again
         self._read_back: ReadBack | None = None
@@ -148,10 +148,10 @@ class Ranges:
 
     def _following(self, nbytes: int) -> _Range:
         """The next range that nobody has asked for yet, of so many bytes at most."""
-        start, self._next = self._next, min(self._next + nbytes, self._head.size)
-        assembled = self._assembled
-        digest = assembled.begin(start, self._next - start) if assembled is not None else None
-        mirror, nbytes = self._courier.mirror, self._next - start
+        start, nbytes = self._next, min(nbytes, self._head.size - self._next)
+        self._next += nbytes
+        assembled, mirror = self._assembled, self._courier.mirror
+        digest = assembled.begin(start, nbytes) if assembled is not None else None
         complete = partial(mirror.write_out, self._staged, start, nbytes) if start else _nothing
         return _Range(start, self._next, self._staged, self._head, digest, complete)
 

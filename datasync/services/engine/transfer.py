@@ -66,7 +66,7 @@ class TransferPool:
         self.stopping = False
         self.withdrawn: set[int] = set()  # runs whose work is to end
         self._crew = Crew(self, workers)
-        self.carriers = Carriers(bucket, problem)
+        self.carriers = Carriers(bucket, lambda: self.stopping, problem)
         count = min(loops, options.concurrency or loops)
         self._loops = [TransferLoop(self, index, count) for index in range(count)]
 
@@ -82,10 +82,10 @@ class TransferPool:
         """Abandon everything in flight, leave nothing staged, end the threads."""
         self.stopping = True
         self.wake()
+        self.carriers.wake()
         deadline = self.clock() + timeout_seconds
         for threads in self._errands:
             threads.stop()
-        self.carriers.stop()
         self._crew.stop(timeout_seconds)
         for loop in self._loops:
             loop.end(max(0.1, deadline - self.clock()))

@@ -6,10 +6,9 @@ The only place that retries an object. Knows no ledger and publishes nothing.
 import heapq
 import itertools
 import random
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from datasync.errors import (
@@ -21,6 +20,7 @@ from datasync.errors import (
 from datasync.models.figures import Moving
 from datasync.models.sync_models import ObjectRequest, Operation, Verdict
 from datasync.services.engine.carriers import Carried
+from datasync.services.engine.channel_thread import ChannelThread
 from datasync.services.engine.errands import ErrandThreads, Then, Work
 from datasync.services.engine.fetch import Fetch
 from datasync.services.engine.integrity import LARGE_BYTES
@@ -45,15 +45,15 @@ _IDLE_SECONDS = 5.0
 AGAIN_SECONDS = 0.1  # between two looks whether a burst is not taken by a worker
 
 
-class TransferLoop(threading.Thread):
+class TransferLoop(ChannelThread):
     """One thread, one channel, many objects: the `Courier` of its fetches."""
 
     def __init__(self, pool: "TransferPool", index: int, loops: int) -> None:
-        super().__init__(name=f"transfer-{index}", daemon=True)
+        channel = pool.bucket.channel(MAXIMUM + URGENT_RESERVE)
+        super().__init__(f"transfer-{index}", channel, lambda: pool.stopping, pool.problem)
         self.bucket = pool.bucket
         self.mirror = pool.mirror
         self.options = pool.options
-        self.channel = pool.bucket.channel(MAXIMUM + URGENT_RESERVE)
         self._pool = pool
         self._loops = loops
         self._active: set[Fetch] = set()
@@ -76,35 +76,13 @@ class TransferLoop(threading.Thread):
         self._later: list[tuple[float, int, Task]] = []
         self._order = itertools.count()
         self._results: list[Result] = []
-        self._posted: deque[Callable[[], None]] = deque()
         self._expire_at = 0.0
         self.turns = 0
         self._roomy = False  # there is room for what is begun now
         # Before the answers of a turn: from far away they come in bursts, and leave few behind.
         self._begun_in_flight = 0
 
-    # The thread
-
-    def run(self) -> None:
-        try:
-            while not self._pool.stopping:
-                try:
-                    self._turn()
-                except Exception as error:  # the edge of this thread: others must go on
-                    self._pool.problem(error)
-                    self._fail_all(error)
-        finally:
-            self._end()
-
-    def wake(self) -> None:
-        self.channel.wake()
-
-    def end(self, timeout_seconds: float) -> None:
-        """Wait for the thread, once the pool is stopping; one never started is only cleared."""
-        if self.ident is None:
-            self.channel.close()
-        else:
-            self.join(timeout_seconds)
+    # From any thread
 
     def bytes_in_flight(self, run_id: int | None) -> int:
         fetches = self._active.copy()  # atomic under the interpreter lock
@@ -137,7 +115,7 @@ class TransferLoop(threading.Thread):
 
     def withdraw(self, run_id: int) -> None:
         """Give up a run's tasks; safe from any thread."""
-        self._post(lambda: self._withdraw(run_id))
+        self.post(lambda: self._withdraw(run_id))
 
     def _withdraw(self, run_id: int) -> None:
         stopped = run_ended()
@@ -149,18 +127,11 @@ class TransferLoop(threading.Thread):
         heapq.heapify(self._later)
         self._results.extend(Result(task, Found.FAILED, error=stopped) for task in waiting)
 
-    def _post(self, action: Callable[[], None]) -> None:
-        """Run something on the loop's thread, soon; safe from any thread."""
-        self._posted.append(action)
-        self.channel.wake()
-
-    def run_posted(self) -> None:
-        while self._posted:
-            self._posted.popleft()()
+    # The thread
 
     def _turn(self) -> None:
         self.turns += 1
-        self.run_posted()
+        self._run_posted()
         self._begin_tasks()
         for answer in self.channel.poll(self._wait_seconds()):
             self._answered(answer)
@@ -264,11 +235,9 @@ class TransferLoop(threading.Thread):
 
     def range_answered(self, carried: Carried, answer: Answer) -> None:
         """A range of an object of this loop is over; safe from any thread."""
-        self._post(lambda: self._range_answered(carried, answer))
+        self.post(lambda: self._range_answered(carried, answer))
 
     def _range_answered(self, carried: Carried, answer: Answer) -> None:
-        if carried not in self._ranges:
-            return
         self._ranges.remove(carried)
         if not carried.dropped:
             assert isinstance(carried.token, Fetch)
@@ -319,8 +288,7 @@ class TransferLoop(threading.Thread):
                 stalled = f"{fetch.task.key!r}: nothing for {seconds:.0f} seconds, and others wait"
                 fetch.failed(TransferStalled(stalled))
 
-    def _fail_all(self, error: Exception) -> None:
-        fault = InternalFault(f"{type(error).__name__} in the transfer")
+    def _fail_all(self, fault: InternalFault) -> None:
         for fetch in self._active.copy():
             fetch.abandon()
             self._leave(fetch)
@@ -366,12 +334,12 @@ class TransferLoop(threading.Thread):
         def done(error: Exception | None) -> None:
             if isinstance(error, SlowDown):
                 self._posted.append(lambda: self._pool.level.slow_down(self.now()))
-            self._post(lambda: then(error))
+            self.post(lambda: then(error))
 
         threads.submit(work, done, urgent=urgent)
 
     def problem(self, error: Exception) -> None:
-        self._pool.problem(error)
+        self._problem(error)
 
     def finish(self, fetch: Fetch, result: Result) -> None:
         self._leave(fetch)

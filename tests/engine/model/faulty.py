@@ -124,6 +124,7 @@ def small_sizes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(fetch, "MEMORY_BYTES", 2 * KIB)
     patch.setattr(fetch, "LARGE_BYTES", 100 * KIB)
     patch.setattr(transfer_loop, "LARGE_BYTES", 100 * KIB)
+    patch.setattr(ranges, "FIRST_BYTES", 20 * KIB)
     patch.setattr(ranges, "RANGE_BYTES", 60 * KIB)
     patch.setattr(commit, "GROUP", 3)
     patch.setattr(scan, "ROWS", 4)

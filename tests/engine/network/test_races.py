@@ -24,7 +24,8 @@ FIRST = b"held before"
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """The size of a version; from which an object is streamed, or large, is less than usual."""
     monkeypatch.setattr(fetch, "MEMORY_BYTES", 16 * KIB)
-    monkeypatch.setattr(ranges, "RANGE_BYTES", 64 * KIB)
+    for name in ("FIRST_BYTES", "RANGE_BYTES"):
+        monkeypatch.setattr(ranges, name, 64 * KIB)
     for module in (fetch, transfer_loop):
         monkeypatch.setattr(module, "LARGE_BYTES", 64 * KIB)
     return SIZES[request.param]

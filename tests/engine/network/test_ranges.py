@@ -24,7 +24,8 @@ FAULTS = ANSWERS | RANGES
 @pytest.fixture
 def large(net: NetworkWorld, monkeypatch: pytest.MonkeyPatch) -> NetworkWorld:
     monkeypatch.setattr(fetch, "MEMORY_BYTES", 16 * KIB)
-    monkeypatch.setattr(ranges, "RANGE_BYTES", 64 * KIB)
+    for name in ("FIRST_BYTES", "RANGE_BYTES"):
+        monkeypatch.setattr(ranges, name, 64 * KIB)
     for module in (fetch, transfer_loop):
         monkeypatch.setattr(module, "LARGE_BYTES", 64 * KIB)
     return net
